@@ -1,0 +1,19 @@
+"""Checks of hyper-parameters: one message shape, naming the argument, the value and what is allowed."""
+
+import jax
+import numpy as np
+
+
+def check_range(owner: str, name: str, value, low=-np.inf, high=np.inf, *, low_open=False, high_open=False) -> None:
+    """Raise ValueError unless every entry of `value` lies in the interval. Traced values are not checked."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{owner}: {name} must be a number, got {value!r}") from None
+    above = array > low if low_open else array >= low
+    below = array < high if high_open else array <= high
+    if not np.all(above & below):
+        left, right = "(" if low_open else "[", ")" if high_open else "]"
+        raise ValueError(f"{owner}: {name} must lie in {left}{low:g}, {high:g}{right}, got {value!r}")

@@ -1,0 +1,38 @@
+"""How a run ended: one enumeration for experiments and theories alike.
+
+A run that diverges is a result with a status, not an exception, so a sweep goes on. Codes are integers because
+they travel through jitted code and into files; `Status.describe` says what to do about each.
+"""
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """Outcome of a run. `OK` is 0; the order is stable because files store the integers."""
+
+    OK = 0
+    DIVERGED = 1
+    NONFINITE = 2
+    OUT_OF_RANGE = 3
+    NOT_RUN = 4
+
+    @property
+    def label(self) -> str:
+        """The name used in scoreboards and plots, for example ``"ok"`` or ``"out-of-range"``."""
+        return self.name.lower().replace("_", "-")
+
+    def describe(self) -> str:
+        """What happened and what to do about it, in one sentence."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Status.OK: "all steps were taken",
+    Status.DIVERGED: "the loss exceeded the divergence bound; the rows before it are kept. "
+    "Use a smaller step, or a cap on the tuner",
+    Status.NONFINITE: "the loss, the gradient or the step size became NaN or infinite; the rows before it are kept. "
+    "Check the data and the tuner's parameters",
+    Status.OUT_OF_RANGE: "the theory left its range of validity (oscillation too large, or no positive curvature at "
+    "the top); the rows before it are kept",
+    Status.NOT_RUN: "the run did not start, because what it depends on did not finish",
+}

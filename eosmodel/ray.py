@@ -1,0 +1,118 @@
+"""The seam between a tuner and the world: a tuner sees the loss along one line, and nothing else.
+
+A ray is φ(η) = f(w + η d), the loss along the line that the next step is about to take. A network supplies it by
+automatic differentiation, a low-dimensional theory in closed form, so one tuner object runs at every level and a
+difference between theory and experiment is never a difference between two implementations of a rule.
+"""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class AbstractRay(eqx.Module):
+    """φ(η) = f(w + η d) around η = 0.
+
+    An implementation supplies the fields below and two methods. `curvature` and `evaluate` are methods because they
+    cost something: a tuner that does not call them does not pay for them, in eager mode or under `jax.jit`.
+
+    Fields
+        value: φ(0), the loss at the current weights.
+        slope: φ'(0) = g·d; −‖g‖² for steepest descent.
+        step: the integer index of the update about to be made, from 0.
+        sharpness: λ at the current weights, or NaN for tuners whose `needs_sharpness` is false.
+    """
+
+    value: eqx.AbstractVar[Float[Array, ""]]
+    slope: eqx.AbstractVar[Float[Array, ""]]
+    step: eqx.AbstractVar[Int[Array, ""]]
+    sharpness: eqx.AbstractVar[Float[Array, ""]]
+
+    @abc.abstractmethod
+    def curvature(self) -> Float[Array, ""]:
+        """φ''(0) = dᵀHd, computed when called."""
+
+    @abc.abstractmethod
+    def evaluate(self, stepsize: Float[Array, ""]) -> Float[Array, ""]:
+        """φ(stepsize), computed when called."""
+
+
+class FunctionRay(AbstractRay):
+    """The line through `weights` along `direction` of a function; see `ray` for how to make one."""
+
+    fn: Callable[[Array], Array]
+    weights: Float[Array, " dim"]
+    direction: Float[Array, " dim"]
+    value: Float[Array, ""]
+    slope: Float[Array, ""]
+    step: Int[Array, ""]
+    sharpness: Float[Array, ""]
+
+    def evaluate(self, stepsize):
+        return self.fn(self.weights + stepsize * self.direction)
+
+    def curvature(self):
+        # Two forward sweeps along one line: cheaper than a Hessian-vector product, which would build a whole vector.
+        def slope_at(w):
+            return jax.jvp(self.fn, (w,), (self.direction,))[1]
+
+        return jax.jvp(slope_at, (self.weights,), (self.direction,))[1]
+
+
+class QuadraticRay(AbstractRay):
+    """A ray whose loss is a parabola: φ(η) = value + η·slope + ½η²·second, the ray of every two-mode theory."""
+
+    value: Float[Array, ""]
+    slope: Float[Array, ""]
+    second: Float[Array, ""]
+    step: Int[Array, ""]
+    sharpness: Float[Array, ""]
+
+    def evaluate(self, stepsize):
+        return self.value + stepsize * (self.slope + 0.5 * stepsize * self.second)
+
+    def curvature(self):
+        return self.second
+
+
+def ray(fn, weights, direction=None, *, step=0, sharpness=None) -> FunctionRay:
+    """The ray of `fn` at `weights`, along steepest descent unless a `direction` is given.
+
+    Args:
+        fn: scalar loss of one flat array of weights.
+        weights: flat array, shape (dim,), floating point.
+        direction: d, the same shape as `weights`; −∇fn(weights) by default.
+        step: index of the update, an integer.
+        sharpness: λ at `weights`, for tuners that need it (`OnEdge`); NaN when not given.
+
+    Returns:
+        A `FunctionRay`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import eosmodel as eos
+        >>> r = eos.ray(lambda w: 0.5 * jnp.sum(w**2), jnp.ones(2))
+        >>> float(r.value), float(r.slope), float(r.curvature())
+        (1.0, -2.0, 2.0)
+    """
+    weights = jnp.asarray(weights)
+    if not jnp.issubdtype(weights.dtype, jnp.floating) or weights.ndim != 1:
+        raise ValueError(
+            f"weights must be a flat floating-point array; got dtype {weights.dtype}, shape {weights.shape}. "
+            "Use jax.flatten_util.ravel_pytree to flatten a tree of weights."
+        )
+    value, gradient = jax.value_and_grad(fn)(weights)
+    direction = -gradient if direction is None else jnp.asarray(direction, weights.dtype)
+    return FunctionRay(
+        fn=fn,
+        weights=weights,
+        direction=direction,
+        value=value,
+        slope=jnp.vdot(gradient, direction),
+        step=jnp.asarray(step),
+        sharpness=jnp.asarray(jnp.nan if sharpness is None else sharpness, weights.dtype),
+    )
