@@ -1,1 +1,77 @@
-"""eosmodel"""
+"""eosmodel: the joint dynamics of step sizes and sharpness at the edge of stability.
+
+A step-size tuner (line search, Polyak step, CDAT, …) moves η in answer to the curvature λ that η itself shapes.
+eosmodel runs one and the same tuner object on real networks, on toy losses and on theories of both, and compares
+what they say. See `simulate`, `predict` and `compare`.
+
+Names are loaded on first use, so that importing the package, and the command line's help, cost nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eosmodel import curvature, names, objectives, plotting, record, report, theory, tuners
+    from eosmodel._status import Status
+    from eosmodel.comparison import Comparison, compare
+    from eosmodel.experiment import coefficients, predict, simulate
+    from eosmodel.objectives import data, objective
+    from eosmodel.rays import ray
+
+_NAMES = {
+    "Comparison": "eosmodel.comparison",
+    "Status": "eosmodel._status",
+    "coefficients": "eosmodel.experiment",
+    "compare": "eosmodel.comparison",
+    "objective": "eosmodel.objectives",
+    "predict": "eosmodel.experiment",
+    "ray": "eosmodel.rays",
+    "simulate": "eosmodel.experiment",
+}
+_MODULES = {
+    "curvature": "eosmodel.curvature",
+    "data": "eosmodel.objectives.data",
+    "names": "eosmodel.names",
+    "objectives": "eosmodel.objectives",
+    "plotting": "eosmodel.plotting",
+    "record": "eosmodel.record",
+    "report": "eosmodel.report",
+    "theory": "eosmodel.theory",
+    "tuners": "eosmodel.tuners",
+}
+
+__all__ = [  # noqa: RUF022 - the order in which one meets them
+    "objectives",
+    "data",
+    "objective",
+    "tuners",
+    "ray",
+    "simulate",
+    "predict",
+    "compare",
+    "Comparison",
+    "coefficients",
+    "theory",
+    "curvature",
+    "record",
+    "plotting",
+    "report",
+    "names",
+    "Status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    else:
+        raise AttributeError(f"module 'eosmodel' has no attribute {name!r}")
+    # Importing a submodule binds its own name in this package; `ray` and `compare` must be the functions.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,9 +4,10 @@ import abc
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from eosmodel.ray import AbstractRay
+from eosmodel.rays import AbstractRay
 
 
 class TunerInfo(NamedTuple):
@@ -43,3 +44,8 @@ class AbstractTuner(eqx.Module):
     @abc.abstractmethod
     def __call__(self, ray: AbstractRay, state: Any) -> tuple[Float[Array, ""], Any, TunerInfo]:
         """The step size along `ray`, the next state and what to record."""
+
+
+def no_evaluations(failed=False) -> TunerInfo:
+    """The report of a rule that looks nowhere but at η = 0."""
+    return TunerInfo(jnp.asarray(0, jnp.int32), jnp.asarray(failed))

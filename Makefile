@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both make their own environment.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test test-slow bench lint clean help
+
+help:
+	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
+	@echo "make test       run the test suite"
+	@echo "make test-slow  run the slow studies as well"
+	@echo "make bench      run the benchmarks (ratios within one run)"
+	@echo "make lint       ruff and mypy"
+	@echo "make setup      only make the environment in .venv"
+	@echo "make clean      remove the environment and caches; results in runs/ stay"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("eosmodel needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/eosmodel compare --out runs/demo --resume
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest tests eosmodel --doctest-modules --ignore=tests/benchmarks
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

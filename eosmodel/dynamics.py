@@ -1,0 +1,148 @@
+"""What can be run: a state that a step advances, and the row of quantities that the step reports.
+
+Experiments and theories are both dynamics, so that one loop runs them and one set of names labels them. `Descent` is
+the experiment: real gradient descent on an objective under a tuner, with the sharpness followed at the centre of the
+oscillation.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from eosmodel._status import Status
+from eosmodel.curvature import Modes, cold_start, linearize, oscillation, slow_coefficients, track
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.rays import FunctionRay
+from eosmodel.tuners.base import AbstractTuner
+
+Row = dict[str, Array]
+
+
+class AbstractDynamics(eqx.Module):
+    """A discrete dynamical system that the loop can run.
+
+    The least an extension supplies: `init` makes the state at step 0 from the starting weights, and `step` maps
+    (state, step index) to the next state, a row of scalars and small vectors describing the state *before* the
+    update (and the step size taken from it), and a status code; a code other than `Status.OK` ends the run and
+    drops the row.
+    """
+
+    @abc.abstractmethod
+    def init(self, start: Float[Array, " dim"]) -> Any: ...
+
+    @abc.abstractmethod
+    def step(self, state: Any, t: Int[Array, ""]) -> tuple[Any, Row, Int[Array, ""]]: ...
+
+
+def status_of(loss, stepsize, gradient_norm, bound) -> Int[Array, ""]:
+    """The status of a step from its numbers; `bound` is the loss beyond which a run counts as diverged."""
+    finite = jnp.isfinite(loss) & jnp.isfinite(stepsize) & jnp.isfinite(gradient_norm)
+    bad = jnp.where(finite, int(Status.DIVERGED), int(Status.NONFINITE))
+    return jnp.where(finite & (loss <= bound), int(Status.OK), bad).astype(jnp.int32)
+
+
+class Descent(AbstractDynamics):
+    """Gradient descent w' = w − η∇L(w), η from the tuner on the true ray; the sharpness tracked beside it.
+
+    The centre of a real run is taken by one Newton step along the tracked modes,
+    w̄_t = w_t − Σ_i x_i u_i with x_i = (u_i·∇L(w_t))/λ_i and (u_i, λ_i) from the previous centre. Unlike the midpoint
+    of two iterates it needs no second iterate and stays put when ηλ is far from 2. Eigenpairs, L̄ and the slow
+    coefficients are then solved for at w̄_t, where the Hessian changes slowly from step to step.
+
+    Fields
+        objective, tuner: what is run.
+        modes: number of leading eigenpairs followed.
+        track_every: solve for the eigenpairs every that many steps; rows between have NaN, never an old value.
+        measure_every: measure α, β, κ, G every that many steps (0: never); only on tracked steps.
+        divergence: a loss above this multiple of the initial one ends the run.
+        tuner_state: the tuner's memory at the start; None for a fresh one.
+    """
+
+    objective: AbstractObjective
+    tuner: AbstractTuner
+    modes: int = eqx.field(static=True, default=3)
+    track_every: int = eqx.field(static=True, default=1)
+    measure_every: int = eqx.field(static=True, default=10)
+    divergence: float = eqx.field(static=True, default=1e6)
+    tuner_state: Any = None
+
+    class State(eqx.Module):
+        weights: Float[Array, " dim"]
+        tuner: Any
+        center: Modes
+        iterate: Modes | None
+        bound: Float[Array, ""]
+
+    def init(self, start):
+        value, gradient, matvec = linearize(self.objective, start)
+        pairs, _ = cold_start(matvec, gradient, self.modes)
+        iterate = pairs if self.tuner.needs_sharpness else None
+        bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
+        memory = self.tuner.init(start.dtype) if self.tuner_state is None else self.tuner_state
+        return self.State(start, memory, pairs, iterate, bound)
+
+    def step(self, state, t):
+        weights, dtype = state.weights, state.weights.dtype
+        nan = jnp.asarray(jnp.nan, dtype)
+        if self.tuner.needs_sharpness:
+            value, gradient, matvec = linearize(self.objective, weights)
+            iterate, _ = track(matvec, state.iterate)
+            sharpness = iterate.values[0]
+        else:
+            value, gradient = jax.value_and_grad(self.objective)(weights)
+            iterate, sharpness = None, nan
+
+        def tracked(pairs):
+            amplitude = oscillation(gradient, pairs)
+            center = weights - amplitude @ pairs.vectors
+            center_loss, center_gradient, center_matvec = linearize(self.objective, center)
+            pairs, info = track(center_matvec, pairs)
+            due = (t % max(self.measure_every, 1) == 0) if self.measure_every else jnp.asarray(False)
+            slow = jax.lax.cond(
+                due,
+                lambda: tuple(slow_coefficients(self.objective, center, center_gradient, pairs)),
+                lambda: (nan, nan, nan, nan),
+            )
+            return pairs, (pairs.values, amplitude, center_loss, *info, *slow)
+
+        def skipped(pairs):
+            blank = jnp.full((pairs.values.shape[0],), jnp.nan, dtype)
+            none = (nan, jnp.asarray(0, jnp.int32), jnp.asarray(False))
+            return pairs, (blank, blank, nan, *none, nan, nan, nan, nan)
+
+        if self.track_every == 1:
+            pairs, seen = tracked(state.center)
+        else:
+            pairs, seen = jax.lax.cond(t % self.track_every == 0, tracked, skipped, state.center)
+        eigenvalues, amplitude, center_loss, residual, products, converged, alpha, beta, kappa, bulk = seen
+
+        square = jnp.vdot(gradient, gradient)
+        norm = jnp.sqrt(square)
+        line = FunctionRay(self.objective, weights, -gradient, value, -square, t, sharpness)
+        stepsize, tuner_state, info = self.tuner(line, state.tuner)
+        row = {
+            "loss": value,
+            "stepsize": stepsize,
+            "sharpness": eigenvalues[0],
+            "iterate_sharpness": sharpness,
+            "center_loss": center_loss,
+            "gradient_norm": norm,
+            "alignment": jnp.abs(pairs.vectors[0] @ gradient) / jnp.where(norm > 0, norm, 1),
+            "eigenvalues": eigenvalues,
+            "amplitude": amplitude,
+            "residual": residual,
+            "products": products,
+            "converged": converged,
+            "alpha": alpha,
+            "beta": beta,
+            "kappa": kappa,
+            "bulk_gradient": bulk,
+            "evaluations": info.evaluations,
+            "search_failed": info.failed,
+        }
+        new = self.State(weights - stepsize * gradient, tuner_state, pairs, iterate, state.bound)
+        return new, row, status_of(value, stepsize, norm, state.bound)

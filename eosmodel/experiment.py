@@ -1,0 +1,252 @@
+"""`simulate` and `predict`: run an objective, or a theory of it, under a tuner, and get a labelled dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax.flatten_util import ravel_pytree
+from tqdm.auto import tqdm
+
+from eosmodel import record
+from eosmodel._checks import check_range
+from eosmodel._status import Status
+from eosmodel.dynamics import Descent
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.simulation import Progress, fingerprint, load, run, save, template
+from eosmodel.theory import THEORIES, CenterOscillation, Coefficients, DrivenValley, GradientFlow, valley_at
+from eosmodel.tuners import OnEdge
+from eosmodel.tuners.base import AbstractTuner
+
+
+def simulate(
+    objective: AbstractObjective,
+    tuner: AbstractTuner,
+    steps: int = 1000,
+    *,
+    seeds: int | Sequence[int] | None = None,
+    w0: Any = None,
+    modes: int = 3,
+    track_every: int = 1,
+    record_every: int = 1,
+    measure_every: int = 10,
+    progress: bool | str = True,
+    checkpoint: str | Path | None = None,
+    throw: bool = False,
+) -> xr.Dataset:
+    """Gradient descent on `objective` under `tuner`, with the sharpness followed at the oscillation's centre.
+
+    Args:
+        objective: the loss and where it starts.
+        tuner: the step-size rule. A hyper-parameter given as a vector makes one run of each entry (dimension "run").
+        steps: number of updates, at least 1.
+        seeds: None for the objective's own start, an integer for one other start, or several for a batch of runs
+            in one call (dimension "seed").
+        w0: starting weights instead, shape (dim,).
+        modes: number of leading Hessian eigenpairs followed.
+        track_every: solve for them every that many steps (NaN in between).
+        record_every: keep a row every that many steps.
+        measure_every: measure α, β, κ and G every that many steps; 0 for never.
+        progress: show a progress bar; a string is its label.
+        checkpoint: file to write after every chunk and to go on from if it exists.
+        throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
+
+    Returns:
+        Dataset over step (with run and seed where batched) of loss, stepsize, sharpness and the other variables of
+        `eosmodel.names.VARIABLES`; `status` and `steps` say how each run ended and after how many steps. Row t is
+        the state at w_t, before the update, and the step size taken from there.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import eosmodel as eos
+        >>> bowl = eos.objective(lambda w: 0.5 * jnp.sum(jnp.array([2.0, 1.0]) * w**2), jnp.ones(2))
+        >>> result = eos.simulate(bowl, eos.tuners.Constant(0.5), steps=20, progress=False)
+        >>> float(result.sharpness[-1])
+        2.0
+    """
+    for name, value in {"modes": modes, "track_every": track_every, "record_every": record_every}.items():
+        check_range("simulate", name, value, 1)
+    check_range("simulate", "measure_every", measure_every, 0)
+    # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
+    due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
+    start = _starts(objective, seeds, w0)
+    dynamics = Descent(objective, _as_arrays(tuner, start.dtype), modes, track_every, due)
+    config = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
+    label = progress if isinstance(progress, str) else type(tuner).__name__
+    return _run(dynamics, start, steps, record_every, config, label, bool(progress), checkpoint, throw)
+
+
+def predict(
+    objective: AbstractObjective,
+    tuner: AbstractTuner,
+    steps: int = 1000,
+    *,
+    theory: str = "oscillation",
+    experiment: xr.Dataset | None = None,
+    seeds: int | Sequence[int] | None = None,
+    w0: Any = None,
+    modes: int = 3,
+    record_every: int = 1,
+    progress: bool | str = True,
+    checkpoint: str | Path | None = None,
+    throw: bool = False,
+) -> xr.Dataset:
+    """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
+
+    Args:
+        objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`.
+        theory: "oscillation", "valley", "valley-frozen", "edge-only" or "gradient-flow" (see `theory.THEORIES`).
+        experiment: the run that "valley" takes its coefficients from, one run with `measure_every` > 0; made here
+            when not given. The other theories need none.
+
+    Returns:
+        Dataset over step, as from `simulate`; "valley-frozen" has NaN before the moment at which it is frozen
+        (a tenth of the run).
+    """
+    if theory not in THEORIES:
+        raise ValueError(f"predict: theory must be one of {', '.join(THEORIES)}, got {theory!r}")
+    check_range("predict", "modes", modes, 1)
+    check_range("predict", "record_every", record_every, 1)
+    start = _starts(objective, seeds, w0)
+    tuner = _as_arrays(tuner, start.dtype)
+    config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": theory}
+    label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
+    settings = (record_every, config, label, bool(progress), checkpoint, throw)
+    if theory == "oscillation":
+        return _run(CenterOscillation(objective, tuner, modes), start, steps, *settings)
+    if theory in ("gradient-flow", "edge-only"):
+        rule = _as_arrays(OnEdge(sigma=2.0), start.dtype) if theory == "edge-only" else tuner
+        return _run(GradientFlow(objective, rule, modes), start, steps, *settings)
+    if start.ndim != 1:
+        raise ValueError(f"predict: theory {theory!r} takes one run at a time; give seeds as one integer")
+    if theory == "valley":
+        if experiment is None:
+            experiment = simulate(objective, tuner, steps, w0=start, modes=modes, progress=False)
+        dynamics = DrivenValley(coefficients(experiment, start.dtype), tuner)
+        return _run(dynamics, start, steps, *settings)
+    return _frozen(objective, tuner, start, steps, modes, settings)
+
+
+def _frozen(objective, tuner, start, steps, modes, settings):
+    record_every = settings[0]
+    # The moment is on a recorded row, so that rows of theory and experiment are of the same steps.
+    moment = (steps // 10) // record_every * record_every
+    dynamics = Descent(objective, tuner, modes, 1, 0)
+    if moment:
+        reached = run(dynamics, start, moment).carry
+        if int(reached.status) != int(Status.OK):
+            raise RuntimeError(f"predict: the run ended at step {int(reached.t)}, before the freezing step {moment}")
+        state = reached.state
+    else:
+        state = dynamics.init(start)
+    valley = valley_at(objective, state.weights, state.center)
+    # The tuner goes on from the memory that it had reached, as it would in the run.
+    reduced = Descent(valley, tuner, 1, 1, 0, tuner_state=state.tuner)
+    result = _run(reduced, valley.initial(), steps - moment, *settings)
+    result = result.assign_coords(step=result.step + moment)
+    return result.reindex(step=np.arange(0, steps, record_every)).assign(steps=result.steps + moment)
+
+
+def coefficients(experiment: xr.Dataset, dtype=None) -> Coefficients:
+    """The slow coefficients measured along one run, against its flow time τ = Σ η.
+
+    Args:
+        experiment: one run from `simulate` with every step recorded and `measure_every` > 0.
+        dtype: floating type of the result; jax's default when None.
+    """
+    if "alpha" not in experiment or experiment.loss.ndim != 1:
+        raise ValueError("coefficients: experiment must be one run of `simulate` (select one tuner and seed first)")
+    rows = np.flatnonzero(np.isfinite(experiment.alpha.values))
+    if rows.size == 0:
+        raise ValueError("coefficients: experiment has no measured rows; simulate with measure_every > 0")
+    spacing = int(experiment.step[1] - experiment.step[0]) if experiment.sizes["step"] > 1 else 1
+    elapsed = np.concatenate([[0.0], np.cumsum(np.nan_to_num(experiment.stepsize.values))[:-1]]) * spacing
+    dtype = jnp.result_type(float) if dtype is None else dtype
+
+    def array(values):
+        return jnp.asarray(values, dtype)
+
+    first = rows[0]
+    return Coefficients(
+        time=array(elapsed[rows] - elapsed[first]),
+        **{name: array(experiment[name].values[rows]) for name in ("alpha", "beta", "kappa", "bulk_gradient")},
+        sharpness=array(experiment.sharpness.values[first]),
+        center_loss=array(experiment.center_loss.values[first]),
+        amplitude=array(experiment.amplitude.values[first, 0]),
+    )
+
+
+def _starts(objective, seeds, w0):
+    if w0 is not None:
+        if seeds is not None:
+            raise ValueError("seeds and w0 cannot both be given: a start has no seed")
+        return jnp.asarray(ravel_pytree(w0)[0])
+    if seeds is None or isinstance(seeds, int | np.integer):
+        return objective.initial(None if seeds is None else int(seeds))
+    if not seeds:
+        raise ValueError("seeds must name at least one seed, got none")
+    return jnp.stack([objective.initial(int(seed)) for seed in seeds])
+
+
+def _as_arrays(tuner, dtype):
+    """Hyper-parameters as arrays of the run's type: another value then needs no other compilation."""
+
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, tuner)
+
+
+def _axes(dynamics, start):
+    """Batch axes of (dynamics, start) and their names: tuner parameters given as vectors, then starts."""
+    vectors = [leaf.shape for leaf in jax.tree.leaves(dynamics.tuner) if eqx.is_array(leaf) and leaf.ndim == 1]
+    if len(set(vectors)) > 1:
+        raise ValueError(f"vector hyper-parameters of a tuner must have one length, got {sorted(set(vectors))}")
+    if vectors and start.ndim == 2:
+        raise ValueError("seeds and vector hyper-parameters cannot both be batched; loop over one of them")
+    if not vectors and start.ndim == 1:
+        return None, ()
+    is_batched = eqx.tree_at(
+        lambda d: d.tuner,
+        jax.tree.map(lambda _: None, dynamics),
+        jax.tree.map(lambda leaf: 0 if eqx.is_array(leaf) and leaf.ndim == 1 else None, dynamics.tuner),
+        is_leaf=lambda x: x is None,
+    )
+    return ((is_batched, None), ("run",)) if vectors else ((None, 0), ("seed",))
+
+
+def _run(dynamics, start, steps, record_every, config, label, show, checkpoint, throw):
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    axes, lead = _axes(dynamics, start)
+    rows_per_chunk = 100
+    resume, tag = None, ""
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint)
+        tag = fingerprint(dynamics, start, {"rows": rows_per_chunk, "every": record_every, "steps": steps})
+        resume = load(checkpoint, template(dynamics, start, axes), tag)
+    with tqdm(total=steps, desc=label, unit="step", disable=not show, leave=False, dynamic_ncols=True) as bar:
+
+        def after_chunk(progress: Progress) -> None:
+            if checkpoint is not None:
+                save(checkpoint, progress, tag)
+            bar.update(int(np.max(np.asarray(progress.carry.t))) - bar.n)
+
+        progress = run(
+            dynamics,
+            start,
+            steps,
+            record_every=record_every,
+            rows_per_chunk=rows_per_chunk,
+            axes=axes,
+            resume=resume,
+            after_chunk=after_chunk,
+        )
+    result = record.to_dataset(progress, record_every, lead)
+    result.attrs = record.provenance(config | {"dynamics": type(dynamics).__name__, "dtype": str(start.dtype)})
+    if throw:
+        ended = Status(int(np.max(result.status.values)))
+        if ended != Status.OK:
+            raise RuntimeError(f"{label}: {ended.label} at step {int(result.steps.min())}: {ended.describe()}")
+    return result

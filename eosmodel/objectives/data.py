@@ -1,0 +1,275 @@
+"""Data sets as plain numpy arrays: scikit-learn's digits, Fashion-MNIST and CIFAR-10 from files, and one's own.
+
+Nothing is downloaded and nothing is unpickled; a data set that is not there is an error that says how to get it.
+"""
+
+import dataclasses
+import gzip
+import operator
+import os
+import pathlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_SYSTEM = pathlib.Path("/usr/share/datasets")
+_FASHION = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+_CIFAR = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
+_CIFAR_RECORD = 1 + 32 * 32 * 3  # one byte of label, then the red, green and blue planes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """A supervised data set, ready for a network.
+
+    Args:
+        name: what plots and records call it.
+        x: inputs, float64, shape (samples, *features), mean 0 and variance 1 per feature over these samples;
+            constant features are 0. Images are (samples, height, width, channels).
+        y: one-hot labels or regression targets, float64, shape (samples, outputs).
+        classes: how many classes; None for regression.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    classes: int | None
+
+    def __post_init__(self):
+        if self.x.ndim < 2 or self.y.ndim != 2 or len(self.x) != len(self.y):
+            raise ValueError(
+                "Data: x must have shape (samples, *features) and y (samples, outputs) with as many samples, "
+                f"got {self.x.shape} and {self.y.shape}; `from_arrays` brings arrays into this form"
+            )
+
+
+def from_arrays(x, y, name: str = "arrays", samples: int | None = None) -> Data:
+    """A data set from two arrays: x is standardised per feature, integer labels become one-hot.
+
+    Args:
+        x: inputs, shape (samples, *features) or (samples,), real.
+        y: integer labels ≥ 0 of shape (samples,), which become one-hot over max(y) + 1 classes; or floating-point
+            regression targets of shape (samples,) or (samples, outputs), kept as they are.
+        name: the data set's name.
+        samples: take the first so many; None for all.
+
+    Raises:
+        ValueError: for unequal lengths, negative labels, NaN or infinity, or a `samples` that is not available.
+
+    Example:
+        >>> from eosmodel.objectives import data
+        >>> pair = data.from_arrays([[1.0, 5.0], [3.0, 5.0]], [0, 2])
+        >>> pair.x.tolist(), pair.y.tolist(), pair.classes
+        ([[-1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], 3)
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    for key, array in (("x", x), ("y", y)):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{name}: {key} must hold real numbers, got dtype {array.dtype}")
+        if array.ndim == 0 or array.size == 0:
+            raise ValueError(f"{name}: {key} must hold at least one sample and one feature, got shape {array.shape}")
+    if len(x) != len(y):
+        raise ValueError(f"{name}: x and y must have the same length, got {len(x)} and {len(y)}")
+    count = _count(name, samples, len(x))
+    if y.dtype.kind == "f":
+        if y.ndim > 2:
+            raise ValueError(f"{name}: float y must have shape (samples,) or (samples, outputs), got {y.shape}")
+        classes, targets = None, _finite(name, "y", y[:count].reshape(count, -1))
+    else:
+        if y.ndim != 1:
+            raise ValueError(f"{name}: integer y must have shape (samples,), got {y.shape}; for regression pass floats")
+        if y.min() < 0:
+            raise ValueError(f"{name}: labels in y must be ≥ 0, got {y.min()}")
+        classes = int(y.max()) + 1
+        targets = _one_hot(y[:count], classes)
+    features = x[:count].reshape(count, -1) if x.ndim == 1 else x[:count]
+    return Data(name, _standardised(_finite(name, "x", features)), targets, classes)
+
+
+def from_npz(path, samples: int | None = None) -> Data:
+    """The arrays `x` and `y` of an .npz file (never a pickle), through `from_arrays`."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: there is no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in ("x", "y") if key not in archive]
+            arrays = {} if missing else {key: archive[key] for key in ("x", "y")}
+            found = ", ".join(archive) or "none"
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"path: {path} is not an .npz file of plain arrays ({str(error).splitlines()[0]})") from None
+    if missing:
+        raise ValueError(f"path: {path} must hold the keys x and y, lacks {' and '.join(missing)}; keys: {found}")
+    return from_arrays(arrays["x"], arrays["y"], name=path.stem, samples=samples)
+
+
+def digits(samples: int | None = None) -> Data:
+    """The 1797 handwritten digits of scikit-learn (8×8 pixels, 10 classes), x of shape (samples, 8, 8, 1).
+
+    Example:
+        >>> from eosmodel.objectives import data
+        >>> data.digits(100).x.shape
+        (100, 8, 8, 1)
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return from_arrays(bunch.images[..., None], bunch.target, name="digits", samples=samples)
+
+
+def fashion_mnist(samples: int | None = 1000, path=None) -> Data:
+    """The first training images of Fashion-MNIST (28×28, 10 classes), x of shape (samples, 28, 28, 1).
+
+    Args:
+        samples: how many of the 60000; None for all.
+        path: the folder of the gzipped idx files, or its parent. None looks in the folder that the environment
+            variable EOSMODEL_DATA names, then in /usr/share/datasets/fashion-mnist.
+
+    Source: Xiao, Rasul & Vollgraf, arXiv 1708.07747.
+    """
+    folder = _folder(
+        "fashion-mnist",
+        _FASHION,
+        path,
+        "fashion-mnist",
+        system=_SYSTEM / "fashion-mnist",
+        get="install the Debian package dataset-fashion-mnist, or put the four idx .gz files in a folder",
+    )
+    images, labels = (folder / file for file in _FASHION)
+    x, y = _read_idx(images, 3, samples), _read_idx(labels, 1, samples)
+    return _images("fashion-mnist", x[..., None], y)
+
+
+def cifar10(samples: int | None = 1000, path=None) -> Data:
+    """The first training images of CIFAR-10 (32×32, 10 classes), x of shape (samples, 32, 32, 3).
+
+    Reads the "binary version", data_batch_1.bin to data_batch_5.bin, as many of the five as are there.
+
+    Args:
+        samples: how many; None for all in the files.
+        path: the folder of the files, or its parent. None looks in the folder that EOSMODEL_DATA names.
+
+    Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
+    """
+    folder = _folder(
+        "cifar10",
+        _CIFAR[:1],
+        path,
+        "cifar-10-batches-bin",
+        system=None,
+        get='unpack the "CIFAR-10 binary version" (cifar-10-binary.tar.gz, www.cs.toronto.edu/~kriz/cifar.html)',
+    )
+    files = [folder / name for name in _CIFAR if (folder / name).is_file()]
+    for file in files:
+        if file.stat().st_size % _CIFAR_RECORD or not file.stat().st_size:
+            raise ValueError(f"cifar10: {file} is damaged: its size is no multiple of {_CIFAR_RECORD} bytes")
+    count = _count("cifar10", samples, sum(file.stat().st_size for file in files) // _CIFAR_RECORD)
+    raw, wanted = b"", count * _CIFAR_RECORD
+    for file in files:
+        with file.open("rb") as stream:
+            raw += stream.read(wanted - len(raw))
+    records = np.frombuffer(raw, np.uint8).reshape(count, _CIFAR_RECORD)
+    return _images("cifar10", records[:, 1:].reshape(count, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0])
+
+
+DATASETS: dict[str, tuple[Callable[..., Data], str]] = {
+    "digits": (digits, "1797 handwritten digits, 8×8 pixels, 10 classes; comes with scikit-learn"),
+    "fashion-mnist": (fashion_mnist, "60000 pieces of clothing, 28×28 pixels, 10 classes; from files"),
+    "cifar10": (cifar10, "50000 photographs, 32×32×3 pixels, 10 classes; from files"),
+}
+"""Name -> (function, one-line description) of the data sets that `load` knows."""
+
+
+def load(spec: str | os.PathLike, samples: int | None = None) -> Data:
+    """A data set by its name in `DATASETS`, or the path of an .npz file with arrays x and y.
+
+    `samples=None` is the data set's own default: all of the digits and of an .npz file, the first 1000 of the others.
+    """
+    options: dict[str, Any] = {} if samples is None else {"samples": samples}
+    if isinstance(spec, str) and spec in DATASETS:
+        return DATASETS[spec][0](**options)
+    if os.fspath(spec).endswith(".npz"):
+        return from_npz(spec, **options)
+    known = ", ".join(DATASETS)
+    raise ValueError(f"spec: unknown data set {os.fspath(spec)!r}; known are {known}, or the path of an .npz file")
+
+
+def _count(name: str, samples: int | None, available: int) -> int:
+    if samples is None:
+        return available
+    try:
+        count = operator.index(samples)
+    except TypeError:
+        raise ValueError(f"{name}: samples must be an integer or None, got {samples!r}") from None
+    if not 1 <= count <= available:
+        raise ValueError(f"{name}: samples must lie in [1, {available}] ({available} are available), got {samples}")
+    return count
+
+
+def _finite(name: str, key: str, array: np.ndarray) -> np.ndarray:
+    array = array.astype(np.float64)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name}: {key} must be finite, got {bad.sum()} NaN or infinite values, the first at {first}")
+    return array
+
+
+def _standardised(x: np.ndarray) -> np.ndarray:
+    constant = x.max(axis=0) == x.min(axis=0)  # exact, where a rounded standard deviation need not vanish
+    scale = np.where(constant, 1.0, x.std(axis=0))
+    return np.where(constant, 0.0, (x - x.mean(axis=0)) / scale)
+
+
+def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    one_hot = np.zeros((len(labels), classes))
+    one_hot[np.arange(len(labels)), labels.astype(np.int64)] = 1.0
+    return one_hot
+
+
+def _images(name: str, x: np.ndarray, labels: np.ndarray) -> Data:
+    """Images with labels 0 to 9, however many of the ten are among these samples."""
+    if len(x) != len(labels):
+        raise ValueError(
+            f"{name}: there are {len(x)} images and {len(labels)} labels; the files do not belong together"
+        )
+    if labels.max() > 9:
+        raise ValueError(f"{name}: labels must lie in [0, 9], got {labels.max()}; the file is damaged")
+    return Data(name, _standardised(x.astype(np.float64)), _one_hot(labels, 10), 10)
+
+
+def _folder(name: str, files: tuple[str, ...], path, subfolder: str, *, system, get: str) -> pathlib.Path:
+    """The first folder that holds `files`. An explicit path is the only one looked at: nothing is swapped silently."""
+    if path is not None:
+        bases = [pathlib.Path(path)]
+    else:
+        bases = [pathlib.Path(os.environ["EOSMODEL_DATA"])] if os.environ.get("EOSMODEL_DATA") else []
+    places = [folder for base in bases for folder in (base / subfolder, base)]
+    if path is None and system is not None:
+        places.append(system)
+    for folder in places:
+        if all((folder / file).is_file() for file in files):
+            return folder
+    looked = ", ".join(map(str, places)) or "no folder (EOSMODEL_DATA is not set)"
+    raise FileNotFoundError(f"{name}: no {files[0]} in {looked}; {get} and point EOSMODEL_DATA, or path, to the folder")
+
+
+def _read_idx(file: pathlib.Path, dimensions: int, samples: int | None) -> np.ndarray:
+    """The first samples of a gzipped idx file of bytes: magic number, the shape (big-endian), the bytes."""
+    try:
+        with gzip.open(file) as stream:
+            magic, *shape = struct.unpack(f">{1 + dimensions}I", stream.read(4 + 4 * dimensions))
+            if magic != 0x0800 + dimensions:
+                raise gzip.BadGzipFile("wrong magic number")
+            count = _count("fashion-mnist", samples, shape[0]) if shape[0] else 0
+            size = count * int(np.prod(shape[1:], dtype=np.int64))
+            raw = stream.read(size)
+            if not size or len(raw) != size:
+                raise EOFError("too short")
+    except (gzip.BadGzipFile, EOFError, struct.error, zlib.error) as error:
+        raise ValueError(f"{file} is damaged ({error}): not a gzipped idx file of {dimensions} dimensions") from None
+    return np.frombuffer(raw, np.uint8).reshape(count, *shape[1:])

@@ -1,0 +1,261 @@
+"""The loss of a neural network on a data set, as a function of its ravelled weights."""
+
+import itertools
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from eosmodel._checks import check_range
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.objectives.data import Data
+
+ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
+LOSSES = {"mse": "½ · mean over samples of ‖out − y‖²", "ce": "mean cross-entropy of softmax(out), in nats"}
+
+
+class Network(AbstractObjective):
+    """A network's full-batch loss. Build one with `mlp`, `cnn` or, for a model of one's own, `network`.
+
+        mse: L(w) = 1/(2n) Σ_i ‖f(x_i; w) − y_i‖²        ce: L(w) = −1/n Σ_i y_i · log softmax f(x_i; w)
+
+    w is the ravelled weights (dim,), n the samples, f the model. All computations run in the dtype of w.
+
+    Args:
+        model: an equinox module, called on one sample, at its initial weights (its inexact arrays are w).
+        x: inputs, shape (samples, *features).
+        y: targets, shape (samples, outputs).
+        init_scale: σ of the weights' law N(0, σ²/fan_in) that `initial(seed)` draws from; None for a user's model.
+        loss_name: "mse" or "ce".
+        classes: how many classes; None for regression.
+    """
+
+    model: Any
+    x: Float[Array, "samples *features"]
+    y: Float[Array, "samples outputs"]
+    init_scale: Float[Array, ""] | None
+    loss_name: str = eqx.field(static=True)
+    classes: int | None = eqx.field(static=True)
+
+    def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, "samples outputs"]:
+        """The network's outputs f(x_i; w) (logits under "ce")."""
+        params, static = eqx.partition(self.model, eqx.is_inexact_array)
+        _, unravel = ravel_pytree(params)
+        model = eqx.combine(unravel(weights), static)
+        return jax.vmap(model)(self.x.astype(weights.dtype))
+
+    def loss(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
+        out, y = self.predictions(weights), self.y.astype(weights.dtype)
+        if self.loss_name == "mse":
+            return 0.5 * jnp.mean(jnp.sum((out - y) ** 2, axis=-1))
+        return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(out), axis=-1))
+
+    def accuracy(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The share of samples whose largest output is their class. ValueError on regression data."""
+        if self.classes is None:
+            raise ValueError("accuracy: the data are a regression (classes is None)")
+        hits = jnp.argmax(self.predictions(weights), axis=-1) == jnp.argmax(self.y, axis=-1)
+        return jnp.mean(hits.astype(weights.dtype))
+
+    def initial(self, seed: int | None = None) -> Float[Array, " dim"]:
+        """The weights it was built with; for `mlp` and `cnn`, a seed draws them anew for the same architecture."""
+        model = self.model
+        if seed is not None:
+            if self.init_scale is None:
+                raise ValueError(f"seed must be None, got {seed}: a model of one's own has only the weights it has")
+            model = _draw(model, self.init_scale, jax.random.key(seed))
+        return ravel_pytree(eqx.filter(model, eqx.is_inexact_array))[0]
+
+
+class _MLP(eqx.Module):
+    layers: tuple[eqx.nn.Linear, ...]
+    activation: str = eqx.field(static=True)
+
+    def __call__(self, x):
+        h = jnp.ravel(x)
+        for layer in self.layers[:-1]:
+            h = ACTIVATIONS[self.activation](layer(h))
+        return self.layers[-1](h)
+
+
+class _CNN(eqx.Module):
+    layers: tuple[eqx.nn.Conv2d | eqx.nn.Linear, ...]
+    activation: str = eqx.field(static=True)
+
+    def __call__(self, x):
+        h = jnp.moveaxis(x, -1, 0)  # equinox convolves (channels, height, width)
+        for layer in self.layers[:-1]:
+            h = ACTIVATIONS[self.activation](layer(h))
+        return self.layers[-1](jnp.ravel(h))
+
+
+def mlp(
+    data: Data,
+    width: int = 64,
+    depth: int = 2,
+    activation: str = "tanh",
+    init_scale: float = 1.0,
+    loss: str = "mse",
+    seed: int = 0,
+    dtype=None,
+) -> Network:
+    """A multilayer perceptron on flattened inputs: h_l = act(W_l h_{l−1} + b_l), and a linear read-out.
+
+    Weights start as N(0, init_scale²/fan_in), biases as 0. Small scales (½ or less) start flat and sharpen a lot.
+
+    Args:
+        data: see `eosmodel.objectives.data`.
+        width: neurons in each hidden layer.
+        depth: number of hidden layers; 0 is a linear model.
+        activation: "tanh", "relu", "gelu" or "silu".
+        init_scale: multiplies the standard deviation of every initial weight.
+        loss: "mse" or "ce", see `Network`.
+        seed: of the initial weights.
+        dtype: of weights and data; None for jax's default float.
+
+    Raises:
+        ValueError: for a value out of its range, and for "ce" on regression targets.
+
+    Example:
+        >>> from eosmodel.objectives import data, mlp
+        >>> net = mlp(data.digits(50), width=8, depth=1)
+        >>> w = net.initial()
+        >>> w.shape, net.predictions(w).shape
+        ((610,), (50, 10))
+    """
+    dtype = _check(data, "mlp", width, depth, 0, activation, init_scale, loss, seed, dtype)
+    sizes = [math.prod(data.x.shape[1:]), *[width] * depth, data.y.shape[1]]
+    layers = tuple(_layer(eqx.nn.Linear, i, o, dtype=dtype) for i, o in itertools.pairwise(sizes))
+    return _network(_MLP(layers, activation), data, loss, init_scale, seed, dtype)
+
+
+def cnn(
+    data: Data,
+    width: int = 16,
+    depth: int = 2,
+    activation: str = "tanh",
+    init_scale: float = 1.0,
+    loss: str = "mse",
+    seed: int = 0,
+    dtype=None,
+) -> Network:
+    """A convolutional network: `depth` layers of `width` 3×3 filters (stride 2, padding 1), and a linear read-out.
+
+    Needs images, x of shape (samples, height, width, channels), and depth ≥ 1. Arguments, initial law and errors
+    otherwise as for `mlp`; fan_in is 9 · input channels for a filter.
+
+    Example:
+        >>> from eosmodel.objectives import cnn, data
+        >>> net = cnn(data.digits(50), width=4, depth=1, loss="ce")
+        >>> net.predictions(net.initial(seed=1)).shape
+        (50, 10)
+    """
+    dtype = _check(data, "cnn", width, depth, 1, activation, init_scale, loss, seed, dtype)
+    if data.x.ndim != 4:
+        raise ValueError(f"cnn: data.x must have shape (samples, height, width, channels), got {data.x.shape}")
+    height, breadth, channels = data.x.shape[1:]
+    layers: list[eqx.nn.Conv2d | eqx.nn.Linear] = []
+    for _ in range(depth):
+        layers.append(_layer(eqx.nn.Conv2d, channels, width, 3, stride=2, padding=1, dtype=dtype))
+        height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, width
+    layers.append(_layer(eqx.nn.Linear, height * breadth * channels, data.y.shape[1], dtype=dtype))
+    return _network(_CNN(tuple(layers), activation), data, loss, init_scale, seed, dtype)
+
+
+def network(model, data: Data, loss: str = "mse") -> Network:
+    """A model of one's own: any equinox module that maps one sample to one output vector, without state or keys.
+
+    The weights are its inexact arrays, which must share one real dtype; the data take that dtype. It has one start:
+    `initial(seed)` is an error unless the seed is None.
+
+    Args:
+        model: called as model(x_i), x_i of shape data.x.shape[1:]; returns shape (outputs,).
+        data: see `eosmodel.objectives.data`.
+        loss: "mse" or "ce", see `Network`.
+
+    Example:
+        >>> import equinox as eqx, jax
+        >>> from eosmodel.objectives import data, network
+        >>> rng = jax.random.key(0)
+        >>> net = network(eqx.nn.Linear(2, 1, key=rng), data.from_arrays([[0.0, 1.0], [1.0, 3.0]], [0.5, 1.5]))
+        >>> net.initial().shape
+        (3,)
+    """
+    _check_data("network", data, loss)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))}
+    if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
+        found = ", ".join(sorted(map(str, dtypes))) or "no weights"
+        raise ValueError(f"network: the weights of model must share one real floating-point dtype, got {found}")
+    net = Network(model, *_arrays(data, dtypes.pop()), None, loss, data.classes)
+    shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
+    if shape != data.y.shape:
+        raise ValueError(f"network: model must map x to outputs of shape {data.y.shape[1:]}, got {shape[1:]}")
+    return net
+
+
+NETWORKS: dict[str, tuple[Callable[..., Network], str]] = {
+    "mlp": (mlp, "multilayer perceptron on flattened inputs"),
+    "cnn": (cnn, "convolutional network of 3×3 filters with stride 2, on images"),
+}
+"""Name -> (constructor, one-line description)."""
+
+
+def _layer(kind, *args, **options):
+    """A layer with shapes in place of arrays; `_draw` fills them in."""
+    return eqx.filter_eval_shape(lambda key: kind(*args, key=key, **options), jax.random.key(0))
+
+
+def _network(model, data: Data, loss: str, init_scale: float, seed: int, dtype) -> Network:
+    scale = jnp.asarray(init_scale, dtype)
+    return Network(_draw(model, scale, jax.random.key(seed)), *_arrays(data, dtype), scale, loss, data.classes)
+
+
+def _arrays(data: Data, dtype) -> tuple[Array, Array]:
+    return jnp.asarray(data.x, dtype), jnp.asarray(data.y, dtype)
+
+
+@eqx.filter_jit
+def _draw(model, scale: Array, key: Array):
+    """The model with weights N(0, scale²/fan_in) and biases 0; a weight's axes after the first are its inputs."""
+    drawn = []
+    for layer, subkey in zip(model.layers, jax.random.split(key, len(model.layers)), strict=True):
+        weight, bias = layer.weight, layer.bias
+        drawn.append(scale * jax.random.normal(subkey, weight.shape, weight.dtype) / math.prod(weight.shape[1:]) ** 0.5)
+        drawn.append(jnp.zeros(bias.shape, bias.dtype))
+    return eqx.tree_at(lambda m: [array for layer in m.layers for array in (layer.weight, layer.bias)], model, drawn)
+
+
+def _check_data(owner: str, data: Data, loss: str) -> None:
+    if not isinstance(data, Data):
+        raise ValueError(f"{owner}: data must be a Data, got {type(data).__name__}; see data.load and data.from_arrays")
+    if loss not in LOSSES:
+        raise ValueError(f"{owner}: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    if loss == "ce" and data.classes is None:
+        raise ValueError(f"{owner}: loss 'ce' needs class labels, but the targets of {data.name!r} are a regression")
+
+
+def _check(data: Data, owner: str, width, depth, least, activation, init_scale, loss, seed, dtype) -> np.dtype:
+    """Checks what `mlp` and `cnn` share; returns the dtype."""
+    _check_data(owner, data, loss)
+    for name, value, low in (("width", width, 1), ("depth", depth, least), ("seed", seed, 0)):
+        try:
+            operator.index(value)
+        except TypeError:
+            raise ValueError(f"{owner}: {name} must be an integer, got {value!r}") from None
+        check_range(owner, name, value, low)
+    check_range(owner, "init_scale", init_scale, 0, low_open=True, high_open=True)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{owner}: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    dtype = np.dtype(jnp.result_type(float) if dtype is None else dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{owner}: dtype must be a floating-point one, got {dtype}")
+    if dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ValueError(f"{owner}: dtype float64 needs jax.config.update('jax_enable_x64', True)")
+    return dtype

@@ -1,0 +1,153 @@
+"""The one loop: a jitted, chunked scan that runs any dynamics, alone or batched, and can be resumed.
+
+A chunk is a fixed number of rows, and the last step is an argument rather than a shape, so one compilation serves
+runs of any length, and a resumed run goes through the very same machine code as an uninterrupted one.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eosmodel._status import Status
+from eosmodel.dynamics import AbstractDynamics
+
+
+class Carry(eqx.Module):
+    """What a run needs to go on: the state of the dynamics, the next step's index and the status."""
+
+    state: Any
+    t: Any
+    status: Any
+
+
+class Progress(NamedTuple):
+    """A run up to some row: the carry, the rows so far (name → array with rows first, or batch first and rows
+    second), and the seconds spent in each chunk. This is what a checkpoint holds."""
+
+    carry: Carry
+    rows: dict[str, np.ndarray]
+    seconds: np.ndarray
+
+
+def _blank(row):
+    """A row that says "nothing here": NaN, −1 or False by type."""
+
+    def fill(leaf):
+        value = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else (False if leaf.dtype == jnp.bool_ else -1)
+        return jnp.full(leaf.shape, value, leaf.dtype)
+
+    return jax.tree.map(fill, row)
+
+
+def _advance(dynamics, carry, last):
+    def go(carry):
+        state, row, status = dynamics.step(carry.state, carry.t)
+        good = status == int(Status.OK)
+        row = jax.tree.map(lambda leaf, blank: jnp.where(good, leaf, blank), row, _blank(row))
+        return Carry(state, carry.t + good.astype(carry.t.dtype), status), row
+
+    def stay(carry):
+        row = eqx.filter_eval_shape(lambda c: dynamics.step(c.state, c.t)[1], carry)
+        return carry, _blank(row)
+
+    return jax.lax.cond((carry.status == int(Status.OK)) & (carry.t < last), go, stay, carry)
+
+
+def _chunk(dynamics, carry, last, rows, stride):
+    def body(carry, _):
+        carry, row = _advance(dynamics, carry, last)
+        if stride > 1:  # between rows the dynamics goes on unrecorded
+            carry = jax.lax.fori_loop(0, stride - 1, lambda _, c: _advance(dynamics, c, last)[0], carry)
+        return carry, row
+
+    return jax.lax.scan(body, carry, None, length=rows)
+
+
+@eqx.filter_jit
+def _init(dynamics, start, axes):
+    def single(dynamics, start):
+        return Carry(dynamics.init(start), jnp.asarray(0, jnp.int32), jnp.asarray(int(Status.OK), jnp.int32))
+
+    return single(dynamics, start) if axes is None else eqx.filter_vmap(single, in_axes=axes)(dynamics, start)
+
+
+@eqx.filter_jit
+def _run_chunk(dynamics, carry, last, rows, stride, axes):
+    def single(dynamics, carry):
+        return _chunk(dynamics, carry, last, rows, stride)
+
+    if axes is None:
+        return single(dynamics, carry)
+    return eqx.filter_vmap(single, in_axes=(axes[0], eqx.if_array(0)))(dynamics, carry)
+
+
+def template(dynamics: AbstractDynamics, start: Any, axes: Any = None) -> Carry:
+    """Shapes and dtypes of the carry, without computing it: what a checkpoint is read back into."""
+    return eqx.filter_eval_shape(_init, dynamics, start, axes)
+
+
+def run(
+    dynamics: AbstractDynamics,
+    start: Any,
+    steps: int,
+    *,
+    record_every: int = 1,
+    rows_per_chunk: int = 100,
+    axes: Any = None,
+    resume: Progress | None = None,
+    after_chunk: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Run `dynamics` from `start` for `steps` steps, or until every run of the batch has ended.
+
+    Args:
+        dynamics: what to run.
+        start: argument of `dynamics.init`: starting weights, with a leading batch axis when `axes` is given.
+        steps: number of updates.
+        record_every: a row is kept every that many steps, starting at step 0.
+        rows_per_chunk: rows computed between two returns to Python. The same number must be used to resume.
+        axes: None for one run; for a batch, in_axes of (dynamics, start) as `equinox.filter_vmap` takes them.
+        resume: where to go on from, as passed to `after_chunk` earlier.
+        after_chunk: called after every chunk with the progress so far, for progress bars and checkpoints.
+
+    Returns:
+        `Progress` with ⌈steps/record_every⌉ rows, those after the end of a run blank (NaN, −1, False).
+    """
+    batched = axes is not None
+    row_axis = 1 if batched else 0
+    total = -(-steps // record_every)
+    if resume is None:
+        carry, parts, seconds = _init(dynamics, start, axes), [], []
+    else:
+        carry, parts, seconds = resume.carry, [resume.rows], list(resume.seconds)
+    progress = resume
+    last = jnp.asarray(steps, jnp.int32)
+    while len(seconds) * rows_per_chunk < total:
+        if bool(np.all(np.asarray(carry.status) != int(Status.OK))):
+            break
+        begin = time.perf_counter()
+        carry, rows = _run_chunk(dynamics, carry, last, rows_per_chunk, record_every, axes)
+        rows = {name: np.asarray(value) for name, value in rows.items()}
+        parts.append(rows)
+        seconds.append(time.perf_counter() - begin)
+        joined = {name: np.concatenate([part[name] for part in parts], axis=row_axis) for name in rows}
+        parts = [joined]
+        progress = Progress(carry, joined, np.asarray(seconds))
+        after_chunk(progress)
+    if progress is None:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    return progress._replace(rows={k: _fit(v, total, row_axis) for k, v in progress.rows.items()})
+
+
+def _fit(array: np.ndarray, total: int, axis: int) -> np.ndarray:
+    """Cut the padding of the last chunk, or extend a run that ended early with blank rows."""
+    have = array.shape[axis]
+    if have >= total:
+        return np.take(array, np.arange(total), axis=axis)
+    value = np.nan if np.issubdtype(array.dtype, np.inexact) else (False if array.dtype == bool else -1)
+    shape = [*array.shape[:axis], total - have, *array.shape[axis + 1 :]]
+    return np.concatenate([array, np.full(shape, value, array.dtype)], axis=axis)

@@ -1,0 +1,194 @@
+"""A study: one network, several tuners and seeds, and the theories beside them, in one folder that can be resumed.
+
+Every (tuner, seed) run and every theory of it is a part: a dataset in `parts/`, written when done, with a checkpoint
+beside it while it is under way. What `compare` writes at the end is put together from the parts.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from eosmodel import record
+from eosmodel._checks import check_range
+from eosmodel._status import Status
+from eosmodel.cli import Compare, Train
+
+CONFIG = "config.json"
+
+
+def run_study(command: Train) -> None:
+    """Run `eosmodel compare` or `eosmodel train`: check the input, prepare the folder, run the parts, combine, draw."""
+    import jax
+
+    if command.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    tuners, objective = _check(command)
+    config = _config(command)
+    _prepare(command, config)
+    parts = command.out / "parts"
+    parts.mkdir(exist_ok=True)
+    theories = command.theories if isinstance(command, Compare) else ()
+    total = len(tuners) * len(command.seeds) * (1 + len(theories))
+    experiments, predictions = [], []
+    done = 0
+    for seed in command.seeds:
+        for label, tuner in tuners.items():
+            done += 1
+            title = f"[{done}/{total}] {label}, seed {seed}"
+            experiment = _part(command, parts, "experiment", title, objective, tuner, label, seed)
+            experiments.append(_label(experiment, tuner=label, seed=seed))
+            for theory in theories:
+                done += 1
+                title = f"[{done}/{total}] {label}, seed {seed}: {theory}"
+                predicted = _part(command, parts, theory, title, objective, tuner, label, seed, experiment)
+                predictions.append(_label(predicted, theory=theory, tuner=label, seed=seed))
+    attrs = record.provenance(config)
+    experiment = _combine(experiments, attrs)
+    record.save(experiment, command.out / "experiment.nc")
+    if theories:
+        record.save(_combine(predictions, attrs), command.out / "theory.nc")
+        redraw(command.out)
+    else:
+        print(f"wrote {command.out / 'experiment.nc'}")
+
+
+def redraw(folder: Path) -> None:
+    """Write the scoreboard, the figures and the report of a folder from its datasets."""
+    from eosmodel.comparison import compare
+    from eosmodel.report import write_report
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; `eosmodel compare --out {folder}` makes one")
+    experiment = record.load(folder / "experiment.nc")
+    theory = record.load(folder / "theory.nc") if (folder / "theory.nc").exists() else None
+    write_report(experiment, theory, folder)
+    print(compare(experiment, theory))
+    print(f"\nwrote {folder / 'report.html'}")
+
+
+def _check(command: Train):
+    """Everything that can be wrong with the input, before anything is written."""
+    from eosmodel import objectives
+    from eosmodel.tuners.registry import from_spec
+
+    for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
+        check_range("eosmodel", f"--{name.replace('_', '-')}", getattr(command, name), 1)
+    check_range("eosmodel", "--init-scale", command.init_scale, 0, low_open=True)
+    for name in ("tuners", "seeds", *(("theories",) if isinstance(command, Compare) else ())):
+        values = getattr(command, name)
+        if not values:
+            raise ValueError(f"--{name} needs at least one value")
+        if len(set(values)) < len(values):
+            raise ValueError(f"--{name} has the same value twice: {' '.join(map(str, values))}")
+    if isinstance(command, Compare) and command.record_every > 1 and "valley" in command.theories:
+        raise ValueError("--theories valley reads coefficients against Σ η and needs --record-every 1")
+    tuners = {spec: from_spec(spec) for spec in command.tuners}
+    data = objectives.data.load(command.data, samples=command.samples)
+    build, _ = objectives.NETWORKS[command.net]
+    network = build(
+        data,
+        width=command.width,
+        depth=command.depth,
+        activation=command.activation,
+        init_scale=command.init_scale,
+        loss=command.loss,
+        seed=command.seeds[0],
+    )
+    return tuners, network
+
+
+def _config(command: Train) -> dict[str, Any]:
+    """What decides the results: everything but where they go and how an old folder is treated."""
+    config = dataclasses.asdict(command)
+    for name in ("out", "resume", "overwrite"):
+        del config[name]
+    if Path(command.data).suffix == ".npz":
+        config["data"] = str(Path(command.data).resolve())
+    config["command"] = type(command).__name__.lower()
+    config["version"] = version("eosmodel")
+    return json.loads(json.dumps(config))
+
+
+def _prepare(command: Train, config: dict[str, Any]) -> None:
+    """Make the folder ours, or refuse: nothing of another configuration is mixed in or overwritten unasked."""
+    from eosmodel.simulation import atomic
+
+    out = command.out
+    if command.resume and command.overwrite:
+        raise ValueError("--resume and --overwrite exclude each other")
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
+        ours = (out / CONFIG).exists()
+        if not ours:
+            raise FileExistsError(f"--out {out} is not empty and was not written by eosmodel; name another folder")
+        if command.overwrite:
+            for path in (*out.glob("*.png"), *(out / name for name in OUTPUTS)):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(out / "parts", ignore_errors=True)
+        elif not command.resume:
+            raise FileExistsError(f"--out {out} is not empty; --resume goes on with it, --overwrite starts it again")
+        else:
+            found = json.loads((out / CONFIG).read_text())
+            differing = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
+            if differing:
+                raise FileExistsError(
+                    f"--out {out} holds results of another configuration (differs in {', '.join(differing)}); "
+                    "name another folder, or --overwrite"
+                )
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic(out / CONFIG) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n")
+
+
+OUTPUTS = (CONFIG, "experiment.nc", "theory.nc", "scoreboard.json", "report.html")
+
+
+def _part(command, folder, kind, title, objective, tuner, label, seed, experiment=None) -> xr.Dataset:
+    """One run or one theory of it: read if it is done, resumed if it was begun, else computed."""
+    from eosmodel.experiment import predict, simulate
+
+    # The edge alone knows no tuner, so all tuners share its one prediction.
+    owner = "any" if kind == "edge-only" else label
+    slug = re.sub(r"[^A-Za-z0-9.=+-]+", "_", owner)
+    path = folder / f"{kind}.{slug}.{seed}.nc"
+    if path.exists():
+        return record.load(path)
+    checkpoint = path.with_suffix(".checkpoint.npz")
+    common = {
+        "steps": command.steps,
+        "seeds": seed,
+        "modes": command.modes,
+        "record_every": command.record_every,
+        "progress": title,
+        "checkpoint": checkpoint,
+    }
+    if kind == "experiment":
+        result = simulate(objective, tuner, track_every=command.track_every, **common)
+    else:
+        result = predict(objective, tuner, theory=kind, experiment=experiment, **common)
+    record.save(result, path)
+    checkpoint.unlink(missing_ok=True)
+    loss = float(result.loss.dropna("step")[-1]) if result.loss.notnull().any() else float("nan")
+    status = Status(int(result.status))
+    print(f"{title}: {status.label}, {int(result.steps)} steps, loss {loss:.4g}", flush=True)
+    return result
+
+
+def _label(dataset: xr.Dataset, **coords) -> xr.Dataset:
+    return dataset.expand_dims({name: [value] for name, value in coords.items()})
+
+
+def _combine(parts: list[xr.Dataset], attrs: dict[str, str]) -> xr.Dataset:
+    combined = xr.combine_by_coords([part.drop_attrs(deep=False) for part in parts], combine_attrs="override")
+    assert isinstance(combined, xr.Dataset)
+    order = {name: list(dict.fromkeys(part[name].item() for part in parts)) for name in ("theory", "tuner", "seed")
+             if name in combined.dims}
+    return record.describe(combined.sel(order)).assign_attrs(attrs)

@@ -1,0 +1,166 @@
+"""The centre–oscillation model of descent on any objective, and gradient flow as the same model without oscillation.
+
+Two time scales are separated: a centre w̄ that follows the valley floor, and amplitudes x_i along the leading
+Hessian modes u_i. The modelled iterate is p = w̄ + Σ x_i u_i, and the tuner looks along the true line through p.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from eosmodel._status import Status
+from eosmodel.curvature import Modes, cold_start, linearize, oscillation, track
+from eosmodel.dynamics import AbstractDynamics, status_of
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.rays import FunctionRay
+from eosmodel.tuners.base import AbstractTuner
+
+
+def _relaxation(stepsize, values):
+    """(1 − e^{−ηλ})/λ: how far the flow for a time η takes a mode, per unit of force; η where λ = 0."""
+    rate = stepsize * values
+    small = jnp.abs(rate) < 1e-6
+    return stepsize * jnp.where(small, 1 - rate / 2, -jnp.expm1(-rate) / jnp.where(small, 1, rate))
+
+
+class CenterOscillation(AbstractDynamics):
+    """Centre and oscillation, stepped together under a tuner, with nothing fitted.
+
+    With g± = ∇L(w̄ ± Σ x_i u_i), the even part F = ½(g₊ + g₋) is the force on the centre (the gradient at w̄ plus
+    the self-stabilising ½ Σ x_i² ∇λ_i and all higher even terms), and the odd part A = ½(g₊ − g₋) drives the
+    oscillation (λ_i x_i and all higher odd terms). One step, η from the tuner on the ray through p along −g₊:
+
+        w̄'  = w̄ − η P⊥F − Σ_i φ_i u_i (u_i·F),      φ_i = (1 − e^{−ηλ_i})/λ_i
+        x_i' = x_i − η u_i·A − (η − φ_i)(u_i·F)
+
+    P⊥ projects the modes out. The centre relaxes along the modes as the gradient flow would, and what it does not
+    take of the force goes to the oscillation, so that the iterate is conserved along the modes and a drifting valley
+    floor excites them as it does in a real run; no noise floor is needed. Amplitudes are carried from one step's
+    modes to the next by projection. At the start w_0 is split by one Newton step along the modes.
+
+    A step takes two gradients, and one linearisation with the tracker's products.
+
+    Fields
+        objective, tuner: what is modelled.
+        modes: number of oscillating modes.
+        divergence: a loss above this multiple of the initial one ends the run.
+    """
+
+    objective: AbstractObjective
+    tuner: AbstractTuner
+    modes: int = eqx.field(static=True, default=3)
+    divergence: float = eqx.field(static=True, default=1e6)
+
+    class State(eqx.Module):
+        center: Float[Array, " dim"]
+        amplitude: Float[Array, " modes"]
+        pairs: Modes
+        tuner: Any
+        bound: Float[Array, ""]
+
+    def init(self, start):
+        value, gradient, matvec = linearize(self.objective, start)
+        pairs, _ = cold_start(matvec, gradient, self.modes)
+        amplitude = oscillation(gradient, pairs)
+        bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
+        center = start - amplitude @ pairs.vectors
+        return self.State(center, amplitude, pairs, self.tuner.init(start.dtype), bound)
+
+    def step(self, state, t):
+        center_loss, _, matvec = linearize(self.objective, state.center)
+        pairs, info = track(matvec, state.pairs)
+        values, vectors = pairs.values, pairs.vectors
+        amplitude = vectors @ (state.amplitude @ state.pairs.vectors)
+
+        displacement = amplitude @ vectors
+        iterate = state.center + displacement
+        value, above = jax.value_and_grad(self.objective)(iterate)
+        below = jax.grad(self.objective)(state.center - displacement)
+        even, odd = 0.5 * (above + below), 0.5 * (above - below)
+
+        square = jnp.vdot(above, above)
+        line = FunctionRay(self.objective, iterate, -above, value, -square, t, values[0])
+        stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
+
+        force = vectors @ even
+        relaxed = _relaxation(stepsize, values)
+        center = state.center - stepsize * (even - force @ vectors) - (relaxed * force) @ vectors
+        amplitude_next = amplitude - stepsize * (vectors @ odd) - (stepsize - relaxed) * force
+        row = {
+            "loss": value,
+            "stepsize": stepsize,
+            "sharpness": values[0],
+            "center_loss": center_loss,
+            "eigenvalues": values,
+            "amplitude": amplitude,
+            "residual": info.residual,
+            "products": info.products,
+            "converged": info.converged,
+            "evaluations": tuner_info.evaluations,
+            "search_failed": tuner_info.failed,
+        }
+        status = status_of(value, stepsize, jnp.sqrt(square), state.bound)
+        status = _valid(status, values[0])
+        return self.State(center, amplitude_next, pairs, tuner_state, state.bound), row, status
+
+
+class GradientFlow(AbstractDynamics):
+    """Gradient flow with the tuner's own step as its clock: the model with the oscillation left out.
+
+    The tuner looks along the ray at the flow's weights w, and the flow is advanced by a time η:
+    exactly along the tracked modes, w' = w − η P⊥g − Σ_i u_i φ_i (u_i·g), to first order off them, where ηλ is small.
+    Under the on-edge tuner this is the EOS-only model: η = 2/λ, whatever λ does.
+
+    Fields as in `CenterOscillation`.
+    """
+
+    objective: AbstractObjective
+    tuner: AbstractTuner
+    modes: int = eqx.field(static=True, default=3)
+    divergence: float = eqx.field(static=True, default=1e6)
+
+    class State(eqx.Module):
+        weights: Float[Array, " dim"]
+        pairs: Modes
+        tuner: Any
+        bound: Float[Array, ""]
+
+    def init(self, start):
+        value, gradient, matvec = linearize(self.objective, start)
+        pairs, _ = cold_start(matvec, gradient, self.modes)
+        bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
+        return self.State(start, pairs, self.tuner.init(start.dtype), bound)
+
+    def step(self, state, t):
+        value, gradient, matvec = linearize(self.objective, state.weights)
+        pairs, info = track(matvec, state.pairs)
+        values, vectors = pairs.values, pairs.vectors
+        square = jnp.vdot(gradient, gradient)
+        line = FunctionRay(self.objective, state.weights, -gradient, value, -square, t, values[0])
+        stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
+        force = vectors @ gradient
+        excess = stepsize - _relaxation(stepsize, values)
+        weights = state.weights - stepsize * gradient + (excess * force) @ vectors
+        row = {
+            "loss": value,
+            "stepsize": stepsize,
+            "sharpness": values[0],
+            "center_loss": value,
+            "eigenvalues": values,
+            "residual": info.residual,
+            "products": info.products,
+            "converged": info.converged,
+            "evaluations": tuner_info.evaluations,
+            "search_failed": tuner_info.failed,
+        }
+        status = _valid(status_of(value, stepsize, jnp.sqrt(square), state.bound), values[0])
+        return self.State(weights, pairs, tuner_state, state.bound), row, status
+
+
+def _valid(status, sharpness):
+    """A model that divides scales by the top curvature has nothing to say where there is none."""
+    lost = (status == int(Status.OK)) & ~(sharpness > 0)
+    return jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)

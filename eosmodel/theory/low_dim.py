@@ -1,0 +1,178 @@
+"""The low-dimensional theory: one oscillating mode, the sharpness and the loss of the valley floor.
+
+Two versions. `DrivenValley` takes its slow coefficients from measurements along a run; `valley_at` freezes a network
+at one moment into a `Valley` loss with a handful of bulk modes, which then runs under any tuner like any objective.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from eosmodel._status import Status
+from eosmodel.curvature import Modes, linearize, oscillation, sharpness_gradient
+from eosmodel.dynamics import AbstractDynamics, status_of
+from eosmodel.objectives.valleys import Valley
+from eosmodel.rays import QuadraticRay
+from eosmodel.tuners.base import AbstractTuner
+
+# An amplitude below this has no effect on anything; it keeps the oscillation alive where a real valley floor, by
+# drifting, would.
+AMPLITUDE_FLOOR = 1e-6
+
+
+class Coefficients(eqx.Module):
+    """Slow coefficients measured along a run, against flow time τ = Σ η (so that a theory which takes other steps
+    reads them at the same place on the slow path, not at the same step).
+
+    Fields
+        time: τ of each measurement, increasing, shape (times,).
+        alpha, beta, kappa, bulk_gradient: α, β, κ, G there; linear in between, constant beyond the ends.
+        sharpness, center_loss, amplitude: λ, L̄ and x at the first measurement.
+    """
+
+    time: Float[Array, " times"]
+    alpha: Float[Array, " times"]
+    beta: Float[Array, " times"]
+    kappa: Float[Array, " times"]
+    bulk_gradient: Float[Array, " times"]
+    sharpness: Float[Array, ""]
+    center_loss: Float[Array, ""]
+    amplitude: Float[Array, ""]
+
+
+class DrivenValley(AbstractDynamics):
+    """The valley's normal form with measured coefficients:
+
+        x' = (1 − ηλ)x,   λ' = λ + η(α − ½βx²),   L̄' = L̄ − η(G − ½αx²) + ½η²κλG
+
+    and the tuner on the two-mode ray φ(η) = L̄ + ½λx² − η(G + λ²x²) + ½η²λ(κG + λ²x²). The term ½αx² in L̄' is the
+    descent that the oscillation costs: the centre is pushed along −½x²∇λ, and ∇L·∇λ = −α. On a valley all three
+    lines are exact up to the second order in η of the last.
+
+    Source: the normal form of Damian, Nichani & Lee (arXiv 2209.15594), with the step size moving.
+
+    Fields
+        coefficients: measured along a run.
+        tuner: the rule.
+        f_min: the least value the loss can have; a floor loss that falls below it has left the theory's range.
+    """
+
+    coefficients: Coefficients
+    tuner: AbstractTuner
+    f_min: float = eqx.field(static=True, default=0.0)
+    divergence: float = eqx.field(static=True, default=1e6)
+
+    class State(eqx.Module):
+        amplitude: Float[Array, ""]
+        sharpness: Float[Array, ""]
+        center_loss: Float[Array, ""]
+        time: Float[Array, ""]
+        tuner: Any
+        bound: Float[Array, ""]
+
+    def init(self, start):
+        c = self.coefficients
+        loss = c.center_loss + 0.5 * c.sharpness * c.amplitude**2
+        zero = jnp.zeros((), start.dtype)
+        return self.State(
+            c.amplitude, c.sharpness, c.center_loss, zero, self.tuner.init(start.dtype), self.divergence * loss
+        )
+
+    def step(self, state, t):
+        c = self.coefficients
+        alpha, beta, kappa, bulk = (
+            jnp.interp(state.time, c.time, series) for series in (c.alpha, c.beta, c.kappa, c.bulk_gradient)
+        )
+        x, sharpness = state.amplitude, state.sharpness
+        energy = sharpness**2 * x**2
+        value = state.center_loss + 0.5 * sharpness * x**2
+        line = QuadraticRay(value, -(bulk + energy), sharpness * (kappa * bulk + energy), t, sharpness)
+        eta, tuner_state, info = self.tuner(line, state.tuner)
+        moved = (1 - eta * sharpness) * x
+        floor = jnp.asarray(AMPLITUDE_FLOOR, x.dtype)
+        moved = jnp.where(jnp.abs(moved) < floor, jnp.where(moved < 0, -floor, floor), moved)
+        new = self.State(
+            moved,
+            sharpness + eta * (alpha - 0.5 * beta * x**2),
+            state.center_loss - eta * (bulk - 0.5 * alpha * x**2) + 0.5 * eta**2 * kappa * sharpness * bulk,
+            state.time + eta,
+            tuner_state,
+            state.bound,
+        )
+        row = {
+            "loss": value,
+            "stepsize": eta,
+            "sharpness": sharpness,
+            "center_loss": state.center_loss,
+            "amplitude": x,
+            "evaluations": info.evaluations,
+            "search_failed": info.failed,
+        }
+        status = status_of(value, eta, x, state.bound)
+        lost = (status == int(Status.OK)) & ((sharpness <= 0) | (state.center_loss < self.f_min))
+        return new, row, jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
+
+
+@eqx.filter_jit
+def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) -> Valley:
+    """Freeze a loss at one moment into the valley that agrees with it there, with nothing fitted.
+
+    The bulk is the loss's quadratic model at the centre, restricted to the space spanned by g, Hg, …, and ∇λ, H∇λ, …
+    (`krylov` vectors of each, g = the gradient and everything else with the tracked modes projected out):
+    there it has the same loss, gradient, curvatures, ∇λ, and so the same L̄, G, κ, α and β at that moment, and the
+    same first 2·krylov derivatives of the slow path for a frozen ∇λ. In the eigenbasis of the restricted Hessian it
+    is a `Valley`.
+
+    Args:
+        fn: the loss.
+        weights: the iterate at that moment.
+        pairs: leading pairs there; the first is the oscillating mode.
+        krylov: Hessian powers taken of each of g and ∇λ.
+
+    Returns:
+        A `Valley` that starts at that moment, oscillation included.
+    """
+    gradient = jax.grad(fn)(weights)
+    amplitude = oscillation(gradient, pairs)
+    center = weights - amplitude @ pairs.vectors
+    value, gradient, matvec = linearize(fn, center)
+
+    def off_modes(v):
+        return v - (pairs.vectors @ v) @ pairs.vectors
+
+    bulk = off_modes(gradient)
+    rise = off_modes(sharpness_gradient(fn, center, pairs.vectors[0]))
+    columns = []
+    for seed in (bulk, rise):
+        v = seed
+        for _ in range(krylov):
+            for _ in range(2):
+                for u in columns:
+                    v = v - (u @ v) * u
+                norm = jnp.linalg.norm(v)
+                v = v / jnp.where(norm > 0, norm, 1)
+            columns.append(v)
+            v = off_modes(matvec(v))
+    basis = jnp.stack(columns)
+    restricted = basis @ jnp.stack([off_modes(matvec(v)) for v in columns]).T
+    mu, axes = jnp.linalg.eigh(0.5 * (restricted + restricted.T))
+    # A flat direction has no minimum to measure z from; curvature at rounding level stands for it.
+    scale = jnp.finfo(mu.dtype).eps ** 0.5 * pairs.values[0]
+    mu = jnp.where(jnp.abs(mu) < scale, jnp.where(mu < 0, -scale, scale), mu)
+    z = (axes.T @ (basis @ bulk)) / mu
+    q = axes.T @ (basis @ rise)
+    size = jnp.linalg.norm(q)
+    sharpness = pairs.values[0]
+    return Valley(
+        sharpness_limit=sharpness - q @ z,
+        b=size**2,
+        q=q / size,
+        mu=mu,
+        offset=value - 0.5 * jnp.sum(mu * z**2),
+        start=jnp.concatenate([amplitude[:1], z]),
+    )
+
+

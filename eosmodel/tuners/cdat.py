@@ -1,0 +1,60 @@
+"""The quadratically greedy step and CDAT: the minimiser of the ray's parabola, times σ."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from eosmodel._checks import check_range
+from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
+
+
+class CDAT(AbstractTuner):
+    """η = σ·n/(h + ε·n), n = max(−φ'(0), 0), h = |φ''(0)|; for steepest descent σ‖g‖²/(|gᵀHg| + ε‖g‖²).
+
+    σ = 1 minimises the parabola and is the greedy rule; σ = 2 sits on the edge of stability. With `ema` > 0, n and h
+    are replaced by their exponential moving averages with that decay; the correction for starting from 0 is the same
+    factor for both and cancels. ε is a floor on the curvature along the ray: unlike an absolute constant in the
+    denominator it does not take over when gradients vanish, and it bounds η by σ/ε.
+
+    Args:
+        sigma: σ > 0.
+        eps: ε ≥ 0, in units of curvature.
+        ema: decay in [0, 1); 0 for no averaging.
+
+    Source: Roulet et al. (arXiv 2407.06183).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = CDAT(sigma=2.0)
+        >>> round(float(tuner(ray(lambda w: jnp.sum(w**2), jnp.ones(2)), tuner.init())[0]), 4)
+        1.0
+    """
+
+    sigma: Any = 2.0
+    eps: Any = 1e-5
+    ema: Any = 0.0
+
+    def __check_init__(self):
+        check_range("CDAT", "sigma", self.sigma, 0, low_open=True, high_open=True)
+        check_range("CDAT", "eps", self.eps, 0, high_open=True)
+        check_range("CDAT", "ema", self.ema, 0, 1, high_open=True)
+
+    def init(self, dtype=None):
+        """Moving averages of n and h, from 0."""
+        zero = jnp.zeros((), jnp.result_type(float) if dtype is None else dtype)
+        return zero, zero
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        descent = jnp.maximum(-ray.slope, 0)
+        curvature = jnp.abs(ray.curvature())
+        new = tuple(self.ema * old + (1 - self.ema) * now for old, now in zip(state, (descent, curvature), strict=True))
+        n, h = new
+        below = h + self.eps * n
+        step = self.sigma * n / jnp.where(below == 0, 1, below)
+        return step, new, no_evaluations(ray.slope > 0)
+
+
+def Greedy(sigma=1.0, eps=1e-5, ema=0.0) -> CDAT:
+    """The quadratically greedy rule: `CDAT` with σ = 1, the exact line minimiser of the parabola."""
+    return CDAT(sigma, eps, ema)

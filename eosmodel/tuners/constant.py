@@ -1,0 +1,60 @@
+"""Steps that do not look: a constant, and any optax schedule."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from eosmodel._checks import check_range
+from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
+
+
+class Constant(AbstractTuner):
+    """η_t = step.
+
+    Args:
+        step: η > 0; 0.1 by default.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = Constant(0.3)
+        >>> eta, state, info = tuner(ray(lambda w: jnp.sum(w**2), jnp.ones(2)), tuner.init())
+        >>> round(float(eta), 3)
+        0.3
+    """
+
+    step: Any = 0.1
+
+    def __check_init__(self):
+        check_range("Constant", "step", self.step, 0, low_open=True)
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        return jnp.asarray(self.step, ray.value.dtype), state, no_evaluations()
+
+
+class Schedule(AbstractTuner):
+    """η_t = schedule(t), t the index of the update; any optax schedule is one.
+
+    Args:
+        schedule: function of the integer step.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> from eosmodel.rays import ray
+        >>> tuner = Schedule(optax.linear_schedule(1.0, 0.0, transition_steps=4))
+        >>> eta, _, _ = tuner(ray(lambda w: jnp.sum(w**2), jnp.ones(2), step=1), tuner.init())
+        >>> float(eta)
+        0.75
+    """
+
+    schedule: Callable = eqx.field(static=True)
+
+    def __check_init__(self):
+        if not callable(self.schedule):
+            raise ValueError(f"Schedule: schedule must be a function of the step, got {self.schedule!r}")
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        return jnp.asarray(self.schedule(ray.step), ray.value.dtype), state, no_evaluations()

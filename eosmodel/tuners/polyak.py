@@ -1,0 +1,48 @@
+"""Polyak's step, and its capped version for training."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from eosmodel._checks import check_range
+from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
+
+
+class Polyak(AbstractTuner):
+    """η = min((φ(0) − f*)/(c·(−φ'(0))), max); for steepest descent (f − f*)/(c‖g‖²).
+
+    With a finite `max` this is SPS_max. A loss below f* and a slope that does not descend both give η = 0.
+
+    Args:
+        c: > 0; 1 is Polyak's own, ½ the setting recommended with SPS_max. The oscillation it allows is bounded for
+            c > ¼, and its fast map is stable for ¼ < c < ½.
+        f_star: the least value of the loss, f*.
+        max: cap on η, > 0; none by default.
+
+    Source: Polyak (1987); Loizou, Vaswani, Laradji & Lacoste-Julien (arXiv 2002.10542) for the cap.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = Polyak(c=0.5)
+        >>> float(tuner(ray(lambda w: jnp.sum(w**2), jnp.ones(2)), tuner.init())[0])
+        0.5
+    """
+
+    c: Any = 1.0
+    f_star: Any = 0.0
+    max: Any = jnp.inf
+
+    def __check_init__(self):
+        check_range("Polyak", "c", self.c, 0, low_open=True, high_open=True)
+        check_range("Polyak", "f_star", self.f_star)
+        check_range("Polyak", "max", self.max, 0, low_open=True)
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        descending = ray.slope < 0
+        gap = jnp.maximum(ray.value - self.f_star, 0)
+        step = gap / jnp.where(descending, -self.c * ray.slope, 1)
+        step = jnp.where(descending, jnp.minimum(step, jnp.asarray(self.max, step.dtype)), 0)
+        # NaN compares false with 0; let it through so that the run ends with a status.
+        step = jnp.where(jnp.isnan(ray.slope), ray.slope, step)
+        return step, state, no_evaluations(ray.slope > 0)

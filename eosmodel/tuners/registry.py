@@ -1,0 +1,112 @@
+"""Tuners by name, for the command line and for tests that must hold for every rule. A new tuner is one line here."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import optax
+
+from eosmodel.tuners.armijo import Armijo, ArmijoRestart
+from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.cdat import CDAT, Greedy
+from eosmodel.tuners.constant import Constant, Schedule
+from eosmodel.tuners.on_edge import OnEdge
+from eosmodel.tuners.polyak import Polyak
+
+
+class Entry(NamedTuple):
+    """A tuner's factory and its one-line meaning."""
+
+    factory: Callable[..., AbstractTuner]
+    description: str
+
+
+SCHEDULES = {name: fn for name, fn in vars(optax.schedules).items() if name.endswith(("_schedule", "_decay"))}
+
+
+def schedule(name: str = "cosine_decay_schedule", **parameters: float) -> Schedule:
+    """Any optax schedule by name, with its own parameters."""
+    build = _look_up(name, SCHEDULES, "schedule")
+    _check_names(f"schedule {name}", parameters, inspect.signature(build).parameters)
+    whole = {key: int(value) if float(value).is_integer() and "steps" in key else value
+             for key, value in parameters.items()}  # fmt: skip
+    try:
+        return Schedule(build(**whole))
+    except TypeError as error:
+        raise ValueError(f"tuner schedule:{name}: {error}") from None
+
+
+REGISTRY: dict[str, Entry] = {
+    "constant": Entry(Constant, "a constant step"),
+    "schedule": Entry(schedule, "any optax schedule: schedule:cosine_decay_schedule,init_value=0.4,decay_steps=1000"),
+    "armijo": Entry(Armijo, "backtracking line search, warm-started from an increase of the last step"),
+    "armijo-restart": Entry(ArmijoRestart, "backtracking line search, restarted from one trial step every time"),
+    "polyak": Entry(Polyak, "Polyak's step (f − f*)/(c‖g‖²)"),
+    "sps-max": Entry(partial(Polyak, max=1.0), "Polyak's step with a cap, SPS_max"),
+    "greedy": Entry(Greedy, "minimiser of the parabola along the ray: CDAT with σ = 1"),
+    "cdat": Entry(CDAT, "σ times the minimiser of the parabola along the ray"),
+    "on-edge": Entry(OnEdge, "η = σ/λ, always at the edge of stability"),
+}
+
+
+def parameters(name: str) -> list[tuple[str, Any]]:
+    """Names and defaults of a tuner's hyper-parameters."""
+    signature = inspect.signature(_look_up(name, REGISTRY, "tuner").factory)
+    kept = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return [(p.name, None if p.default is p.empty else p.default) for p in kept]
+
+
+def from_spec(spec: str) -> AbstractTuner:
+    """A tuner from `name`, `name:value` or `name:parameter=value,…`; one leading bare value is the first parameter.
+
+    Raises:
+        ValueError: unknown name or parameter (the known ones are listed), a value that is not a number, or one that
+            the tuner does not allow.
+
+    Example:
+        >>> from_spec("cdat:sigma=1.9").sigma
+        1.9
+    """
+    name, _, rest = spec.partition(":")
+    entry = _look_up(name, REGISTRY, "tuner")
+    known = parameters(name)
+    given: dict[str, Any] = {}
+    for i, item in enumerate(part.strip() for part in rest.split(",") if part.strip()):
+        key, equals, text = item.partition("=")
+        if not equals:
+            if i > 0 or not known:
+                raise ValueError(f"tuner {spec!r}: {item!r} is not of the form parameter=value")
+            key, text = known[0][0], item
+        if key in given:
+            raise ValueError(f"tuner {spec!r}: {key} is given twice")
+        given[key] = text if (name, key) == ("schedule", "name") else _number(spec, key, text)
+    if name != "schedule":  # a schedule's parameters are checked against optax's own
+        _check_names(f"tuner {name}", given, [key for key, _ in known])
+    try:
+        return entry.factory(**given)
+    except ValueError as error:
+        raise ValueError(f"tuner {spec!r}: {error}") from None
+
+
+def _number(spec, key, text):
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"tuner {spec!r}: {key} must be a number, got {text!r}") from None
+    return int(value) if key == "max_evaluations" and value.is_integer() else value
+
+
+def _look_up(name, table, kind):
+    if name in table:
+        return table[name]
+    close = difflib.get_close_matches(name, table, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(table))}")
+
+
+def _check_names(owner, given, known):
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{owner} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")

@@ -1,0 +1,219 @@
+"""Data sets: what is standardised, what is read from which file, and what every error says."""
+
+import gzip
+import pathlib
+import struct
+
+import numpy as np
+import pytest
+
+from eosmodel.objectives import data
+
+SYSTEM = pathlib.Path("/usr/share/datasets/fashion-mnist")
+
+
+def test_standardised_per_feature_over_the_samples_taken():
+    rng = np.random.default_rng(0)
+    x = rng.normal(3.0, 7.0, (40, 2, 3))
+    x[:25, 0, 1] = 0.1  # constant among the first 25 only; its mean is not exactly 0.1
+    d = data.from_arrays(x, rng.normal(size=40), samples=25)
+    varying = np.ones((2, 3), bool)
+    varying[0, 1] = False
+    assert d.x.shape == (25, 2, 3)
+    assert d.x.dtype == np.float64
+    np.testing.assert_allclose(d.x.mean(axis=0), 0, atol=1e-14)
+    np.testing.assert_allclose(d.x.std(axis=0)[varying], 1, rtol=1e-13)
+    assert (d.x[:, 0, 1] == 0).all()
+    np.testing.assert_allclose(d.x[:, 1, 2], (x[:25, 1, 2] - x[:25, 1, 2].mean()) / x[:25, 1, 2].std())
+
+
+def test_targets():
+    labels = data.from_arrays(np.zeros((4, 1)), np.array([0, 3, 1, 1], np.uint8), samples=3)
+    assert labels.classes == 4  # over all labels given, not only those of the samples taken
+    np.testing.assert_array_equal(labels.y, np.eye(4)[[0, 3, 1]])
+    flat = data.from_arrays(np.arange(3), np.array([0.5, 1.0, -2.0], np.float32))
+    assert flat.classes is None
+    assert flat.x.shape == (3, 1)
+    np.testing.assert_array_equal(flat.y, [[0.5], [1.0], [-2.0]])
+    assert data.from_arrays(np.arange(3), np.ones((3, 2))).y.shape == (3, 2)
+
+
+X, Y = np.arange(12.0).reshape(6, 2), np.arange(6) % 3
+BAD_X, BAD_Y = X.copy(), Y.astype(float)
+BAD_X[2, 1], BAD_X[4, 0], BAD_Y[3] = np.nan, np.inf, np.nan
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "samples", "message"),
+    [
+        (X, Y[:5], None, r"x and y must have the same length, got 6 and 5"),
+        (BAD_X, Y, None, r"x must be finite, got 2 NaN or infinite values, the first at \(2, 1\)"),
+        (X, BAD_Y, None, r"y must be finite, got 1 NaN or infinite values, the first at \(3, 0\)"),
+        (X, Y - 1, None, r"labels in y must be ≥ 0, got -1"),
+        (X, Y[:, None], None, r"integer y must have shape \(samples,\), got \(6, 1\)"),
+        (X, np.ones((6, 1, 1)), None, r"float y must have shape"),
+        (X, Y, 0, r"samples must lie in \[1, 6\] \(6 are available\), got 0"),
+        (X, Y, 7, r"samples must lie in \[1, 6\] \(6 are available\), got 7"),
+        (X, Y, 2.5, r"samples must be an integer or None, got 2.5"),
+        (X, list("abcdef"), None, r"y must hold real numbers, got dtype <U1"),
+        (X * 1j, Y, None, r"x must hold real numbers, got dtype complex128"),
+        (X[:0], Y[:0], None, r"x must hold at least one sample and one feature, got shape \(0, 2\)"),
+    ],
+)
+def test_from_arrays_errors(x, y, samples, message):
+    with pytest.raises(ValueError, match="arrays: " + message) as error:
+        data.from_arrays(x, y, samples=samples)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bad_value_after_the_samples_taken_does_no_harm():
+    assert len(data.from_arrays(BAD_X, Y, samples=2).x) == 2
+
+
+def test_data_checks_its_shapes():
+    with pytest.raises(ValueError, match=r"as many samples, got \(3, 1\) and \(2, 1\)"):
+        data.Data("mine", np.ones((3, 1)), np.ones((2, 1)), None)
+
+
+def test_digits():
+    from sklearn.datasets import load_digits
+
+    d = data.digits(30)
+    raw = load_digits().images[:30]
+    assert (d.name, d.x.shape, d.y.shape, d.classes) == ("digits", (30, 8, 8, 1), (30, 10), 10)
+    np.testing.assert_array_equal(d.y.argmax(axis=1), load_digits().target[:30])
+    np.testing.assert_allclose(d.x[:, 3, 4, 0], (raw[:, 3, 4] - raw[:, 3, 4].mean()) / raw[:, 3, 4].std(), atol=1e-12)
+    assert len(data.digits().x) == 1797
+    with pytest.raises(ValueError, match=r"digits: samples must lie in \[1, 1797\]"):
+        data.digits(1798)
+
+
+def write_idx(folder, x, y, magics=(0x803, 0x801), cut=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, magic, array in zip(data._FASHION, magics, (x, y), strict=True):
+        raw = struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.tobytes()
+        (folder / name).write_bytes(gzip.compress(raw[:cut]))
+
+
+@pytest.fixture
+def fashion():
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, (7, 28, 28), dtype=np.uint8), np.array([0, 4, 2, 2, 1, 3, 9], np.uint8)
+
+
+@pytest.mark.parametrize("below", ["", "fashion-mnist"])
+def test_fashion_mnist_from_the_users_folder(tmp_path, monkeypatch, fashion, below):
+    x, y = fashion
+    write_idx(tmp_path / below, x, y)
+    monkeypatch.setenv("EOSMODEL_DATA", str(tmp_path))
+    for d in (data.fashion_mnist(5), data.fashion_mnist(5, path=tmp_path), data.load("fashion-mnist", 5)):
+        assert (d.x.shape, d.classes) == ((5, 28, 28, 1), 10)
+        np.testing.assert_array_equal(d.y, np.eye(10)[y[:5]])
+        pixel = x[:5, 3, 9].astype(float)
+        np.testing.assert_allclose(d.x[:, 3, 9, 0], (pixel - pixel.mean()) / pixel.std())
+    assert len(data.fashion_mnist(None).x) == 7
+    with pytest.raises(ValueError, match=r"fashion-mnist: samples must lie in \[1, 7\]"):
+        data.fashion_mnist(8)
+
+
+def test_fashion_mnist_damaged_files(tmp_path, fashion):
+    x, y = fashion
+    write_idx(tmp_path / "magic", x, y, magics=(0x801, 0x801))
+    write_idx(tmp_path / "short", x, y, cut=200)
+    write_idx(tmp_path / "head", x, y, cut=3)
+    write_idx(tmp_path / "pair", x, y[:4])
+    write_idx(tmp_path / "label", x, y + 7)
+    write_idx(tmp_path / "plain", x, y)
+    (tmp_path / "plain" / data._FASHION[0]).write_bytes(b"no gzip")
+    write_idx(tmp_path / "body", x, y)
+    body = bytearray((tmp_path / "body" / data._FASHION[0]).read_bytes())
+    body[12:40] = b"\xff" * 28
+    (tmp_path / "body" / data._FASHION[0]).write_bytes(body)
+    for case in ("magic", "short", "head", "plain", "body"):
+        with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz is damaged \(.*\): not a gzipped idx file"):
+            data.fashion_mnist(6, path=tmp_path / case)
+    with pytest.raises(ValueError, match="7 images and 4 labels"):
+        data.fashion_mnist(None, path=tmp_path / "pair")
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 9\], got 16"):
+        data.fashion_mnist(None, path=tmp_path / "label")
+
+
+def test_missing_files_say_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.delenv("EOSMODEL_DATA", raising=False)
+    # An explicit path is never swapped for the system's copy.
+    with pytest.raises(FileNotFoundError, match=r"Debian package dataset-fashion-mnist.*EOSMODEL_DATA"):
+        data.fashion_mnist(path=tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"cifar10: no data_batch_1.bin in no folder \(EOSMODEL_DATA is not set"
+    ):
+        data.cifar10()
+    monkeypatch.setenv("EOSMODEL_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}.*binary version"):
+        data.cifar10()
+
+
+@pytest.mark.skipif(not SYSTEM.is_dir(), reason=f"Debian's dataset-fashion-mnist is not installed in {SYSTEM}")
+def test_fashion_mnist_of_the_system(monkeypatch, tmp_path):
+    monkeypatch.setenv("EOSMODEL_DATA", str(tmp_path))  # a folder without it is passed over
+    d = data.fashion_mnist(100)
+    assert (d.x.shape, d.y.shape) == ((100, 28, 28, 1), (100, 10))
+    assert d.y[:5].argmax(axis=1).tolist() == [9, 0, 0, 3, 0]  # ankle boot, top, top, dress, top
+
+
+@pytest.mark.parametrize("below", ["", "cifar-10-batches-bin"])
+def test_cifar10(tmp_path, monkeypatch, below):
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    labels = np.array([3, 1, 4, 1, 5, 9, 2], np.uint8)
+    folder = tmp_path / below
+    folder.mkdir(exist_ok=True)
+    for k, part in ((1, slice(0, 4)), (2, slice(4, 7))):
+        planes = images[part].transpose(0, 3, 1, 2).reshape(-1, 3072)
+        records = np.concatenate([labels[part, None], planes], axis=1)
+        (folder / f"data_batch_{k}.bin").write_bytes(records.tobytes())
+    monkeypatch.setenv("EOSMODEL_DATA", str(tmp_path))
+    for d, n in ((data.cifar10(6), 6), (data.cifar10(None, path=tmp_path), 7), (data.load("cifar10", 3), 3)):
+        assert (d.x.shape, d.classes) == ((n, 32, 32, 3), 10)
+        np.testing.assert_array_equal(d.y.argmax(axis=1), labels[:n])
+        pixel = images[:n, 5, 17, 2].astype(float)
+        np.testing.assert_allclose(d.x[:, 5, 17, 2], (pixel - pixel.mean()) / pixel.std())
+    with pytest.raises(ValueError, match=r"cifar10: samples must lie in \[1, 7\]"):
+        data.cifar10()
+    (folder / "data_batch_3.bin").write_bytes(b"xyz")
+    with pytest.raises(ValueError, match=r"data_batch_3.bin is damaged: its size is no multiple of 3073"):
+        data.cifar10(6)
+
+
+def test_npz_round_trip(tmp_path):
+    file = tmp_path / "mine.npz"
+    np.savez(file, x=X, y=Y)
+    loaded, direct = data.load(str(file), samples=5), data.from_arrays(X, Y, samples=5)
+    assert (loaded.name, loaded.classes) == ("mine", 3)
+    np.testing.assert_array_equal(loaded.x, direct.x)
+    np.testing.assert_array_equal(loaded.y, direct.y)
+    assert len(data.load(file).x) == 6
+
+
+def test_npz_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.npz"):
+        data.load(tmp_path / "none.npz")
+    np.savez(tmp_path / "keys.npz", x=X, z=Y)
+    with pytest.raises(ValueError, match="must hold the keys x and y, lacks y; keys: x, z"):
+        data.from_npz(tmp_path / "keys.npz")
+    np.savez(tmp_path / "object.npz", x=np.array([{}, []], dtype=object), y=Y)
+    np.save(tmp_path / "array.npy", X)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "empty.npz").write_text("")
+    for name in ("object", "array", "text", "empty"):
+        with pytest.raises(ValueError, match=rf"{name}.npz is not an .npz file of plain arrays \(") as error:
+            data.from_npz(tmp_path / f"{name}.npz")
+        assert "\n" not in str(error.value)
+
+
+def test_load_names_what_it_knows():
+    assert data.load("digits", 10).name == "digits"
+    for unknown in ("mnist", "numbers.csv"):
+        with pytest.raises(ValueError, match=f"unknown data set '{unknown}'; known are digits, fashion-mnist, cifar10"):
+            data.load(unknown)
+    assert all(callable(function) and "\n" not in text for function, text in data.DATASETS.values())

@@ -1,0 +1,181 @@
+"""The eigenpair tracker against dense solves and scipy; the slow coefficients against closed forms."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from eosmodel.curvature import (
+    cold_start,
+    hvp,
+    linearize,
+    oscillation,
+    sharpness_gradient,
+    slow_coefficients,
+    track,
+)
+from eosmodel.objectives import Valley
+from eosmodel.objectives import data as datasets
+from eosmodel.objectives.networks import mlp
+
+
+def symmetric(eigenvalues, seed):
+    dim = len(eigenvalues)
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))
+    return (q * eigenvalues) @ q.T
+
+
+@pytest.fixture(scope="module")
+def network():
+    return mlp(datasets.digits(200), width=8, depth=2, init_scale=0.5, dtype=jnp.float64)
+
+
+@partial(jax.jit, static_argnames=("modes", "budget"))
+def solve(matrix, guess, modes, budget=400):
+    return cold_start(lambda v: matrix @ v, guess, modes, budget=budget)
+
+
+@jax.jit
+def follow(matrix, pairs):
+    return track(lambda v: matrix @ v, pairs)
+
+
+def converged_values(objective, weights, k):
+    product = jax.jit(lambda w, v: hvp(objective, w, v))
+    operator = LinearOperator(
+        (weights.size,) * 2, dtype=float, matvec=lambda v: np.asarray(product(weights, jnp.asarray(v.ravel())))
+    )
+    return eigsh(operator, k=k, which="LA", tol=1e-10, return_eigenvectors=False)[::-1]
+
+
+def test_hvp_is_the_dense_hessian(network):
+    w = network.initial()
+    rng = np.random.default_rng(0)
+    v, u = (jnp.asarray(rng.normal(size=w.size)) for _ in range(2))
+    step = 1e-5
+    gradient = jax.grad(network)
+    finite = (gradient(w + step * v) - gradient(w - step * v)) / (2 * step)
+    np.testing.assert_allclose(hvp(network, w, v), finite, atol=1e-7 * float(jnp.linalg.norm(finite)))
+    np.testing.assert_allclose(u @ hvp(network, w, v), v @ hvp(network, w, u), rtol=1e-10)
+    _, _, matvec = linearize(network, w)
+    np.testing.assert_allclose(matvec(v), hvp(network, w, v), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dim", [3, 20, 80])
+def test_cold_start_matches_dense(dim, dtype):
+    spectrum = np.linspace(-1, 5, dim)
+    matrix = jnp.asarray(symmetric(spectrum, 1), dtype)
+    pairs, info = solve(matrix, jnp.ones(dim, dtype), 3)
+    assert bool(info.converged)
+    assert pairs.values.dtype == dtype
+    np.testing.assert_allclose(pairs.values, np.sort(spectrum)[::-1][:3], rtol=2e-3)
+    np.testing.assert_allclose(pairs.vectors @ pairs.vectors.T, np.eye(3), atol=1e-4)
+
+
+def test_large_negative_eigenvalues_do_not_mislead():
+    spectrum = np.concatenate([np.linspace(-1000, -10, 50), np.linspace(0, 1, 50), [3.0, 4.0]])
+    matrix = jnp.asarray(symmetric(spectrum, 2))
+    pairs, info = solve(matrix, jnp.ones(102), 2, budget=1000)
+    assert bool(info.converged)
+    np.testing.assert_allclose(pairs.values, [4, 3], rtol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_ritz_values_bound_and_residuals_are_true(seed):
+    rng = np.random.default_rng(seed)
+    spectrum = rng.normal(size=40)
+    matrix = jnp.asarray(symmetric(spectrum, seed))
+    # Far too small a budget: what it then says of itself must still be true.
+    pairs, info = solve(matrix, jnp.ones(40), 2, budget=3)
+    u, value = np.asarray(pairs.vectors[0]), float(pairs.values[0])
+    residual = np.linalg.norm(matrix @ u - value * u) / abs(value)
+    np.testing.assert_allclose(info.residual, residual, rtol=1e-6, atol=1e-9)
+    assert value <= spectrum.max() + 1e-9
+    assert np.abs(spectrum - value).min() <= residual * abs(value) + 1e-9
+    assert int(info.products) == 3 + 3 or bool(info.converged)
+
+
+def test_tracks_through_a_crossing():
+    """λ_1 and λ_2 swap along a path; the tracker must report the larger one on both sides."""
+    base = np.linspace(0, 1, 60)
+    q = np.linalg.qr(np.random.default_rng(3).normal(size=(60, 60)))[0]
+
+    def matrix(t):
+        spectrum = base.copy()
+        spectrum[10], spectrum[20] = 3 - t, 2 + t
+        return jnp.asarray((q * spectrum) @ q.T)
+
+    first = matrix(0.0)
+    pairs, _ = solve(first, jnp.ones(60), 2)
+    for t in np.linspace(0, 1, 41):
+        pairs, info = follow(matrix(t), pairs)
+        np.testing.assert_allclose(pairs.values[0], max(3 - t, 2 + t), rtol=1e-3)
+        assert bool(info.converged)
+
+
+def test_tracker_along_training_matches_scipy(network):
+    """At the edge of stability included: constant η = 0.9 on digits ends there."""
+    from eosmodel.dynamics import Descent
+    from eosmodel.tuners import Constant
+
+    dynamics = Descent(network, Constant(jnp.asarray(0.9)), 3, 1, 0)
+    step = eqx.filter_jit(dynamics.step)
+    state = dynamics.init(network.initial())
+    errors, products = [], []
+    for t in range(300):
+        new, row, _ = step(state, jnp.asarray(t))
+        if t % 20 == 0:
+            # The centre as the step computes it, from the pairs that it was given.
+            center = state.weights - oscillation(jax.grad(network)(state.weights), state.center) @ state.center.vectors
+            exact = converged_values(network, center, 3)
+            errors.append(abs(float(row["sharpness"]) / exact[0] - 1))
+        products.append(int(row["products"]))
+        state = new
+    assert np.median(errors) < 1e-3
+    assert np.max(errors) < 1e-2
+    assert np.mean(products) < 7
+
+
+def test_sharpness_gradient_is_the_gradient_of_the_eigenvalue(network):
+    w = network.initial()
+    values, vectors = jnp.linalg.eigh(jax.hessian(network)(w))
+    gradient = sharpness_gradient(network, w, vectors[:, -1])
+    direction = jnp.asarray(np.random.default_rng(0).normal(size=w.size))
+    direction /= jnp.linalg.norm(direction)
+    step = 1e-4
+
+    def top(w):
+        return jnp.linalg.eigvalsh(jax.hessian(network)(w))[-1]
+
+    finite = (top(w + step * direction) - top(w - step * direction)) / (2 * step)
+    np.testing.assert_allclose(gradient @ direction, finite, rtol=1e-5)
+
+
+def test_slow_coefficients_of_the_valley_are_closed_forms():
+    valley = Valley(
+        sharpness_limit=10.0,
+        b=4.0,
+        q=jnp.array([0.6, 0.8]),
+        mu=jnp.array([0.5, 0.2]),
+        start=jnp.array([0.3, -1.0, -2.0]),
+    )
+    floor = jnp.array([0.0, -1.0, -2.0])
+    _, gradient, matvec = linearize(valley, floor)
+    pairs, _ = cold_start(matvec, gradient, 1)
+    slow = slow_coefficients(valley, floor, gradient, pairs)
+    np.testing.assert_allclose(pairs.values[0], valley.sharpness(floor), rtol=1e-12)
+    np.testing.assert_allclose(slow.alpha, valley.alpha(floor), rtol=1e-12)
+    np.testing.assert_allclose(slow.beta, 4.0, rtol=1e-12)
+    np.testing.assert_allclose(slow.bulk_gradient, valley.bulk_gradient(floor), rtol=1e-12)
+    np.testing.assert_allclose(slow.kappa, valley.kappa(floor), rtol=1e-12)
+    # One Newton step along the mode finds the floor of a valley whose oscillation is harmonic.
+    at_start = oscillation(jax.grad(valley)(valley.initial()), pairs)
+    np.testing.assert_allclose(at_start[0], 0.3, rtol=1e-12)

@@ -1,0 +1,111 @@
+"""The loop: recording, early ends, batches, resuming; on dynamics whose orbit is known."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eosmodel._status import Status
+from eosmodel.dynamics import AbstractDynamics
+from eosmodel.simulation import fingerprint, load, run, save, template
+
+
+class Doubling(AbstractDynamics):
+    """x' = factor·x; ends as diverged when |x| passes `bound`."""
+
+    factor: Any
+    bound: float = eqx.field(static=True, default=np.inf)
+
+    def init(self, start):
+        return start[0]
+
+    def step(self, state, t):
+        status = jnp.where(jnp.abs(state) > self.bound, int(Status.DIVERGED), int(Status.OK)).astype(jnp.int32)
+        return state * self.factor, {"x": state, "t": t, "pair": jnp.stack([state, -state]), "even": t % 2 == 0}, status
+
+
+START = jnp.asarray([1.0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 9))
+def test_rows_are_the_states_before_each_kept_step(steps, every, chunk):
+    result = run(Doubling(jnp.asarray(2.0)), START, steps, record_every=every, rows_per_chunk=chunk)
+    kept = np.arange(0, steps, every)
+    np.testing.assert_array_equal(result.rows["t"], kept)
+    np.testing.assert_array_equal(result.rows["x"], 2.0**kept)
+    np.testing.assert_array_equal(result.rows["pair"][:, 1], -(2.0**kept))
+    assert int(result.carry.t) == steps
+    assert float(result.carry.state) == 2.0**steps
+
+
+def test_a_run_that_ends_keeps_what_it_had():
+    result = run(Doubling(jnp.asarray(2.0), bound=100), START, 50, rows_per_chunk=8)
+    assert int(result.carry.status) == Status.DIVERGED
+    assert int(result.carry.t) == 7  # 64 is the last good state
+    np.testing.assert_array_equal(result.rows["x"][:7], 2.0 ** np.arange(7))
+    assert np.isnan(result.rows["x"][7:]).all()
+    assert result.rows["x"].shape == (50,)
+    assert not result.rows["even"][7:].any()
+
+
+def test_a_batch_is_its_members_and_one_end_spoils_no_neighbour():
+    factors = jnp.asarray([2.0, 0.5, 3.0])
+    dynamics = Doubling(factors, bound=100)
+    axes = (Doubling(0, bound=100), None)
+    result = run(dynamics, START, 20, rows_per_chunk=6, axes=axes)
+    for i, factor in enumerate([2.0, 0.5, 3.0]):
+        alone = run(Doubling(jnp.asarray(factor), bound=100), START, 20, rows_per_chunk=6)
+        np.testing.assert_array_equal(result.rows["x"][i], alone.rows["x"])
+        assert int(result.carry.status[i]) == int(alone.carry.status)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_resuming_from_any_checkpoint_is_bit_for_bit(tmp_path, stop):
+    dynamics = Doubling(jnp.asarray(1.1))
+    path, tag = tmp_path / "run.npz", fingerprint(dynamics, START)
+    seen = []
+
+    def keep(progress):
+        seen.append(progress)
+        if len(seen) == stop:
+            save(path, progress, tag)
+
+    whole = run(dynamics, START, 35, rows_per_chunk=10, after_chunk=keep)
+    back = load(path, template(dynamics, START), tag)
+    resumed = run(dynamics, START, 35, rows_per_chunk=10, resume=back)
+    for name, rows in whole.rows.items():
+        np.testing.assert_array_equal(rows, resumed.rows[name])
+    assert float(whole.carry.state) == float(resumed.carry.state)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    dynamics, path = Doubling(jnp.asarray(1.1)), tmp_path / "run.npz"
+    save(path, run(dynamics, START, 3), fingerprint(dynamics, START))
+    with pytest.raises(ValueError, match="belongs to another run"):
+        load(path, template(dynamics, START), fingerprint(Doubling(jnp.asarray(1.2)), START))
+    assert load(tmp_path / "none.npz", template(dynamics, START), "x") is None
+
+
+def test_runs_of_any_length_share_one_compilation():
+    count = 0
+
+    class Counting(Doubling):
+        def step(self, state, t):
+            nonlocal count
+            count += 1
+            return super().step(state, t)
+
+    run(Counting(jnp.asarray(1.5)), START, 3, rows_per_chunk=4)
+    before = count
+    run(Counting(jnp.asarray(0.7)), START, 50, rows_per_chunk=4)
+    assert count == before
+
+
+def test_zero_steps_is_an_error():
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        run(Doubling(jnp.asarray(1.0)), START, 0)
