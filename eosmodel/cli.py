@@ -132,7 +132,7 @@ def listing() -> str:
     from eosmodel.tuners.registry import REGISTRY, parameters
 
     def section(title, entries):
-        return [title, *(f"  {name:<16}{text}" for name, text in entries), ""]
+        return [title, *(f"  {name:<18}{text}" for name, text in entries), ""]
 
     tuners = []
     for name, entry in REGISTRY.items():

@@ -57,7 +57,8 @@ class Descent(AbstractDynamics):
         objective, tuner: what is run.
         modes: number of leading eigenpairs followed.
         track_every: solve for the eigenpairs every that many steps; rows between have NaN, never an old value.
-        measure_every: measure α, β, κ, G every that many steps (0: never); only on tracked steps.
+        measure_every: measure α, β, κ, G every that many steps, and at every step of the first two such stretches
+            (0: never); only on tracked steps.
         divergence: a loss above this multiple of the initial one ends the run.
         tuner_state: the tuner's memory at the start; None for a fresh one.
     """
@@ -101,7 +102,10 @@ class Descent(AbstractDynamics):
             center = weights - amplitude @ pairs.vectors
             center_loss, center_gradient, center_matvec = linearize(self.objective, center)
             pairs, info = track(center_matvec, pairs)
-            due = (t % max(self.measure_every, 1) == 0) if self.measure_every else jnp.asarray(False)
+            # The first steps change everything at once; a grid that misses them misplaces all that follows.
+            due = jnp.asarray(False)
+            if self.measure_every:
+                due = (t % self.measure_every == 0) | (t < 2 * self.measure_every)
             slow = jax.lax.cond(
                 due,
                 lambda: tuple(slow_coefficients(self.objective, center, center_gradient, pairs)),

@@ -23,6 +23,9 @@ from eosmodel.tuners import OnEdge
 from eosmodel.tuners.base import AbstractTuner
 
 
+MEASURE_EVERY = 10
+
+
 def simulate(
     objective: AbstractObjective,
     tuner: AbstractTuner,
@@ -33,7 +36,7 @@ def simulate(
     modes: int = 3,
     track_every: int = 1,
     record_every: int = 1,
-    measure_every: int = 10,
+    measure_every: int = MEASURE_EVERY,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
     throw: bool = False,
@@ -50,7 +53,8 @@ def simulate(
         modes: number of leading Hessian eigenpairs followed.
         track_every: solve for them every that many steps (NaN in between).
         record_every: keep a row every that many steps.
-        measure_every: measure α, β, κ and G every that many steps; 0 for never.
+        measure_every: measure α, β, κ and G every that many steps, and at every step of the first two such
+            stretches, where everything changes at once; 0 for never.
         progress: show a progress bar; a string is its label.
         checkpoint: file to write after every chunk and to go on from if it exists.
         throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
@@ -104,8 +108,8 @@ def predict(
             when not given. The other theories need none.
 
     Returns:
-        Dataset over step, as from `simulate`; "valley-frozen" has NaN before the moment at which it is frozen
-        (a tenth of the run).
+        Dataset over step, as from `simulate`; both valleys begin at a tenth of the run, past its first
+        transient, and have NaN before.
     """
     if theory not in THEORIES:
         raise ValueError(f"predict: theory must be one of {', '.join(THEORIES)}, got {theory!r}")
@@ -126,16 +130,18 @@ def predict(
     if theory == "valley":
         if experiment is None:
             experiment = simulate(objective, tuner, steps, w0=start, modes=modes, progress=False)
-        dynamics = DrivenValley(coefficients(experiment, start.dtype), tuner)
-        return _run(dynamics, start, steps, *settings)
+        moment = _moment(steps, record_every)
+        measured = coefficients(experiment, start.dtype, at=moment)
+        result = _run(DrivenValley(measured, tuner), start, steps - moment, *settings)
+        return _shift(result, moment, steps, record_every)
     return _frozen(objective, tuner, start, steps, modes, settings)
 
 
 def _frozen(objective, tuner, start, steps, modes, settings):
     record_every = settings[0]
-    # The moment is on a recorded row, so that rows of theory and experiment are of the same steps.
-    moment = (steps // 10) // record_every * record_every
-    dynamics = Descent(objective, tuner, modes, 1, 0)
+    moment = _moment(steps, record_every)
+    # The same settings as a default run's, so that nothing is compiled again for the way there.
+    dynamics = Descent(objective, tuner, modes, 1, MEASURE_EVERY)
     if moment:
         reached = run(dynamics, start, moment).carry
         if int(reached.status) != int(Status.OK):
@@ -147,24 +153,48 @@ def _frozen(objective, tuner, start, steps, modes, settings):
     # The tuner goes on from the memory that it had reached, as it would in the run.
     reduced = Descent(valley, tuner, 1, 1, 0, tuner_state=state.tuner)
     result = _run(reduced, valley.initial(), steps - moment, *settings)
-    result = result.assign_coords(step=result.step + moment)
-    return result.reindex(step=np.arange(0, steps, record_every)).assign(steps=result.steps + moment)
+    result = _end_where_negative(result)
+    return _shift(result, moment, steps, record_every)
 
 
-def coefficients(experiment: xr.Dataset, dtype=None) -> Coefficients:
+def _moment(steps, record_every):
+    """Where the low-dimensional theories begin: a tenth of the run, past the first transient, on a recorded row."""
+    return (steps // 10) // record_every * record_every
+
+
+def _shift(result, moment, steps, record_every):
+    """Place a prediction that begins at `moment` on the steps of the run, blank before it."""
+    shifted = result.assign_coords(step=result.step + moment).assign(steps=result.steps + moment)
+    return shifted.reindex(step=np.arange(0, steps, record_every))
+
+
+def _end_where_negative(result):
+    """Both losses that networks have are never negative: a frozen valley whose loss is has been followed too far."""
+    below = np.flatnonzero(result.loss.values < 0)
+    if below.size == 0:
+        return result
+    kept = result.isel(step=slice(0, below[0])).reindex(step=result.step)
+    ended = {"status": int(Status.OUT_OF_RANGE), "steps": int(result.step[below[0]])}
+    return kept.assign({name: result[name].copy(data=value) for name, value in ended.items()})
+
+
+def coefficients(experiment: xr.Dataset, dtype=None, *, at: int = 0) -> Coefficients:
     """The slow coefficients measured along one run, against its flow time τ = Σ η.
 
     Args:
         experiment: one run from `simulate` with every step recorded and `measure_every` > 0.
         dtype: floating type of the result; jax's default when None.
+        at: step to begin at; the first measured row from there on is used.
     """
     if "alpha" not in experiment or experiment.loss.ndim != 1:
         raise ValueError("coefficients: experiment must be one run of `simulate` (select one tuner and seed first)")
-    rows = np.flatnonzero(np.isfinite(experiment.alpha.values))
+    if experiment.sizes["step"] > 1 and int(experiment.step[1] - experiment.step[0]) != 1:
+        raise ValueError("coefficients: experiment must have every step recorded (record_every=1), to sum its steps")
+    measured = np.isfinite(experiment.alpha.values) & np.isfinite(experiment.amplitude.values[:, 0])
+    rows = np.flatnonzero(measured & (experiment.step.values >= at))
     if rows.size == 0:
-        raise ValueError("coefficients: experiment has no measured rows; simulate with measure_every > 0")
-    spacing = int(experiment.step[1] - experiment.step[0]) if experiment.sizes["step"] > 1 else 1
-    elapsed = np.concatenate([[0.0], np.cumsum(np.nan_to_num(experiment.stepsize.values))[:-1]]) * spacing
+        raise ValueError(f"coefficients: no measured rows from step {at} on; simulate with measure_every > 0")
+    elapsed = np.concatenate([[0.0], np.cumsum(np.nan_to_num(experiment.stepsize.values))[:-1]])
     dtype = jnp.result_type(float) if dtype is None else dtype
 
     def array(values):

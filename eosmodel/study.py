@@ -187,8 +187,14 @@ def _label(dataset: xr.Dataset, **coords) -> xr.Dataset:
 
 
 def _combine(parts: list[xr.Dataset], attrs: dict[str, str]) -> xr.Dataset:
-    combined = xr.combine_by_coords([part.drop_attrs(deep=False) for part in parts], combine_attrs="override")
+    # Theories differ in the variables and in the number of modes that they have: the union, blank where missing.
+    combined = xr.combine_by_coords(
+        [part.drop_attrs(deep=False) for part in parts], join="outer", compat="no_conflicts", combine_attrs="override"
+    )
     assert isinstance(combined, xr.Dataset)
-    order = {name: list(dict.fromkeys(part[name].item() for part in parts)) for name in ("theory", "tuner", "seed")
-             if name in combined.dims}
+    order = {
+        name: list(dict.fromkeys(part[name].item() for part in parts))
+        for name in ("theory", "tuner", "seed")
+        if name in combined.dims
+    }
     return record.describe(combined.sel(order)).assign_attrs(attrs)

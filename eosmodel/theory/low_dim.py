@@ -96,7 +96,7 @@ class DrivenValley(AbstractDynamics):
         moved = jnp.where(jnp.abs(moved) < floor, jnp.where(moved < 0, -floor, floor), moved)
         new = self.State(
             moved,
-            sharpness + eta * (alpha - 0.5 * beta * x**2),
+            sharpness * jnp.exp(eta * (alpha - 0.5 * beta * x**2) / sharpness),
             state.center_loss - eta * (bulk - 0.5 * alpha * x**2) + 0.5 * eta**2 * kappa * sharpness * bulk,
             state.time + eta,
             tuner_state,
@@ -174,5 +174,3 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
         offset=value - 0.5 * jnp.sum(mu * z**2),
         start=jnp.concatenate([amplitude[:1], z]),
     )
-
-

@@ -16,35 +16,42 @@ _SLACK = 4
 def _backtrack(ray, trial, c, factor, max_evaluations):
     """The first of trial, factor·trial, factor²·trial, … that satisfies Armijo's inequality.
 
-    Returns the step, the last trial, and the info. The step is 0 only where no trial was acceptable; a trial whose
-    loss is not finite is not acceptable, so it shortens the step like any other refusal.
+    Returns the step, the last trial, whether that trial met the inequality, and the info. The step is 0 only where no
+    trial was acceptable; a trial whose loss is not finite is not acceptable, so it shortens the step like any other
+    refusal. Along a line that does not descend nothing is tried, and the last trial is the first.
     """
-    dtype = ray.value.dtype
-    slack = _SLACK * jnp.finfo(dtype).eps * jnp.abs(ray.value)
-
-    def evaluate(stepsize):
-        value = ray.evaluate(stepsize)
-        return value, value <= ray.value + c * stepsize * ray.slope + slack
+    slack = _SLACK * jnp.finfo(ray.value.dtype).eps * jnp.abs(ray.value)
+    descending = ray.slope < 0
 
     def unfinished(carry):
         _, _, accepted, count = carry
-        return ~accepted & (count < max_evaluations)
+        return descending & ~accepted & (count < max_evaluations)
 
-    def shorten(carry):
+    def attempt(carry):
         stepsize, _, _, count = carry
-        shorter = stepsize * factor
-        return (shorter, *evaluate(shorter), count + 1)
+        stepsize = jnp.where(count == 0, stepsize, stepsize * factor)
+        value = ray.evaluate(stepsize)
+        accepted = jnp.isfinite(value) & (value <= ray.value + c * stepsize * ray.slope + slack)
+        return stepsize, value, accepted, count + 1
 
-    descending = ray.slope < 0
-    start = (trial, *evaluate(trial), jnp.asarray(1, jnp.int32))
-    stepsize, value, accepted, count = jax.lax.while_loop(
-        lambda carry: descending & unfinished(carry), shorten, start
-    )
+    start = (trial, ray.value, jnp.asarray(False), jnp.asarray(0, jnp.int32))
+    last, value, accepted, count = jax.lax.while_loop(unfinished, attempt, start)
     usable = accepted | (jnp.isfinite(value) & (value <= ray.value))
-    zero = jnp.zeros((), dtype)
-    step = jnp.where(descending & usable, stepsize, zero)
-    failed = jnp.where(descending, ~accepted, ray.slope > 0) | jnp.isnan(ray.slope)
-    return step, stepsize, TunerInfo(count, failed)
+    step = jnp.where(descending & usable, last, 0)
+    # Written so that a slope that is NaN has failed too.
+    failed = ~accepted & (ray.slope != 0)
+    return step, last, accepted, TunerInfo(count, failed)
+
+
+def _check_search(tuner):
+    """The checks that both rules share."""
+    owner = type(tuner).__name__
+    check_range(owner, "c", tuner.c, 0, 1, low_open=True, high_open=True)
+    check_range(owner, "factor", tuner.factor, 0, 1, low_open=True, high_open=True)
+    check_range(owner, "initial", tuner.initial, 0, low_open=True, high_open=True)
+    check_range(owner, "max_evaluations", tuner.max_evaluations, 1)
+    if not isinstance(tuner.max_evaluations, int):
+        raise ValueError(f"{owner}: max_evaluations must be an integer, got {tuner.max_evaluations!r}")
 
 
 class Armijo(AbstractTuner):
@@ -56,17 +63,21 @@ class Armijo(AbstractTuner):
     steps near convergence.
 
     If `max_evaluations` trials are all refused, the last one is taken if it does not raise the loss, else the step
-    is 0 for once; both are reported as `failed`, and the next search starts from `increase` × the last trial, so the
-    search goes on shortening where it stopped and can grow again: it never sticks at 0. A slope that does not
-    descend gives step 0, reported as `failed` unless it is exactly 0.
+    is 0 for once; both are reported as `failed`. The next search then goes on where this one stopped, from factor ×
+    the last trial, and grows again by `increase` as soon as a trial is accepted: the trial stays positive and finite,
+    so the search neither sticks at 0 nor shortens for ever. A slope that does not descend gives step 0 without a
+    single evaluation and leaves the trial alone; it is reported as `failed` unless it is exactly 0.
 
     Args:
-        c: sufficient-decrease constant c₁ in (0, 1).
+        c: sufficient-decrease constant c₁ in (0, 1); dimensionless, as are `factor` and `increase`.
         factor: backtracking factor in (0, 1).
         increase: growth of the trial from one step to the next, ≥ 1.
         initial: first trial, > 0.
         max: largest trial, > 0.
-        max_evaluations: trials per step, ≥ 1.
+        max_evaluations: trials per step, an integer ≥ 1.
+
+    Raises:
+        ValueError: a hyper-parameter out of its range.
 
     Source: Armijo (1966); the warm start as in Roulet, Agarwala & Pedregosa (arXiv 2312.00209).
 
@@ -87,34 +98,33 @@ class Armijo(AbstractTuner):
     max_evaluations: int = eqx.field(static=True, default=50)
 
     def __check_init__(self):
-        check_range("Armijo", "c", self.c, 0, 1, low_open=True, high_open=True)
-        check_range("Armijo", "factor", self.factor, 0, 1, low_open=True, high_open=True)
-        check_range("Armijo", "increase", self.increase, 1)
-        check_range("Armijo", "initial", self.initial, 0, low_open=True, high_open=True)
+        _check_search(self)
+        check_range("Armijo", "increase", self.increase, 1, high_open=True)
         check_range("Armijo", "max", self.max, 0, low_open=True)
-        check_range("Armijo", "max_evaluations", self.max_evaluations, 1)
 
     def init(self, dtype=None):
         """The next trial, before the cap."""
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        limits = jnp.finfo(state.dtype)
         trial = jnp.minimum(state, jnp.asarray(self.max, state.dtype))
-        step, last, info = _backtrack(ray, trial, self.c, self.factor, self.max_evaluations)
-        # The smallest positive number survives any number of failures; 0 would not grow again.
-        grown = jnp.maximum(last, jnp.finfo(state.dtype).tiny) * self.increase
-        return step, grown, info
+        step, last, accepted, info = _backtrack(ray, trial, self.c, self.factor, self.max_evaluations)
+        following = jnp.where(accepted, last * self.increase, last * self.factor)
+        following = jnp.where(ray.slope < 0, following, state)
+        # Neither 0 nor infinity would ever change again.
+        return step, jnp.clip(following, limits.tiny, limits.max), info
 
 
 class ArmijoRestart(AbstractTuner):
     """Backtracking line search that starts every step from the same trial: η_t = initial·factorᵏ with the least k
-    for which φ(η) ≤ φ(0) + c·η·φ'(0). Fallbacks and slack as in `Armijo`.
+    for which φ(η) ≤ φ(0) + c·η·φ'(0). Fallbacks, slack and errors as in `Armijo`.
 
     Args:
         c: sufficient-decrease constant c₁ in (0, 1).
         factor: backtracking factor in (0, 1).
         initial: trial of every step, > 0.
-        max_evaluations: trials per step, ≥ 1.
+        max_evaluations: trials per step, an integer ≥ 1.
 
     Source: Armijo (1966).
 
@@ -132,12 +142,9 @@ class ArmijoRestart(AbstractTuner):
     max_evaluations: int = eqx.field(static=True, default=60)
 
     def __check_init__(self):
-        check_range("ArmijoRestart", "c", self.c, 0, 1, low_open=True, high_open=True)
-        check_range("ArmijoRestart", "factor", self.factor, 0, 1, low_open=True, high_open=True)
-        check_range("ArmijoRestart", "initial", self.initial, 0, low_open=True, high_open=True)
-        check_range("ArmijoRestart", "max_evaluations", self.max_evaluations, 1)
+        _check_search(self)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         trial = jnp.asarray(self.initial, ray.value.dtype)
-        step, _, info = _backtrack(ray, trial, self.c, self.factor, self.max_evaluations)
+        step, _, _, info = _backtrack(ray, trial, self.c, self.factor, self.max_evaluations)
         return step, state, info

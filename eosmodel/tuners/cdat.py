@@ -14,12 +14,17 @@ class CDAT(AbstractTuner):
     σ = 1 minimises the parabola and is the greedy rule; σ = 2 sits on the edge of stability. With `ema` > 0, n and h
     are replaced by their exponential moving averages with that decay; the correction for starting from 0 is the same
     factor for both and cancels. ε is a floor on the curvature along the ray: unlike an absolute constant in the
-    denominator it does not take over when gradients vanish, and it bounds η by σ/ε.
+    denominator it does not take over when gradients vanish, and it bounds η by σ/ε (ε = 0: η is infinite on a line
+    without curvature). n = 0 gives η = 0. A slope that ascends counts as n = 0 and is reported as `failed`; with
+    `ema` > 0 the step may still be positive.
 
     Args:
         sigma: σ > 0.
         eps: ε ≥ 0, in units of curvature.
         ema: decay in [0, 1); 0 for no averaging.
+
+    Raises:
+        ValueError: a hyper-parameter out of its range.
 
     Source: Roulet et al. (arXiv 2407.06183).
 
@@ -50,11 +55,22 @@ class CDAT(AbstractTuner):
         curvature = jnp.abs(ray.curvature())
         new = tuple(self.ema * old + (1 - self.ema) * now for old, now in zip(state, (descent, curvature), strict=True))
         n, h = new
-        below = h + self.eps * n
-        step = self.sigma * n / jnp.where(below == 0, 1, below)
+        # σ/(h/n + ε) rather than σn/(h + εn): ε·n would underflow along with the gradient.
+        none = n == 0
+        step = jnp.where(none, 0, self.sigma / (h / jnp.where(none, 1, n) + self.eps))
         return step, new, no_evaluations(ray.slope > 0)
 
 
 def Greedy(sigma=1.0, eps=1e-5, ema=0.0) -> CDAT:
-    """The quadratically greedy rule: `CDAT` with σ = 1, the exact line minimiser of the parabola."""
+    """The quadratically greedy rule: `CDAT` with σ = 1, the exact line minimiser of the parabola.
+
+    Arguments and errors as in `CDAT`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = Greedy()
+        >>> round(float(tuner(ray(lambda w: jnp.sum(w**2), jnp.ones(2)), tuner.init())[0]), 4)
+        0.5
+    """
     return CDAT(sigma, eps, ema)

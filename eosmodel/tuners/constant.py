@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from eosmodel._checks import check_range
@@ -14,7 +15,10 @@ class Constant(AbstractTuner):
     """η_t = step.
 
     Args:
-        step: η > 0; 0.1 by default.
+        step: η > 0.
+
+    Raises:
+        ValueError: a step that is not positive.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,7 +42,10 @@ class Schedule(AbstractTuner):
     """η_t = schedule(t), t the index of the update; any optax schedule is one.
 
     Args:
-        schedule: function of the integer step.
+        schedule: function of the integer step; its values are cast to the type of the run.
+
+    Raises:
+        ValueError: a schedule that cannot be called.
 
     Example:
         >>> import jax.numpy as jnp
@@ -57,4 +64,7 @@ class Schedule(AbstractTuner):
             raise ValueError(f"Schedule: schedule must be a function of the step, got {self.schedule!r}")
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        return jnp.asarray(self.schedule(ray.step), ray.value.dtype), state, no_evaluations()
+        # Optax's schedules mix integers and floats; the result is cast whatever its type.
+        with jax.numpy_dtype_promotion("standard"):
+            stepsize = self.schedule(ray.step)
+        return jnp.asarray(stepsize, ray.value.dtype), state, no_evaluations()

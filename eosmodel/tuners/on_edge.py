@@ -12,10 +12,14 @@ class OnEdge(AbstractTuner):
     """η = σ/|λ|, λ the sharpness at the current weights; σ = 2 is the edge of stability of every step.
 
     It needs the sharpness, so a run tracks it at the iterate as well as at the oscillation's centre. Where the
-    largest eigenvalue is negative its size is used.
+    largest eigenvalue is negative its size is used; where it is 0 there is no edge, and the step is 0 and `failed`. A
+    ray without a sharpness gives NaN.
 
     Args:
-        sigma: σ > 0.
+        sigma: normalised step σ = η|λ| > 0.
+
+    Raises:
+        ValueError: a σ that is not positive and finite.
 
     Source: Roulet, Agarwala & Pedregosa (arXiv 2312.00209).
 
@@ -35,4 +39,5 @@ class OnEdge(AbstractTuner):
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         size = jnp.abs(ray.sharpness)
-        return self.sigma / jnp.maximum(size, jnp.finfo(size.dtype).tiny), state, no_evaluations(ray.slope > 0)
+        flat = size == 0
+        return jnp.where(flat, 0, self.sigma / jnp.where(flat, 1, size)), state, no_evaluations(flat)

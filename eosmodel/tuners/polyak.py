@@ -16,8 +16,11 @@ class Polyak(AbstractTuner):
     Args:
         c: > 0; 1 is Polyak's own, ½ the setting recommended with SPS_max. The oscillation it allows is bounded for
             c > ¼, and its fast map is stable for ¼ < c < ½.
-        f_star: the least value of the loss, f*.
+        f_star: the least value of the loss, f*, finite.
         max: cap on η, > 0; none by default.
+
+    Raises:
+        ValueError: a hyper-parameter out of its range.
 
     Source: Polyak (1987); Loizou, Vaswani, Laradji & Lacoste-Julien (arXiv 2002.10542) for the cap.
 
@@ -35,7 +38,7 @@ class Polyak(AbstractTuner):
 
     def __check_init__(self):
         check_range("Polyak", "c", self.c, 0, low_open=True, high_open=True)
-        check_range("Polyak", "f_star", self.f_star)
+        check_range("Polyak", "f_star", self.f_star, low_open=True, high_open=True)
         check_range("Polyak", "max", self.max, 0, low_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import optax
+import optax  # type: ignore[import-untyped]
 
 from eosmodel.tuners.armijo import Armijo, ArmijoRestart
 from eosmodel.tuners.base import AbstractTuner
@@ -23,19 +23,27 @@ class Entry(NamedTuple):
     description: str
 
 
-SCHEDULES = {name: fn for name, fn in vars(optax.schedules).items() if name.endswith(("_schedule", "_decay"))}
+# optax's schedules whose parameters are all numbers.
+SCHEDULES = {
+    name: fn
+    for name, fn in vars(optax.schedules).items()
+    if callable(fn) and name.endswith(("_schedule", "_decay")) and not name.startswith(("_", "piecewise", "sgdr"))
+}
 
 
 def schedule(name: str = "cosine_decay_schedule", **parameters: float) -> Schedule:
     """Any optax schedule by name, with its own parameters."""
     build = _look_up(name, SCHEDULES, "schedule")
     _check_names(f"schedule {name}", parameters, inspect.signature(build).parameters)
-    whole = {key: int(value) if float(value).is_integer() and "steps" in key else value
-             for key, value in parameters.items()}  # fmt: skip
+    counts = {key: int(value) for key, value in parameters.items() if _counts(key) and float(value).is_integer()}
     try:
-        return Schedule(build(**whole))
-    except TypeError as error:
-        raise ValueError(f"tuner schedule:{name}: {error}") from None
+        return Schedule(build(**{**parameters, **counts}))
+    except TypeError as error:  # a parameter without default is missing; optax's message names it
+        raise ValueError(f"schedule {name}: {error}") from None
+
+
+def _counts(key):
+    return key.endswith(("_steps", "_begin"))
 
 
 REGISTRY: dict[str, Entry] = {
@@ -74,7 +82,7 @@ def from_spec(spec: str) -> AbstractTuner:
     known = parameters(name)
     given: dict[str, Any] = {}
     for i, item in enumerate(part.strip() for part in rest.split(",") if part.strip()):
-        key, equals, text = item.partition("=")
+        key, equals, text = (piece.strip() for piece in item.partition("="))
         if not equals:
             if i > 0 or not known:
                 raise ValueError(f"tuner {spec!r}: {item!r} is not of the form parameter=value")
@@ -101,12 +109,15 @@ def _number(spec, key, text):
 def _look_up(name, table, kind):
     if name in table:
         return table[name]
-    close = difflib.get_close_matches(name, table, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(table))}")
+    raise ValueError(f"unknown {kind} {name!r}{_hint(name, table)}; known: {', '.join(sorted(table))}")
 
 
 def _check_names(owner, given, known):
     for key in given:
         if key not in known:
-            raise ValueError(f"{owner} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
+            raise ValueError(f"{owner} has no parameter {key!r}{_hint(key, known)}; it has: {', '.join(known)}")
+
+
+def _hint(word, known):
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
