@@ -18,7 +18,7 @@ FLOORS = [
     {"simulation"},
     {"record"},
     {"experiment"},
-    {"comparison", "claims"},
+    {"measures", "comparison", "claims"},
     {"plotting"},
     {"report"},
     {"cli"},

@@ -1,0 +1,199 @@
+"""Theory against experiment in numbers: smoothed errors, final values and the edge exponent, as a scoreboard."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel._status import Status
+from eosmodel.measures import edge_exponent, edge_products, final_mean, log_error, row_spacing, status_of, steps_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ERRORS = {"sharpness_error": "sharpness", "stepsize_error": "stepsize", "loss_error": "loss"}
+"""Name of each error in the scoreboard, and the variable that it is the error of."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An experiment and the theories of it. Made by `compare`; printing it gives the scoreboard as a table.
+
+    Attributes:
+        experiment: dataset over (tuner, seed, step).
+        theory: dataset over (theory, tuner, seed, step), or None.
+    """
+
+    experiment: xr.Dataset
+    theory: xr.Dataset | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The scoreboard: one dictionary per (tuner, seed), ready for JSON (a value that is not finite is None).
+
+        - `sharpness_error`, `stepsize_error`, `loss_error`: median over steps of |ln a − ln b|, with a and b the
+          25-step moving averages of experiment and theory over the rows that both have; None without such rows.
+        - `final_loss`, `final_sharpness`: means over the last 25 completed steps.
+        - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
+        - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
+        """
+        return self._rows
+
+    def plot(self, seed: int | None = None) -> "Figure":
+        """Experiment and theories on shared axes, one column per tuner; see `plotting.trajectories`."""
+        from eosmodel.plotting import trajectories
+
+        return trajectories(self.experiment, self.theory, seed=seed)
+
+    def __str__(self) -> str:
+        return table(self.rows())
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            _row(self.experiment, self.theory, tuner, seed)
+            for tuner in self.experiment.tuner.values.tolist()
+            for seed in self.experiment.seed.values.tolist()
+        ]
+
+
+def compare(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> Comparison:
+    """Compare runs with theories of them.
+
+    Args:
+        experiment: from `simulate` or an `experiment.nc`: loss, stepsize and sharpness over step, and over tuner and
+            seed where there are several.
+        theory: from `predict` or a `theory.nc`: the same variables, over theory too where there are several. Runs are
+            matched by tuner and seed, rows by step.
+
+    Raises:
+        ValueError: if a variable is missing, or theory and experiment have no tuner, seed or step in common.
+
+    Example:
+        >>> run = xr.Dataset({name: ("step", np.ones(4)) for name in ("loss", "stepsize", "sharpness")},
+        ...                  {"step": np.arange(4)})
+        >>> compare(run, run * 2).rows()[0]["theories"]["theory"]["loss_error"] == np.log(2)
+        True
+    """
+    experiment = label_runs(experiment, "experiment")
+    if theory is None:
+        return Comparison(experiment, None)
+    if "theory" not in theory.dims:
+        if "theory" not in theory.coords:
+            name = json.loads(theory.attrs.get("config", "{}")).get("theory", "theory")
+            theory = theory.assign_coords(theory=name)
+        theory = theory.expand_dims("theory")
+    theory = label_runs(theory, "theory", experiment)
+    for name in ("tuner", "seed", "step"):
+        if not np.isin(theory[name], experiment[name]).any():
+            values = [", ".join(map(str, d[name].values[:6])) for d in (experiment, theory)]
+            raise ValueError(f"compare: no {name} in common; experiment has {values[0]}, theory has {values[1]}")
+    return Comparison(experiment, theory)
+
+
+def label_runs(dataset: xr.Dataset, what: str = "experiment", like: xr.Dataset | None = None) -> xr.Dataset:
+    """Give a dataset the dimensions tuner and seed, and `status` and `steps`, where it lacks them.
+
+    What is missing is taken from `like` if that has a single tuner (or seed). A dimension "run" (vector
+    hyper-parameters) is read as the tuner.
+    """
+    for name in (*ERRORS.values(), "step"):
+        if name not in dataset:
+            raise ValueError(f"compare: {what} has no {name!r}; it has {', '.join(map(str, dataset.variables))}")
+    if "run" in dataset.dims and "tuner" not in dataset.dims:
+        dataset = dataset.rename(run="tuner")
+        dataset = dataset.assign_coords(tuner=[f"run {i}" for i in range(dataset.sizes["tuner"])])
+    defaults: dict[str, Any] = {"seed": 0, "tuner": "run"}
+    for name, value in defaults.items():
+        if name in dataset.dims:
+            if name not in dataset.coords:
+                dataset = dataset.assign_coords({name: np.arange(dataset.sizes[name])})
+            continue
+        if name not in dataset.coords:
+            if like is not None and like.sizes[name] > 1:
+                raise ValueError(f"compare: {what} does not say its {name}, and experiment has several")
+            dataset = dataset.assign_coords({name: value if like is None else like[name].values[0]})
+        dataset = dataset.expand_dims(name)
+    if "steps" not in dataset:
+        kept = dataset.loss.notnull()
+        spacing = row_spacing(dataset.step.values)
+        dataset = dataset.assign(steps=((dataset.step + spacing) * kept).max("step"))
+    if "status" not in dataset:
+        dataset = dataset.assign(status=xr.where(dataset.steps > 0, int(Status.OK), int(Status.NOT_RUN)))
+    return dataset
+
+
+def scoreboard(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of `scoreboard.json`: the configuration and the rows."""
+    return {"config": dict(config), "rows": list(rows)}
+
+
+def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: int) -> dict[str, Any]:
+    run = experiment.sel(tuner=tuner, seed=seed)
+    products = edge_products(run)
+    median = float(np.median(products)) if products.size else float("nan")
+    row: dict[str, Any] = {
+        "tuner": tuner,
+        "seed": seed,
+        "status": status_of(run).label,
+        "steps": steps_of(run),
+        "experiment": {
+            "final_loss": _number(final_mean(run, "loss")),
+            "final_sharpness": _number(final_mean(run, "sharpness")),
+            "median_edge_product": _number(median),
+            "edge_exponent": _number(edge_exponent(run)),
+            "seconds_per_step": _seconds(run),
+        },
+        "theories": {},
+    }
+    if theory is None or tuner not in theory.tuner.values or seed not in theory.seed.values:
+        return row
+    for name in theory.theory.values.tolist():
+        said = theory.sel(theory=name, tuner=tuner, seed=seed)
+        row["theories"][name] = {
+            **{error: _number(log_error(run[variable], said[variable])) for error, variable in ERRORS.items()},
+            "final_sharpness": _number(final_mean(said, "sharpness")),
+            "edge_exponent": _number(edge_exponent(said)),
+            "seconds_per_step": _seconds(said),
+            "status": status_of(said).label,
+        }
+    return row
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _seconds(run: xr.Dataset) -> float | None:
+    return _number(float(run["seconds_per_step"])) if "seconds_per_step" in run else None
+
+
+_HEADER = ("tuner", "seed", "what", "status", "loss", "λ", "median ηλ", "Λ", "error λ", "error η", "error L", "s/step")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as aligned text: under each experiment its theories, with their errors."""
+
+    def show(value: float | None, digits: str = ".3g") -> str:
+        return "–" if value is None else format(value, digits)
+
+    lines: list[tuple[str, ...]] = [_HEADER]
+    for row in rows:
+        run = row["experiment"]
+        known = (run["final_loss"], run["final_sharpness"], run["median_edge_product"])
+        values = [*map(show, known), show(run["edge_exponent"], "+.3f"), "", "", "", show(run["seconds_per_step"], ".1e")]
+        lines.append((row["tuner"], str(row["seed"]), "experiment", row["status"], *values))
+        for name, said in row["theories"].items():
+            values = ["", show(said["final_sharpness"]), "", show(said["edge_exponent"], "+.3f")]
+            values += [show(said[error], ".3f") for error in ERRORS] + [show(said["seconds_per_step"], ".1e")]
+            lines.append(("", "", name, said["status"], *values))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
+    text = [
+        "  ".join(cell.ljust(width) if i in (0, 2, 3) else cell.rjust(width) for i, (cell, width) in cells).rstrip()
+        for cells in (list(enumerate(zip(line, widths, strict=True))) for line in lines)
+    ]
+    text.insert(1, "─" * max(map(len, text)))
+    return "\n".join(text)

@@ -1,0 +1,92 @@
+"""Statistics of one labelled run, aware of strided rows, of rows that are not known and of runs that ended early."""
+
+import numpy as np
+import xarray as xr
+
+from eosmodel._status import Status
+
+WINDOW = 25
+"""Steps in a moving average, and in the mean that stands for a final value."""
+
+# |1 − ηλ| below float32's resolution of 1 says nothing more than that.
+_SMALLEST_FACTOR = float(np.finfo(np.float32).eps)
+
+
+def status_of(run: xr.Dataset) -> Status:
+    """How one run ended; a run that a combined file has no entry for was not run."""
+    code = float(run["status"])
+    return Status(int(code)) if np.isfinite(code) else Status.NOT_RUN
+
+
+def steps_of(run: xr.Dataset) -> int:
+    """Completed steps of one run."""
+    steps = float(run["steps"])
+    return int(steps) if np.isfinite(steps) else 0
+
+
+def row_spacing(step: np.ndarray) -> int:
+    """Steps between rows."""
+    return int(np.median(np.diff(step))) if len(step) > 1 else 1
+
+
+def moving_average(values: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Centred mean over 25 steps, that is over max(1, round(25/R)) rows R steps apart, cut off at the ends.
+
+    Only finite values count; the result is NaN where the value itself is not finite.
+    """
+    values = np.asarray(values, dtype=float)
+    finite = np.isfinite(values)
+    width = min(max(1, round(WINDOW / row_spacing(step))), len(values))
+    if not finite.any():
+        return np.full(values.shape, np.nan)
+    ones = np.ones(width)
+    sums = np.convolve(np.where(finite, values, 0.0), ones, mode="same")
+    counts = np.convolve(finite.astype(float), ones, mode="same")
+    return np.where(finite, sums / np.maximum(counts, 1.0), np.nan)
+
+
+def log_error(first: xr.DataArray, second: xr.DataArray) -> float:
+    """Median over steps of |ln a − ln b|, a and b the moving averages of the two over the rows that both have.
+
+    Rows where an average is not positive have no logarithm and are left out; NaN if none remain.
+    """
+    first, second = xr.align(first, second, join="inner")
+    step = first.step.values
+    pair = np.stack([first.values.astype(float), second.values.astype(float)])
+    if pair.shape[1] == 0:
+        return float("nan")
+    pair[:, ~np.isfinite(pair).all(axis=0)] = np.nan
+    smooth = np.stack([moving_average(values, step) for values in pair])
+    smooth = smooth[:, (smooth > 0).all(axis=0)]
+    return float(np.median(np.abs(np.diff(np.log(smooth), axis=0)))) if smooth.size else float("nan")
+
+
+def final_mean(run: xr.Dataset, name: str) -> float:
+    """Mean over the last 25 completed steps; the last known value if none of them has one; NaN without any."""
+    step, values, steps = run.step.values, run[name].values.astype(float), steps_of(run)
+    known = (step < steps) & np.isfinite(values)
+    recent = known & (step >= steps - WINDOW)
+    if recent.any():
+        return float(values[recent].mean())
+    return float(values[known][-1]) if known.any() else float("nan")
+
+
+def last_half(run: xr.Dataset, *names: str) -> np.ndarray:
+    """Values of the named variables over the last half of the completed steps, where all are known: (names, rows)."""
+    steps = steps_of(run)
+    values = np.stack([run[name].values.astype(float) for name in names])
+    kept = (run.step.values >= steps / 2) & (run.step.values < steps) & np.isfinite(values).all(axis=0)
+    return values[:, kept]
+
+
+def edge_products(run: xr.Dataset) -> np.ndarray:
+    """η_t λ_t over the last half of the completed steps."""
+    return np.prod(last_half(run, "stepsize", "sharpness"), axis=0)
+
+
+def edge_exponent(run: xr.Dataset) -> float:
+    """Λ = ⟨ln|1 − η_t λ_t|⟩ over the last half, each factor at least float32's resolution; NaN without rows."""
+    products = edge_products(run)
+    if products.size == 0:
+        return float("nan")
+    return float(np.mean(np.log(np.maximum(np.abs(1 - products), _SMALLEST_FACTOR))))

@@ -1,0 +1,284 @@
+"""Pictures of labelled datasets. Each function takes a dataset (and axes, if wanted) and computes only a smoothing.
+
+Figures are plain `matplotlib.figure.Figure` objects without pyplot's state: they work headless, nothing stays open, and
+`figure.savefig` writes them.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel._status import Status
+from eosmodel.comparison import ERRORS, compare, label_runs
+from eosmodel.measures import moving_average, status_of, steps_of
+from eosmodel.names import VARIABLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by all; line styles tell them apart in print.
+_THEORY_STYLES: dict[str, dict[str, Any]] = {
+    "oscillation": {"color": "#0072B2", "linestyle": "-"},
+    "valley": {"color": "#D55E00", "linestyle": (0, (5, 1.5))},
+    "valley-frozen": {"color": "#E69F00", "linestyle": (0, (5, 1.5, 1, 1.5))},
+    "edge-only": {"color": "#009E73", "linestyle": (0, (1, 1))},
+    "gradient-flow": {"color": "#CC79A7", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+}
+_SPARE_COLORS = ("#56B4E9", "#000000", "#999933", "#882255")
+_TUNER_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+_EXPERIMENT = {"color": "#3a3a3a", "linewidth": 2.6}
+_RAW = {"color": "#b8b8b8", "linewidth": 0.5}
+
+_PRODUCT = "product"
+_ROWS = ("loss", "stepsize", "sharpness", _PRODUCT, "alignment")
+_TITLES = {
+    "loss": "loss $L$",
+    "stepsize": "step size $\\eta$",
+    "sharpness": "sharpness $\\lambda$",
+    _PRODUCT: "$\\eta\\lambda$",
+    "alignment": "alignment\n$|u\\cdot g|\\,/\\,\\|g\\|$",
+}
+# ηλ is drawn linearly up to here and logarithmically above, where a few tuners jump by decades.
+_LINEAR_TO = 4.0
+
+
+def trajectories(
+    experiment: xr.Dataset, theory: xr.Dataset | None = None, *, seed: int | None = None, axes: Any = None
+) -> "Figure":
+    """Loss, η, λ, ηλ and alignment against the step, one column per tuner, experiment and theories together.
+
+    Thin light lines are the experiment as recorded, the others 25-step moving averages; a cross marks a run that
+    ended early. Limits follow the experiment, so that a theory that runs away does not flatten everything else.
+
+    Args:
+        experiment: dataset over (tuner, seed, step), or one run.
+        theory: dataset over (theory, tuner, seed, step), or None.
+        seed: which seed; the first when None.
+        axes: array of axes (5, tuners) to draw on; a new figure when None.
+    """
+    comparison = compare(experiment, theory)
+    experiment, theory = _one_seed(comparison.experiment, seed), comparison.theory
+    tuners = [str(label) for label in experiment.tuner.values]
+    if axes is None:
+        figure = _figure(width=max(2.3 * len(tuners) + 0.9, 4.8), height=10.5)
+        grid = figure.subplots(len(_ROWS), len(tuners), sharex=True, sharey="row", squeeze=False)
+    else:
+        grid = np.asarray(axes, dtype=object).reshape(len(_ROWS), len(tuners))
+        figure = grid[0, 0].figure
+    drawn: dict[str, Any] = {}
+    shown: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
+    for column, tuner in enumerate(tuners):
+        run = experiment.sel(tuner=tuner)
+        for ax, name in zip(grid[:, column], _ROWS, strict=True):
+            raw = _line(ax, run, name, smooth=False, **_RAW)
+            line = _line(ax, run, name, **_EXPERIMENT)
+            if line is not None:
+                drawn.setdefault("experiment", line)
+                drawn.setdefault("experiment, every row", raw)
+                shown[name].append(line.get_ydata())
+            for kind, style in _theories(theory):
+                said = _prediction(theory, kind, tuner, run.seed.item())
+                line = None if said is None else _line(ax, said, name, linewidth=1.5, **style)
+                if line is not None:
+                    drawn.setdefault(kind, line)
+        grid[0, column].set_title(_title(tuner, run), fontsize=10.5)
+        grid[-1, column].set_xlabel("step")
+    for axis_row, name in zip(grid, _ROWS, strict=True):
+        _scale(axis_row[0], name, shown[name])
+        axis_row[0].set_ylabel(_TITLES[name])
+        for ax in axis_row:
+            _dress(ax, name)
+    # Theories in their usual order, whichever was drawn first.
+    names = [n for n in ("experiment", *dict(_theories(theory)), "experiment, every row") if n in drawn]
+    if axes is None and names:
+        figure.legend([drawn[n] for n in names], names, loc="outside upper center", ncols=min(len(names), 7), **_LEGEND)
+    return figure
+
+
+def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None) -> "Figure":
+    """Loss, η, λ and ηλ of all tuners together (25-step moving averages), with 2/η of the constant steps.
+
+    Args:
+        experiment: dataset over (tuner, seed, step), or one run.
+        seed: which seed; the first when None.
+        axes: array of four axes to draw on; a new figure when None.
+    """
+    experiment = _one_seed(label_runs(experiment), seed)
+    if axes is None:
+        figure = _figure(width=10.5, height=7.0)
+        grid = figure.subplots(2, 2, sharex=True).ravel()
+    else:
+        grid = np.asarray(axes, dtype=object).ravel()
+        figure = grid[0].figure
+    handles: dict[str, Any] = {}
+    shown: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
+    for i, tuner in enumerate(str(label) for label in experiment.tuner.values):
+        run = experiment.sel(tuner=tuner)
+        style = {"color": _TUNER_COLORS[i % 8], "linestyle": ("-", "--", ":")[i // 8 % 3], "linewidth": 1.8}
+        for ax, name in zip(grid, _ROWS[:4], strict=True):
+            line = _line(ax, run, name, **style)
+            if line is not None:
+                handles.setdefault(tuner, line)
+                shown[name].append(line.get_ydata())
+        eta = run.stepsize.values[np.isfinite(run.stepsize.values)]
+        if tuner.partition(":")[0] == "constant" and eta.size:
+            limit = grid[2].axhline(2 / eta[0], color=style["color"], linewidth=1.0, linestyle=(0, (2, 2)))
+            handles["2/η of the constant step"] = limit
+    handles = {name: handles[name] for name in sorted(handles, key=lambda name: name.startswith("2/η"))}
+    for ax, name in zip(grid, _ROWS[:4], strict=True):
+        _scale(ax, name, shown[name])
+        ax.set_ylabel(_TITLES[name])
+        _dress(ax, name)
+    for ax in grid[2:]:
+        ax.set_xlabel("step")
+    if axes is None and handles:
+        labels = [textwrap.shorten(name, 44, placeholder="…") for name in handles]
+        figure.legend(handles.values(), labels, loc="outside upper center", ncols=min(len(labels), 4), **_LEGEND)
+    return figure
+
+
+def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
+    """Heat maps, theory × tuner, of the errors of λ, η and L; the median where there are several seeds.
+
+    Args:
+        rows: scoreboard rows, from `Comparison.rows`. A dagger marks theories that ended early for some seed.
+        axes: three axes to draw on; a new figure when None.
+    """
+    from matplotlib.colors import LogNorm
+
+    tuners = list(dict.fromkeys(row["tuner"] for row in rows))
+    theories = list(dict.fromkeys(name for row in rows for name in row["theories"]))
+    if axes is None:
+        figure = _figure(width=2.6 + 2.4 * max(len(tuners), 2) * 0.85, height=1.3 + 0.42 * max(len(theories), 2))
+        grid = np.atleast_1d(figure.subplots(1, len(ERRORS), sharey=True))
+    else:
+        grid = np.asarray(axes, dtype=object).ravel()
+        figure = grid[0].figure
+    image = None
+    for ax, (error, variable) in zip(grid, ERRORS.items(), strict=True):
+        values, early = _error_matrix(rows, theories, tuners, error)
+        norm = LogNorm(0.005, 1.0, clip=True)
+        image = ax.imshow(np.maximum(values, 1e-12), norm=norm, cmap="YlOrBr", aspect="auto")
+        ax.set_facecolor("#eeeeee")
+        for (i, j), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.2g}" if value >= 0.01 or value == 0 else f"{value:.3f}"
+            dark = not np.isnan(value) and value > 0.2
+            ax.text(j, i, text + "†" * bool(early[i, j]), ha="center", va="center", fontsize=8.5, color="w" if dark else "k")
+        ax.set_title(f"error of {VARIABLES[variable].symbol}", fontsize=11)
+        ax.set_xticks(range(len(tuners)), [_wrap(t, 18) for t in tuners], rotation=35, ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(len(theories)), theories)
+        ax.tick_params(length=0, labelsize=9)
+        ax.spines[:].set_visible(False)
+    if axes is None and image is not None:
+        bar = figure.colorbar(image, ax=list(grid), pad=0.01, aspect=14, extend="both")
+        bar.set_label("median |Δ ln|", fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10.5, "handlelength": 2.6}
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _one_seed(experiment: xr.Dataset, seed: int | None) -> xr.Dataset:
+    seeds = experiment.seed.values.tolist()
+    if seed is not None and seed not in seeds:
+        raise ValueError(f"plotting: seed must be one of {', '.join(map(str, seeds))}, got {seed}")
+    return experiment.sel(seed=seeds[0] if seed is None else seed)
+
+
+def _theories(theory: xr.Dataset | None) -> list[tuple[str, dict[str, Any]]]:
+    """Theories in the file with their styles, the known ones in their usual order."""
+    if theory is None:
+        return []
+    names = [str(name) for name in theory.theory.values]
+    known = [name for name in _THEORY_STYLES if name in names]
+    others = [name for name in names if name not in _THEORY_STYLES]
+    spare = {n: {"color": _SPARE_COLORS[i % 4], "linestyle": (0, (4, 1, 1, 1))} for i, n in enumerate(others)}
+    return [(name, _THEORY_STYLES[name]) for name in known] + list(spare.items())
+
+
+def _prediction(theory: xr.Dataset | None, kind: str, tuner: str, seed: Any) -> xr.Dataset | None:
+    if theory is None or tuner not in theory.tuner.values or seed not in theory.seed.values:
+        return None
+    return theory.sel(theory=kind, tuner=tuner, seed=seed)
+
+
+def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: Any):
+    """Draw one quantity of one run where it is known; None if it is nowhere known."""
+    if name == _PRODUCT:
+        values = run.stepsize.values.astype(float) * run.sharpness.values.astype(float)
+    elif name in run:
+        values = run[name].values.astype(float)
+    else:
+        return None
+    step = run.step.values
+    if smooth:
+        values = moving_average(values, step)
+    known = np.isfinite(values)
+    if not known.any():
+        return None
+    (line,) = ax.plot(step[known], values[known], solid_capstyle="round", **style)
+    if smooth and status_of(run) is not Status.OK:
+        ax.plot(step[known][-1], values[known][-1], "x", color=line.get_color(), markersize=8, markeredgewidth=2)
+    return line
+
+
+def _scale(ax: "Axes", name: str, shown: Sequence[np.ndarray]) -> None:
+    """Scale and limits from the smoothed experiment, its far tails left out."""
+    values = np.concatenate(shown) if shown else np.array([])
+    if name == "alignment":
+        ax.set_ylim(-0.03, 1.03)
+    elif name == _PRODUCT:
+        top = float(np.quantile(values, 0.995)) if values.size else 0.0
+        if top > _LINEAR_TO:
+            ax.set_yscale("symlog", linthresh=_LINEAR_TO, linscale=1.0)
+            decades = 10.0 ** np.arange(1, np.ceil(np.log10(min(top, 1e6))) + 1)
+            ax.set_yticks([0, 2, *decades], ["0", "2", *(f"{d:g}" for d in decades)])
+            ax.set_yticks([1, 3, 4], minor=True)
+        ax.set_ylim(0, min(max(1.25 * top, 3.0), 1e6))
+    else:
+        ax.set_yscale("log")
+        values = values[values > 0]
+        if values.size:
+            low, high = np.log(np.quantile(values, [0.002, 0.998]))
+            margin = max(0.15 * (high - low), 0.2)
+            ax.set_ylim(np.exp(low - margin), np.exp(high + margin))
+
+
+def _dress(ax: "Axes", name: str) -> None:
+    if name == _PRODUCT:
+        ax.axhline(2, color="black", linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    ax.grid(True, color="#e6e6e6", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(x=0.01)
+
+
+def _title(tuner: str, run: xr.Dataset) -> str:
+    status = status_of(run)
+    return _wrap(tuner, 22) + ("" if status is Status.OK else f"\n({status.label} at step {steps_of(run)})")
+
+
+def _wrap(label: str, width: int) -> str:
+    return textwrap.fill(label.replace(",", ", "), width)
+
+
+def _error_matrix(rows, theories, tuners, error) -> tuple[np.ndarray, np.ndarray]:
+    values, early = np.full((len(theories), len(tuners)), np.nan), np.zeros((len(theories), len(tuners)), dtype=bool)
+    for i, theory in enumerate(theories):
+        for j, tuner in enumerate(tuners):
+            said = [row["theories"][theory] for row in rows if row["tuner"] == tuner and theory in row["theories"]]
+            known = [entry[error] for entry in said if entry[error] is not None]
+            values[i, j] = np.median(known) if known else np.nan
+            early[i, j] = any(entry["status"] != Status.OK.label for entry in said)
+    return values, early
