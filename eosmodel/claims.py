@@ -302,4 +302,5 @@ def _median(values: np.ndarray) -> float:
 
 
 def _show(value: float) -> str:
-    return "∞" if np.isinf(value) else f"{value:.3g}"
+    text = "∞" if np.isinf(value) else f"{round(value, 3) + 0.0:g}" if abs(value) < 10 else f"{value:.3g}"
+    return text.replace("-", "−")

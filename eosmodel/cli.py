@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-TUNERS = ("constant:0.4", "armijo", "sps-max", "greedy", "cdat", "on-edge")
+TUNERS = ("constant:0.6", "armijo", "sps-max", "greedy", "cdat", "on-edge")
 THEORY_NAMES = ("oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow")
 
 
@@ -25,7 +25,7 @@ class Train:
     """Number of samples, the first ones of the data set; None for all."""
     net: Literal["mlp", "cnn"] = "mlp"
     """Architecture."""
-    width: int = 48
+    width: int = 32
     """Units per hidden layer (mlp) or channels (cnn)."""
     depth: int = 2
     """Number of hidden layers (mlp) or convolutions (cnn)."""

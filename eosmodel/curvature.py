@@ -175,13 +175,22 @@ def cold_start(
     return track(matvec, pairs, rtol=rtol, max_expansions=budget)
 
 
+def sharp(pairs: Modes) -> Bool[Array, " modes"]:
+    """Which tracked modes are sharp, λ_i > λ_1/10: only they oscillate, the others belong to the bulk."""
+    return pairs.values > jnp.maximum(0.1 * pairs.values[0], jnp.finfo(pairs.values.dtype).tiny)
+
+
+def off_modes(vector: Float[Array, " dim"], pairs: Modes) -> Float[Array, " dim"]:
+    """The part of a vector in the bulk: all sharp modes projected out."""
+    return vector - jnp.where(sharp(pairs), pairs.vectors @ vector, 0) @ pairs.vectors
+
+
 def oscillation(gradient: Float[Array, " dim"], pairs: Modes) -> Float[Array, " modes"]:
     """Displacement from the valley floor along each mode, x_i = (u_i·∇L)/λ_i: one Newton step along u_i.
 
-    Modes whose curvature is not clearly positive (λ_i ≤ λ_1/10) have no floor to measure from and get 0.
+    Modes that are not sharp have no floor to measure from and get 0.
     """
-    floor = jnp.maximum(0.1 * pairs.values[0], jnp.finfo(gradient.dtype).tiny)
-    curved = pairs.values > floor
+    curved = sharp(pairs)
     return jnp.where(curved, pairs.vectors @ gradient / jnp.where(curved, pairs.values, 1), 0)
 
 
@@ -198,13 +207,13 @@ def sharpness_gradient(fn: Callable, weights: Array, vector: Array) -> Array:
 
 
 class SlowCoefficients(NamedTuple):
-    """The coefficients of the slow flow at a valley floor, with every tracked mode projected out of both gradients.
+    """The coefficients of the slow flow at a valley floor, with every sharp tracked mode projected out of both gradients.
 
     Fields
         alpha: α = −∇L·∇λ, the rate of progressive sharpening.
         beta: β = ‖∇λ‖², the strength of self-stabilisation.
         kappa: κ = gᵀHg/(λG), bulk curvature relative to λ.
-        bulk_gradient: G = ‖g‖², g the gradient off the tracked modes.
+        bulk_gradient: G = ‖g‖², g the gradient off the sharp modes.
     """
 
     alpha: Float[Array, ""]
@@ -215,12 +224,8 @@ class SlowCoefficients(NamedTuple):
 
 def slow_coefficients(fn: Callable, weights: Array, gradient: Array, pairs: Modes) -> SlowCoefficients:
     """α, β, κ and G at `weights`, a valley floor with the given gradient and leading pairs (theory: the slow flow)."""
-
-    def off_modes(v):
-        return v - (pairs.vectors @ v) @ pairs.vectors
-
-    bulk = off_modes(gradient)
-    rise = off_modes(sharpness_gradient(fn, weights, pairs.vectors[0]))
+    bulk = off_modes(gradient, pairs)
+    rise = off_modes(sharpness_gradient(fn, weights, pairs.vectors[0]), pairs)
     size = jnp.vdot(bulk, bulk)
     scale = pairs.values[0] * size
     kappa = jnp.vdot(bulk, hvp(fn, weights, bulk)) / jnp.where(scale != 0, scale, 1)

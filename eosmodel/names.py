@@ -48,5 +48,7 @@ VARIABLES: dict[str, Variable] = {
     "status": Variable("status", "how the run ended"),
     "steps": Variable("steps", "completed updates"),
     "seconds_per_step": Variable("s/step", "wall-clock seconds per update, compilation left out", "s"),
-    "compile_seconds": Variable("compile", "wall-clock seconds of the first chunk beyond a typical one", "s"),
+    "compile_seconds": Variable(
+        "compile", "wall-clock seconds of compilation, about 0 where it was compiled before", "s"
+    ),
 }

@@ -30,8 +30,8 @@ _THEORY_STYLES: dict[str, dict[str, Any]] = {
 }
 _SPARE_COLORS = ("#56B4E9", "#000000", "#999933", "#882255")
 _TUNER_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-_EXPERIMENT = {"color": "#3a3a3a", "linewidth": 2.6}
-_RAW = {"color": "#b8b8b8", "linewidth": 0.5}
+_EXPERIMENT: dict[str, Any] = {"color": "#3a3a3a", "linewidth": 2.6}
+_RAW: dict[str, Any] = {"color": "#b8b8b8", "linewidth": 0.5}
 
 _PRODUCT = "product"
 _ROWS = ("loss", "stepsize", "sharpness", _PRODUCT, "alignment")
@@ -80,7 +80,8 @@ def trajectories(
                 drawn.setdefault("experiment", line)
                 drawn.setdefault("experiment, every row", raw)
                 shown[name].append(line.get_ydata())
-            for kind, style in _theories(theory):
+            # The first theory is drawn last, on top of the others.
+            for kind, style in reversed(_theories(theory)):
                 said = _prediction(theory, kind, tuner, run.seed.item())
                 line = None if said is None else _line(ax, said, name, linewidth=1.5, **style)
                 if line is not None:
@@ -94,8 +95,8 @@ def trajectories(
             _dress(ax, name)
     # Theories in their usual order, whichever was drawn first.
     names = [n for n in ("experiment", *dict(_theories(theory)), "experiment, every row") if n in drawn]
-    if axes is None and names:
-        figure.legend([drawn[n] for n in names], names, loc="outside upper center", ncols=min(len(names), 7), **_LEGEND)
+    if axes is None:
+        _legend(figure, {name: drawn[name] for name in names})
     return figure
 
 
@@ -118,7 +119,11 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
     shown: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
     for i, tuner in enumerate(str(label) for label in experiment.tuner.values):
         run = experiment.sel(tuner=tuner)
-        style = {"color": _TUNER_COLORS[i % 8], "linestyle": ("-", "--", ":")[i // 8 % 3], "linewidth": 1.8}
+        style: dict[str, Any] = {
+            "color": _TUNER_COLORS[i % 8],
+            "linestyle": ("-", "--", ":")[i // 8 % 3],
+            "linewidth": 1.8,
+        }
         for ax, name in zip(grid, _ROWS[:4], strict=True):
             line = _line(ax, run, name, **style)
             if line is not None:
@@ -135,9 +140,8 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
         _dress(ax, name)
     for ax in grid[2:]:
         ax.set_xlabel("step")
-    if axes is None and handles:
-        labels = [textwrap.shorten(name, 44, placeholder="…") for name in handles]
-        figure.legend(handles.values(), labels, loc="outside upper center", ncols=min(len(labels), 4), **_LEGEND)
+    if axes is None:
+        _legend(figure, handles)
     return figure
 
 
@@ -165,11 +169,15 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
         image = ax.imshow(np.maximum(values, 1e-12), norm=norm, cmap="YlOrBr", aspect="auto")
         ax.set_facecolor("#eeeeee")
         for (i, j), value in np.ndenumerate(values):
-            text = "–" if np.isnan(value) else f"{value:.2g}" if value >= 0.01 or value == 0 else f"{value:.3f}"
+            text = "–" if np.isnan(value) else f"{value:#.2g}" if value >= 0.01 else f"{value:.3f}"
             dark = not np.isnan(value) and value > 0.2
-            ax.text(j, i, text + "†" * bool(early[i, j]), ha="center", va="center", fontsize=8.5, color="w" if dark else "k")
+            ax.text(
+                j, i, text + "†" * bool(early[i, j]), ha="center", va="center", fontsize=8.5, color="w" if dark else "k"
+            )
         ax.set_title(f"error of {VARIABLES[variable].symbol}", fontsize=11)
-        ax.set_xticks(range(len(tuners)), [_wrap(t, 18) for t in tuners], rotation=35, ha="right", rotation_mode="anchor")
+        ax.set_xticks(
+            range(len(tuners)), [_wrap(t, 18) for t in tuners], rotation=35, ha="right", rotation_mode="anchor"
+        )
         ax.set_yticks(range(len(theories)), theories)
         ax.tick_params(length=0, labelsize=9)
         ax.spines[:].set_visible(False)
@@ -180,13 +188,28 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
     return figure
 
 
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10.5, "handlelength": 2.6}
-
-
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _legend(figure: "Figure", handles: Mapping[str, Any]) -> None:
+    """One legend above everything, in as many columns as fit the width."""
+    if not handles:
+        return
+    names = [textwrap.shorten(name.replace(",", ", "), 44, placeholder=" …") for name in handles]
+    width, inches = figure.get_size_inches()[0], [0.75 + 0.08 * len(name) for name in names]
+    columns = len(names) if sum(inches) <= width else max(1, int(width / max(inches)))
+    figure.legend(
+        list(handles.values()),
+        names,
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        fontsize=10.5,
+        handlelength=2.6,
+    )
 
 
 def _one_seed(experiment: xr.Dataset, seed: int | None) -> xr.Dataset:
@@ -235,6 +258,8 @@ def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: 
 
 def _scale(ax: "Axes", name: str, shown: Sequence[np.ndarray]) -> None:
     """Scale and limits from the smoothed experiment, its far tails left out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     values = np.concatenate(shown) if shown else np.array([])
     if name == "alignment":
         ax.set_ylim(-0.03, 1.03)
@@ -253,11 +278,23 @@ def _scale(ax: "Axes", name: str, shown: Sequence[np.ndarray]) -> None:
             low, high = np.log(np.quantile(values, [0.002, 0.998]))
             margin = max(0.15 * (high - low), 0.2)
             ax.set_ylim(np.exp(low - margin), np.exp(high + margin))
+            # Few decades need labels between them; a plain 0.02 reads faster than a power.
+            decades = (high - low + 2 * margin) / np.log(10)
+            choices = {0.9: (1, 1.5, 2, 3, 4, 6, 8), 1.8: (1, 2, 5), 3.0: (1, 3), np.inf: (1,)}
+            subs = next(subs for most, subs in choices.items() if decades < most)
+            ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
+            if decades < 6:
+                ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _dress(ax: "Axes", name: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     if name == _PRODUCT:
-        ax.axhline(2, color="black", linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        ax.axhline(2, color="black", linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
+    # A label at the very end would run into the next column's.
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, prune="upper"))
     ax.grid(True, color="#e6e6e6", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

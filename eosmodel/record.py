@@ -16,9 +16,6 @@ from eosmodel._status import Status
 from eosmodel.names import VARIABLES
 from eosmodel.simulation import Progress, atomic
 
-# Of equal chunks the first one holds the compilation.
-_WARM = 1
-
 
 def provenance(config: Mapping[str, Any]) -> dict[str, str]:
     """What it takes to make a result again: configuration, versions, device, command, and when it was made."""
@@ -44,9 +41,8 @@ def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()
         lead: names of the batch dimensions in front of the rows.
 
     Returns:
-        A dataset over (*lead, step) and (*lead, step, mode), with `status`, `steps` (completed) and
-        `seconds_per_step` (median over chunks, the first one, which compiles, left out where there are others) and
-        `compile_seconds` per run.
+        A dataset over (*lead, step) and (*lead, step, mode), with `status`, `steps` (completed),
+        `seconds_per_step` and `compile_seconds` (NaN for a batch) per run.
     """
     data: dict[str, Any] = {}
     rows = progress.rows
@@ -58,26 +54,20 @@ def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()
     data["status"] = (lead, np.asarray(progress.carry.status))
     data["steps"] = (lead, np.asarray(progress.carry.t))
     shape = np.shape(progress.carry.status)
-    taken, compiling = timing(progress, record_every)
-    data["seconds_per_step"] = (lead, np.full(shape, taken))
-    data["compile_seconds"] = (lead, np.full(shape, compiling))
+    data["seconds_per_step"] = (lead, np.full(shape, _seconds_per_step(progress)))
+    data["compile_seconds"] = (lead, np.full(shape, progress.compile_seconds))
     coords: dict[str, Any] = {"step": np.arange(count) * record_every}
     if "eigenvalues" in rows:
         coords["mode"] = np.arange(1, rows["eigenvalues"].shape[-1] + 1)
     return describe(xr.Dataset(data, coords))
 
 
-def timing(progress: Progress, record_every: int) -> tuple[float, float]:
-    """(seconds per step, seconds of compilation) from the chunk times; the second is NaN for a single chunk."""
-    steps = int(np.max(np.asarray(progress.carry.t)))
-    seconds = progress.seconds
-    if len(seconds) <= 2 * _WARM:
-        return float(seconds.sum() / max(steps, 1)), float("nan")
-    rows = next(iter(progress.rows.values())).shape[0 if np.ndim(progress.carry.status) == 0 else 1]
-    per_chunk = max(rows // len(seconds), 1) * record_every
-    # The last chunk may be a partial one.
-    typical = float(np.median(seconds[_WARM:-1])) if len(seconds) > _WARM + 1 else float(seconds[-1])
-    return typical / per_chunk, max(float(seconds[0]) - typical, 0.0)
+def _seconds_per_step(progress: Progress) -> float:
+    """Seconds per step over all chunks; of a batch over all but the first, which compiles, if there are others."""
+    batched = np.ndim(progress.carry.status) > 0
+    skipped = 1 if batched and len(progress.seconds) > 1 else 0
+    share = (len(progress.seconds) - skipped) / len(progress.seconds)
+    return float(progress.seconds[skipped:].sum() / max(share * np.max(np.asarray(progress.carry.t)), 1))
 
 
 def describe(dataset: xr.Dataset) -> xr.Dataset:

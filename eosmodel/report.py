@@ -74,7 +74,9 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
         config=config,
         provenance=_provenance(experiment.attrs),
         definition=_definition(experiment),
-        variables=[(v.symbol, v.meaning) for name, v in VARIABLES.items() if name in experiment.data_vars],
+        variables=[
+            (v.symbol, v.meaning) for name, v in VARIABLES.items() if name in {*experiment.data_vars} - {"sharpness"}
+        ],
         levels=_LEVELS,
         window=WINDOW,
         references=_REFERENCES,
@@ -97,11 +99,13 @@ def _render(**content: Any) -> str:
     return environment.get_template("report.html.jinja").render(**content)
 
 
-def _figures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[Mapping[str, Any]]) -> list[dict]:
+def _figures(
+    experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     tuners = ", ".join(str(label) for label in experiment.tuner.values)
     seed = experiment.seed.values[0]
     shown = f"Seed {seed}." if experiment.sizes["seed"] > 1 else ""
-    figures = [
+    figures: list[dict[str, Any]] = [
         {
             "name": "summary",
             "figure": plotting.summary(experiment),
@@ -114,7 +118,7 @@ def _figures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[M
             "figure": plotting.trajectories(experiment, theory),
             "caption": "Experiment and theories, one column per tuner. Thin light lines: every recorded row; a cross: "
             f"where a run or a theory ended early. ηλ is drawn logarithmically above 4 where it gets there. {shown}",
-            "alt": f"Loss, step size, sharpness, ηλ and alignment of experiment and theories, a column for each of {tuners}",
+            "alt": f"Experiment and theories: loss, step size, sharpness, ηλ and alignment under each of {tuners}",
         },
     ]
     if any(said[error] is not None for row in rows for said in row["theories"].values() for error in ERRORS):
@@ -122,8 +126,8 @@ def _figures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[M
             {
                 "name": "errors",
                 "figure": plotting.errors(rows),
-                "caption": "Errors of the theories, medians over seeds. A dagger: the theory ended early for some seed, "
-                "and is compared over what it has. Grey: nothing to compare.",
+                "caption": "Errors of the theories, medians over seeds. A dagger: the theory ended early for some "
+                "seed, and is compared over what it has. Grey: nothing to compare.",
                 "alt": "Heat maps of the errors of sharpness, step size and loss, theory by tuner",
             }
         )
@@ -146,7 +150,9 @@ def _sentences(rows: Sequence[Mapping[str, Any]], judged: Sequence[claims.Claim]
     tuners = list(dict.fromkeys(row["tuner"] for row in rows))
     done = sum(row["status"] == Status.OK.label for row in rows)
     steps = max((row["steps"] for row in rows), default=0)
-    said = [f"{len(tuners)} step-size tuners were run in {len(rows)} runs of up to {steps} steps; {done} of them finished."]
+    said = [
+        f"{len(tuners)} step-size tuners were run in {len(rows)} runs of up to {steps} steps; {done} of them finished."
+    ]
     # A run that diverged has a last loss, but not one to be ranked.
     loss = _medians(rows, "final_loss", finished=True)
     if len(loss) > 1:
@@ -165,13 +171,15 @@ def _sentences(rows: Sequence[Mapping[str, Any]], judged: Sequence[claims.Claim]
         parts = []
         for error, name in ERRORS.items():
             known = [entry[error] for entry in entries if entry[error] is not None]
-            parts += [f"{VARIABLES[name].symbol} {np.median(known):.3g}"] if known else []
+            parts += [f"{VARIABLES[name].symbol} {np.median(known):.2g}"] if known else []
         if parts:
             early = sum(entry["status"] != Status.OK.label for entry in entries)
             ended = f"; {early} of its {len(entries)} runs ended early" if early else ""
             said.append(f"Median error of the theory “{theory}” over all runs: {', '.join(parts)}{ended}.")
     verdicts = [claim.verdict for claim in judged]
-    counts = [f"{verdicts.count(v)} {v}" for v in ("supported", "partly", "not supported", "not tested") if v in verdicts]
+    counts = [
+        f"{verdicts.count(v)} {v}" for v in ("supported", "partly", "not supported", "not tested") if v in verdicts
+    ]
     said.append(f"Of {len(verdicts)} claims judged from these numbers: {', '.join(counts)}.")
     return said
 
@@ -202,7 +210,10 @@ def _provenance(attrs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _number(value: float | None, digits: str = ".3g") -> str:
-    return "–" if value is None else format(value, digits).replace("-", "−")
+    if value is None:
+        return "–"
+    # Adding 0 turns a rounded −0 into 0.
+    return format(round(value, 3) + 0.0 if digits.endswith("f") else value, digits).replace("-", "−")
 
 
 def _level(value: float | None) -> str:

@@ -46,7 +46,13 @@ def save(path: Path, progress: Progress, tag: str) -> None:
     """Write `progress` to `path`, marked as belonging to the run whose fingerprint is `tag`."""
     leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.carry))}
     rows = {f"row_{name}": value for name, value in progress.rows.items()}
-    content = {"tag": np.asarray(tag), "seconds": progress.seconds, **leaves, **rows}
+    content = {
+        "tag": np.asarray(tag),
+        "seconds": progress.seconds,
+        "compile": progress.compile_seconds,
+        **leaves,
+        **rows,
+    }
     with atomic(path) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, allow_pickle=False, **content)
 
@@ -67,4 +73,4 @@ def load(path: Path, like: Carry, tag: str) -> Progress | None:
             jax.numpy.asarray(content[f"leaf{i}"], dtype=leaf.dtype) for i, leaf in enumerate(leaves)
         )
         rows = {name.removeprefix("row_"): content[name] for name in content.files if name.startswith("row_")}
-        return Progress(carry, rows, content["seconds"])
+        return Progress(carry, rows, content["seconds"], float(content["compile"]))

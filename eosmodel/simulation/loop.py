@@ -27,11 +27,13 @@ class Carry(eqx.Module):
 
 class Progress(NamedTuple):
     """A run up to some row: the carry, the rows so far (name → array with rows first, or batch first and rows
-    second), and the seconds spent in each chunk. This is what a checkpoint holds."""
+    second), the seconds spent in each chunk and, before the first, in compiling (NaN for a batch, whose first chunk
+    holds it). This is what a checkpoint holds."""
 
     carry: Carry
     rows: dict[str, np.ndarray]
     seconds: np.ndarray
+    compile_seconds: float
 
 
 def _blank(row):
@@ -121,11 +123,16 @@ def run(
     row_axis = 1 if batched else 0
     total = -(-steps // record_every)
     if resume is None:
-        carry, parts, seconds = _init(dynamics, start, axes), [], []
+        carry, parts, seconds, compiling = _init(dynamics, start, axes), [], [], float("nan")
     else:
-        carry, parts, seconds = resume.carry, [resume.rows], list(resume.seconds)
+        carry, parts, seconds, compiling = resume.carry, [resume.rows], list(resume.seconds), resume.compile_seconds
     progress = resume
     last = jnp.asarray(steps, jnp.int32)
+    if resume is None and not batched:
+        # A chunk that ends before it begins takes the compilation and nothing else.
+        begin = time.perf_counter()
+        jax.block_until_ready(_run_chunk(dynamics, carry, jnp.zeros_like(last), rows_per_chunk, record_every, axes))
+        compiling = time.perf_counter() - begin
     while len(seconds) * rows_per_chunk < total:
         if bool(np.all(np.asarray(carry.status) != int(Status.OK))):
             break
@@ -136,7 +143,7 @@ def run(
         seconds.append(time.perf_counter() - begin)
         joined = {name: np.concatenate([part[name] for part in parts], axis=row_axis) for name in rows}
         parts = [joined]
-        progress = Progress(carry, joined, np.asarray(seconds))
+        progress = Progress(carry, joined, np.asarray(seconds), compiling)
         after_chunk(progress)
     if progress is None:
         raise ValueError(f"steps must be at least 1, got {steps}")

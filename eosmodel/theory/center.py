@@ -39,7 +39,9 @@ class CenterOscillation(AbstractDynamics):
     P⊥ projects the modes out. The centre relaxes along the modes as the gradient flow would, and what it does not
     take of the force goes to the oscillation, so that the iterate is conserved along the modes and a drifting valley
     floor excites them as it does in a real run; no noise floor is needed. Amplitudes are carried from one step's
-    modes to the next by projection. At the start w_0 is split by one Newton step along the modes.
+    modes to the next by projection, and what the turning modes leave behind goes to the centre, which conserves the
+    iterate too. At the start w_0 is split by one Newton step along the modes. What the model leaves out is the odd
+    force off the modes, and every oscillation beyond the tracked modes.
 
     A step takes two gradients, and one linearisation with the tracker's products.
 
@@ -73,12 +75,14 @@ class CenterOscillation(AbstractDynamics):
         center_loss, _, matvec = linearize(self.objective, state.center)
         pairs, info = track(matvec, state.pairs)
         values, vectors = pairs.values, pairs.vectors
-        amplitude = vectors @ (state.amplitude @ state.pairs.vectors)
-
+        carried = state.amplitude @ state.pairs.vectors
+        amplitude = vectors @ carried
         displacement = amplitude @ vectors
-        iterate = state.center + displacement
+        resting = state.center + (carried - displacement)
+
+        iterate = resting + displacement
         value, above = jax.value_and_grad(self.objective)(iterate)
-        below = jax.grad(self.objective)(state.center - displacement)
+        below = jax.grad(self.objective)(resting - displacement)
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
 
         square = jnp.vdot(above, above)
@@ -87,7 +91,7 @@ class CenterOscillation(AbstractDynamics):
 
         force = vectors @ even
         relaxed = _relaxation(stepsize, values)
-        center = state.center - stepsize * (even - force @ vectors) - (relaxed * force) @ vectors
+        center = resting - stepsize * (even - force @ vectors) - (relaxed * force) @ vectors
         amplitude_next = amplitude - stepsize * (vectors @ odd) - (stepsize - relaxed) * force
         row = {
             "loss": value,

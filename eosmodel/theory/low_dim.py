@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, linearize, oscillation, sharpness_gradient
+from eosmodel.curvature import Modes, linearize, off_modes, oscillation, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, status_of
 from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import QuadraticRay
@@ -46,11 +46,12 @@ class Coefficients(eqx.Module):
 class DrivenValley(AbstractDynamics):
     """The valley's normal form with measured coefficients:
 
-        x' = (1 − ηλ)x,   λ' = λ + η(α − ½βx²),   L̄' = L̄ − η(G − ½αx²) + ½η²κλG
+        x' = (1 − ηλ)x,   ln λ' = ln λ + η(α − ½βx²)/λ,   L̄' = L̄ − η(G − ½αx²) + ½η²κλG
 
     and the tuner on the two-mode ray φ(η) = L̄ + ½λx² − η(G + λ²x²) + ½η²λ(κG + λ²x²). The term ½αx² in L̄' is the
-    descent that the oscillation costs: the centre is pushed along −½x²∇λ, and ∇L·∇λ = −α. On a valley all three
-    lines are exact up to the second order in η of the last.
+    descent that the oscillation costs: the centre is pushed along −½x²∇λ, and ∇L·∇λ = −α. The sharpness is stepped
+    in its logarithm, which agrees with λ' = λ + η(α − ½βx²) to first order in what a step changes and keeps λ > 0
+    through the kick of a large oscillation. The coefficients are read at the theory's own flow time Σ η.
 
     Source: the normal form of Damian, Nichani & Lee (arXiv 2209.15594), with the step size moving.
 
@@ -121,7 +122,7 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
     """Freeze a loss at one moment into the valley that agrees with it there, with nothing fitted.
 
     The bulk is the loss's quadratic model at the centre, restricted to the space spanned by g, Hg, …, and ∇λ, H∇λ, …
-    (`krylov` vectors of each, g = the gradient and everything else with the tracked modes projected out):
+    (`krylov` vectors of each, g = the gradient and everything else with the sharp modes projected out):
     there it has the same loss, gradient, curvatures, ∇λ, and so the same L̄, G, κ, α and β at that moment, and the
     same first 2·krylov derivatives of the slow path for a frozen ∇λ. In the eigenbasis of the restricted Hessian it
     is a `Valley`.
@@ -129,7 +130,7 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
     Args:
         fn: the loss.
         weights: the iterate at that moment.
-        pairs: leading pairs there; the first is the oscillating mode.
+        pairs: leading pairs there or a step before; the first is the oscillating mode.
         krylov: Hessian powers taken of each of g and ∇λ.
 
     Returns:
@@ -139,28 +140,30 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
     amplitude = oscillation(gradient, pairs)
     center = weights - amplitude @ pairs.vectors
     value, gradient, matvec = linearize(fn, center)
-
-    def off_modes(v):
-        return v - (pairs.vectors @ v) @ pairs.vectors
-
-    bulk = off_modes(gradient)
-    rise = off_modes(sharpness_gradient(fn, center, pairs.vectors[0]))
-    columns = []
+    pairs, _ = track(matvec, pairs)
+    amplitude = pairs.vectors @ (weights - center)
+    bulk = off_modes(gradient, pairs)
+    rise = off_modes(sharpness_gradient(fn, center, pairs.vectors[0]), pairs)
+    rounding = jnp.finfo(weights.dtype).eps ** 0.5
+    columns: list[Array] = []
     for seed in (bulk, rise):
         v = seed
         for _ in range(krylov):
+            whole = jnp.linalg.norm(v)
             for _ in range(2):
                 for u in columns:
                     v = v - (u @ v) * u
-                norm = jnp.linalg.norm(v)
-                v = v / jnp.where(norm > 0, norm, 1)
+            # A space that closes early gives a zero column, which is a bulk mode that nothing couples to.
+            norm = jnp.linalg.norm(v)
+            new = norm > rounding * whole
+            v = jnp.where(new, v / jnp.where(new, norm, 1), 0)
             columns.append(v)
-            v = off_modes(matvec(v))
+            v = off_modes(matvec(v), pairs)
     basis = jnp.stack(columns)
-    restricted = basis @ jnp.stack([off_modes(matvec(v)) for v in columns]).T
+    restricted = basis @ jnp.stack([off_modes(matvec(v), pairs) for v in columns]).T
     mu, axes = jnp.linalg.eigh(0.5 * (restricted + restricted.T))
     # A flat direction has no minimum to measure z from; curvature at rounding level stands for it.
-    scale = jnp.finfo(mu.dtype).eps ** 0.5 * pairs.values[0]
+    scale = rounding * pairs.values[0]
     mu = jnp.where(jnp.abs(mu) < scale, jnp.where(mu < 0, -scale, scale), mu)
     z = (axes.T @ (basis @ bulk)) / mu
     q = axes.T @ (basis @ rise)
