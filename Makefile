@@ -27,10 +27,10 @@ demo: $(STAMP)
 	$(BIN)/eosmodel compare --out runs/demo --resume
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n 2 tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name

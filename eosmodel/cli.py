@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
 TUNERS = ("constant:0.6", "armijo", "sps-max", "greedy", "cdat", "on-edge")
-THEORY_NAMES = ("oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow")
+Theory = Literal["oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Train:
     """½ mean squared error, or mean cross-entropy in nats."""
     tuners: tuple[str, ...] = TUNERS
     """Step-size rules as name or name:parameter=value,…; `eosmodel list` shows all of them."""
-    steps: int = 1500
+    steps: int = 1200
     """Number of updates."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the initial weights."""
@@ -65,9 +65,7 @@ class Compare(Train):
     that works: `eosmodel compare` alone is a complete command.
     """
 
-    theories: tuple[Literal["oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow"], ...] = field(
-        default=THEORY_NAMES
-    )
+    theories: tuple[Theory, ...] = get_args(Theory)
     """Theories to run beside the experiment; `eosmodel list` says what each is."""
 
 
@@ -95,7 +93,7 @@ Command = (
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `eosmodel`. Exit codes: 0 done, 2 bad input (one line on standard error), 130 interrupted."""
     command = tyro.cli(
-        Command,  # type: ignore[arg-type]
+        Command,
         args=args,
         prog="eosmodel",
         description="Joint dynamics of step sizes and sharpness: theory against experiment.",
@@ -144,7 +142,3 @@ def listing() -> str:
     lines += section("Theories (--theories)", THEORIES.items())
     lines += section("Data sets (--data)", [(name, text) for name, (_, text) in DATASETS.items()])
     return "\n".join(lines).rstrip()
-
-
-if __name__ == "__main__":
-    main()

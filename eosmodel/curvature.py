@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 _DENSE_DIM = 24
 # A direction whose squared length left after orthogonalisation is below this (relative to 1) adds only rounding.
 _RANK_FLOOR = 1e-3
+# The second mode must be known well enough to be seen coming when it overtakes the first, and no better.
+_OTHERS = 10
 
 
 class Modes(eqx.Module):
@@ -100,7 +102,7 @@ def track(
     Args:
         matvec: v ↦ Hv at the point of interest, as from `linearize`.
         pairs: pairs at a nearby point, or from `cold_start`.
-        rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|; the other modes are held to four times that.
+        rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|; the other modes are held to ten times that.
         max_expansions: the budget beyond the first k + 1 products.
 
     Returns:
@@ -112,7 +114,7 @@ def track(
     if dim <= _DENSE_DIM:
         return _dense(matvec, dim, modes, pairs.vectors.dtype)
     dtype = pairs.vectors.dtype
-    tolerance = rtol * jnp.where(jnp.arange(modes) == 0, 1, 4).astype(dtype)
+    tolerance = rtol * jnp.where(jnp.arange(modes) == 0, 1, _OTHERS).astype(dtype)
 
     def residuals(values, vectors, products):
         rest = products - values[:, None] * vectors
@@ -185,6 +187,13 @@ def off_modes(vector: Float[Array, " dim"], pairs: Modes) -> Float[Array, " dim"
     return vector - jnp.where(sharp(pairs), pairs.vectors @ vector, 0) @ pairs.vectors
 
 
+@eqx.filter_jit
+def leading(fn: Callable, weights: Float[Array, " dim"], modes: int) -> tuple[Array, Array, Modes]:
+    """Loss, gradient and the leading eigenpairs at `weights`, from scratch; compiled once for all that start there."""
+    value, gradient, matvec = linearize(fn, weights)
+    return value, gradient, cold_start(matvec, gradient, modes)[0]
+
+
 def oscillation(gradient: Float[Array, " dim"], pairs: Modes) -> Float[Array, " modes"]:
     """Displacement from the valley floor along each mode, x_i = (u_i·∇L)/λ_i: one Newton step along u_i.
 
@@ -207,7 +216,7 @@ def sharpness_gradient(fn: Callable, weights: Array, vector: Array) -> Array:
 
 
 class SlowCoefficients(NamedTuple):
-    """The coefficients of the slow flow at a valley floor, with every sharp tracked mode projected out of both gradients.
+    """The coefficients of the slow flow at a valley floor, every sharp mode projected out of both gradients.
 
     Fields
         alpha: α = −∇L·∇λ, the rate of progressive sharpening.

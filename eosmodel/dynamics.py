@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, cold_start, linearize, oscillation, slow_coefficients, track
+from eosmodel.curvature import Modes, leading, linearize, oscillation, slow_coefficients, track
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import FunctionRay
 from eosmodel.tuners.base import AbstractTuner
@@ -79,8 +79,7 @@ class Descent(AbstractDynamics):
         bound: Float[Array, ""]
 
     def init(self, start):
-        value, gradient, matvec = linearize(self.objective, start)
-        pairs, _ = cold_start(matvec, gradient, self.modes)
+        value, _, pairs = leading(self.objective, start, self.modes)
         iterate = pairs if self.tuner.needs_sharpness else None
         bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
         memory = self.tuner.init(start.dtype) if self.tuner_state is None else self.tuner_state
@@ -126,7 +125,15 @@ class Descent(AbstractDynamics):
 
         square = jnp.vdot(gradient, gradient)
         norm = jnp.sqrt(square)
-        line = FunctionRay(self.objective, weights, -gradient, value, -square, t, sharpness)
+        line = FunctionRay(
+            fn=self.objective,
+            weights=weights,
+            direction=-gradient,
+            value=value,
+            slope=-square,
+            step=t,
+            sharpness=sharpness,
+        )
         stepsize, tuner_state, info = self.tuner(line, state.tuner)
         row = {
             "loss": value,

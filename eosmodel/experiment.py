@@ -22,7 +22,6 @@ from eosmodel.theory import THEORIES, CenterOscillation, Coefficients, DrivenVal
 from eosmodel.tuners import OnEdge
 from eosmodel.tuners.base import AbstractTuner
 
-
 MEASURE_EVERY = 10
 
 
@@ -109,7 +108,7 @@ def predict(
 
     Returns:
         Dataset over step, as from `simulate`; both valleys begin at a tenth of the run, past its first
-        transient, and have NaN before.
+        transient, and have NaN before; of a run that ended earlier they say nothing (status NOT_RUN).
     """
     if theory not in THEORIES:
         raise ValueError(f"predict: theory must be one of {', '.join(THEORIES)}, got {theory!r}")
@@ -131,6 +130,8 @@ def predict(
         if experiment is None:
             experiment = simulate(objective, tuner, steps, w0=start, modes=modes, progress=False)
         moment = _moment(steps, record_every)
+        if int(experiment.steps) <= moment:
+            return _not_run(steps, record_every)
         measured = coefficients(experiment, start.dtype, at=moment)
         result = _run(DrivenValley(measured, tuner), start, steps - moment, *settings)
         return _shift(result, moment, steps, record_every)
@@ -145,7 +146,7 @@ def _frozen(objective, tuner, start, steps, modes, settings):
     if moment:
         reached = run(dynamics, start, moment).carry
         if int(reached.status) != int(Status.OK):
-            raise RuntimeError(f"predict: the run ended at step {int(reached.t)}, before the freezing step {moment}")
+            return _not_run(steps, record_every)
         state = reached.state
     else:
         state = dynamics.init(start)
@@ -166,6 +167,14 @@ def _shift(result, moment, steps, record_every):
     """Place a prediction that begins at `moment` on the steps of the run, blank before it."""
     shifted = result.assign_coords(step=result.step + moment).assign(steps=result.steps + moment)
     return shifted.reindex(step=np.arange(0, steps, record_every))
+
+
+def _not_run(steps, record_every):
+    """What a theory that begins at a moment says of a run that ended before it: nothing, with a status."""
+    rows = np.arange(0, steps, record_every)
+    blank = {name: ("step", np.full(rows.shape, np.nan)) for name in ("loss", "stepsize", "sharpness", "center_loss")}
+    ended = {"status": int(Status.NOT_RUN), "steps": 0, "seconds_per_step": np.nan, "compile_seconds": np.nan}
+    return record.describe(xr.Dataset(blank | {name: ((), value) for name, value in ended.items()}, {"step": rows}))
 
 
 def _end_where_negative(result):

@@ -100,6 +100,7 @@ def _check(command: Train):
         init_scale=command.init_scale,
         loss=command.loss,
         seed=command.seeds[0],
+        dtype=command.dtype,
     )
     return tuners, network
 

@@ -22,6 +22,7 @@ FLOORS = [
     {"report"},
     {"cli"},
     {"study"},
+    {"__main__"},
 ]
 LEVEL = {module: level for level, floor in enumerate(FLOORS) for module in floor}
 # Below the records there are jax and its friends alone.

@@ -44,17 +44,11 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def save(path: Path, progress: Progress, tag: str) -> None:
     """Write `progress` to `path`, marked as belonging to the run whose fingerprint is `tag`."""
-    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.carry))}
-    rows = {f"row_{name}": value for name, value in progress.rows.items()}
-    content = {
-        "tag": np.asarray(tag),
-        "seconds": progress.seconds,
-        "compile": progress.compile_seconds,
-        **leaves,
-        **rows,
-    }
+    content: dict[str, Any] = {"tag": tag, "seconds": progress.seconds, "compile": progress.compile_seconds}
+    content |= {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.carry))}
+    content |= {f"row_{name}": value for name, value in progress.rows.items()}
     with atomic(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **content)
+        np.savez(stream, **content)
 
 
 def load(path: Path, like: Carry, tag: str) -> Progress | None:
@@ -69,8 +63,7 @@ def load(path: Path, like: Carry, tag: str) -> Progress | None:
         if str(content["tag"]) != tag:
             raise ValueError(f"checkpoint {path} belongs to another run; delete it, or name another file")
         leaves, structure = jax.tree.flatten(like)
-        carry = structure.unflatten(
-            jax.numpy.asarray(content[f"leaf{i}"], dtype=leaf.dtype) for i, leaf in enumerate(leaves)
-        )
+        arrays = [jax.numpy.asarray(content[f"leaf{i}"], dtype=leaf.dtype) for i, leaf in enumerate(leaves)]
+        carry = jax.tree.unflatten(structure, arrays)
         rows = {name.removeprefix("row_"): content[name] for name in content.files if name.startswith("row_")}
         return Progress(carry, rows, content["seconds"], float(content["compile"]))

@@ -70,8 +70,8 @@ def _chunk(dynamics, carry, last, rows, stride):
     return jax.lax.scan(body, carry, None, length=rows)
 
 
-@eqx.filter_jit
 def _init(dynamics, start, axes):
+    # Not compiled as a whole: what is costly in an `init` is compiled there, once for all dynamics that share it.
     def single(dynamics, start):
         return Carry(dynamics.init(start), jnp.asarray(0, jnp.int32), jnp.asarray(int(Status.OK), jnp.int32))
 

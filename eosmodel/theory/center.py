@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, cold_start, linearize, oscillation, track
+from eosmodel.curvature import Modes, leading, linearize, oscillation, track
 from eosmodel.dynamics import AbstractDynamics, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import FunctionRay
@@ -64,8 +64,7 @@ class CenterOscillation(AbstractDynamics):
         bound: Float[Array, ""]
 
     def init(self, start):
-        value, gradient, matvec = linearize(self.objective, start)
-        pairs, _ = cold_start(matvec, gradient, self.modes)
+        value, gradient, pairs = leading(self.objective, start, self.modes)
         amplitude = oscillation(gradient, pairs)
         bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
         center = start - amplitude @ pairs.vectors
@@ -86,7 +85,15 @@ class CenterOscillation(AbstractDynamics):
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
 
         square = jnp.vdot(above, above)
-        line = FunctionRay(self.objective, iterate, -above, value, -square, t, values[0])
+        line = FunctionRay(
+            fn=self.objective,
+            weights=iterate,
+            direction=-above,
+            value=value,
+            slope=-square,
+            step=t,
+            sharpness=values[0],
+        )
         stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
 
         force = vectors @ even
@@ -133,8 +140,7 @@ class GradientFlow(AbstractDynamics):
         bound: Float[Array, ""]
 
     def init(self, start):
-        value, gradient, matvec = linearize(self.objective, start)
-        pairs, _ = cold_start(matvec, gradient, self.modes)
+        value, _, pairs = leading(self.objective, start, self.modes)
         bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
         return self.State(start, pairs, self.tuner.init(start.dtype), bound)
 
@@ -143,7 +149,15 @@ class GradientFlow(AbstractDynamics):
         pairs, info = track(matvec, state.pairs)
         values, vectors = pairs.values, pairs.vectors
         square = jnp.vdot(gradient, gradient)
-        line = FunctionRay(self.objective, state.weights, -gradient, value, -square, t, values[0])
+        line = FunctionRay(
+            fn=self.objective,
+            weights=state.weights,
+            direction=-gradient,
+            value=value,
+            slope=-square,
+            step=t,
+            sharpness=values[0],
+        )
         stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
         force = vectors @ gradient
         excess = stepsize - _relaxation(stepsize, values)

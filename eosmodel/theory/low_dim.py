@@ -140,7 +140,8 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
     amplitude = oscillation(gradient, pairs)
     center = weights - amplitude @ pairs.vectors
     value, gradient, matvec = linearize(fn, center)
-    pairs, _ = track(matvec, pairs)
+    # Done once, so done well: every coefficient below inherits the error of u.
+    pairs, _ = track(matvec, pairs, rtol=1e-4, max_expansions=200)
     amplitude = pairs.vectors @ (weights - center)
     bulk = off_modes(gradient, pairs)
     rise = off_modes(sharpness_gradient(fn, center, pairs.vectors[0]), pairs)

@@ -1,0 +1,5 @@
+"""`python -m eosmodel` is the command line."""
+
+from eosmodel.cli import main
+
+main()

@@ -1,0 +1,186 @@
+"""The command line as a user meets it: files, exit codes, resuming after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from eosmodel.cli import main
+
+SMALL = ["--samples", "60", "--width", "6", "--steps", "130", "--init-scale", "0.7"]
+CLOCKS = ["seconds_per_step", "compile_seconds"]
+
+
+def fails(capsys, *args):
+    with pytest.raises(SystemExit) as end:
+        main(list(args))
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.startswith("eosmodel: ")
+    assert error.count("\n") == 1, error
+    return error
+
+
+def same(a: Path, b: Path):
+    for name in ("experiment.nc", "theory.nc"):
+        left, right = xr.load_dataset(a / name), xr.load_dataset(b / name)
+        xr.testing.assert_identical(left.drop_vars(CLOCKS).drop_attrs(), right.drop_vars(CLOCKS).drop_attrs())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--tuners", "armjo"], ["armjo", "did you mean armijo", "polyak"]),
+        (["--tuners", "armijo:c=2"], ["c must lie in (0, 1)", "2"]),
+        (["--tuners", "cdat:sgma=2"], ["sgma", "sigma"]),
+        (["--data", "mnist"], ["mnist", "digits", "fashion-mnist"]),
+        (["--data", "nowhere.npz"], ["nowhere.npz"]),
+        (["--samples", "99999"], ["99999", "1797"]),
+        (["--samples", "0"], ["samples"]),
+        (["--steps", "0"], ["--steps", "[1, inf]", "0"]),
+        (["--init-scale", "-1"], ["--init-scale"]),
+        (["--width", "0"], ["--width"]),
+        (["--seeds", "1", "1"], ["same value twice"]),
+        (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
+        (["--record-every", "5"], ["--record-every 1"]),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, capsys, args, words):
+    out = tmp_path / "out"
+    error = fails(capsys, "compare", "--out", str(out), *args)
+    assert all(word in error for word in words), error
+    assert not out.exists()
+
+
+def test_nan_in_the_data_is_refused(tmp_path, capsys):
+    x = np.ones((10, 3))
+    x[4, 1] = np.nan
+    np.savez(tmp_path / "bad.npz", x=x, y=np.arange(10) % 2)
+    assert "x" in fails(
+        capsys, "train", "--data", str(tmp_path / "bad.npz"), "--samples", "10", "--out", str(tmp_path / "o")
+    )
+
+
+def test_foreign_folders_are_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for flag in ([], ["--resume"], ["--overwrite"]):
+        assert "not empty" in fails(capsys, "train", "--out", str(tmp_path), *flag)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_compare_train_report_and_list(tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["compare", *SMALL, "--tuners", "constant:0.4", "armijo", "--seeds", "0", "1", "--out", str(out)]
+    main(command)
+    assert "armijo" in capsys.readouterr().out
+    for name in ("report.html", "experiment.nc", "theory.nc", "scoreboard.json", "summary.png", "trajectories.png"):
+        assert (out / name).stat().st_size > 0
+    board = json.loads((out / "scoreboard.json").read_text())
+    assert len(board["rows"]) == 4
+    row = board["rows"][0]
+    assert set(row) == {"tuner", "seed", "status", "steps", "experiment", "theories"}
+    assert set(row["experiment"]) == {
+        "final_loss", "final_sharpness", "median_edge_product", "edge_exponent", "seconds_per_step",
+    }  # fmt: skip
+    assert set(row["theories"]) == {"oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow"}
+    assert set(row["theories"]["oscillation"]) == {
+        "sharpness_error", "stepsize_error", "loss_error", "final_sharpness", "edge_exponent", "seconds_per_step",
+        "status",
+    }  # fmt: skip
+    experiment = xr.load_dataset(out / "experiment.nc")
+    assert experiment.sizes == {"tuner": 2, "seed": 2, "step": 130, "mode": 3}
+    assert json.loads(experiment.attrs["config"])["width"] == 6
+    assert not list((out / "parts").glob("*.checkpoint.npz"))
+
+    before = (out / "scoreboard.json").read_bytes()
+    assert "--resume" in fails(capsys, *command)
+    assert "width" in fails(capsys, *command, "--resume", "--width", "7")
+    assert (out / "scoreboard.json").read_bytes() == before
+    main([*command, "--resume"])
+    assert (out / "scoreboard.json").read_bytes() == before
+    (out / "report.html").unlink()
+    main(["report", str(out)])
+    assert (out / "report.html").exists()
+
+    main(["train", *SMALL, "--tuners", "polyak:max=1", "--out", str(out), "--overwrite"])
+    assert not (out / "theory.nc").exists()
+    assert list(xr.load_dataset(out / "experiment.nc").tuner.values) == ["polyak:max=1"]
+    main(["list"])
+    assert "sps-max" in capsys.readouterr().out
+
+
+def test_a_diverging_run_is_a_result(tmp_path, capsys):
+    out = tmp_path / "run"
+    main(
+        [
+            "compare",
+            *SMALL,
+            "--tuners",
+            "constant:50",
+            "armijo",
+            "--theories",
+            "oscillation",
+            "valley",
+            "--out",
+            str(out),
+        ]
+    )
+    rows = {row["tuner"]: row for row in json.loads((out / "scoreboard.json").read_text())["rows"]}
+    assert rows["constant:50"]["status"] in ("diverged", "nonfinite")
+    assert 0 < rows["constant:50"]["steps"] < 130
+    assert rows["armijo"]["status"] == "ok"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_run_resumes_bit_for_bit(tmp_path):
+    """Killed while starting, between two checkpoints of the first part, and in a later part."""
+    # Enough small steps that a kill lands inside a part.
+    arguments = [
+        *SMALL[:4],
+        "--steps",
+        "3000",
+        "--tuners",
+        "constant:0.4",
+        "armijo",
+        "--theories",
+        "oscillation",
+        "valley",
+    ]
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+
+    def start(out, *extra):
+        command = [sys.executable, "-m", "eosmodel", "compare", *arguments, "--out", str(out), *extra]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+
+    def finish(process):
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error.decode()
+
+    finish(start(tmp_path / "whole"))
+
+    broken = tmp_path / "broken"
+    moments = [
+        "config.json",
+        "parts/experiment.constant_0.4.0.checkpoint.npz",
+        "parts/oscillation.armijo.0.checkpoint.npz",
+    ]
+    killed = 0
+    for moment in moments:
+        process = start(broken, "--resume")
+        deadline = time.monotonic() + 200
+        while not (broken / moment).exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        killed += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert killed >= 2
+    finish(start(broken, "--resume"))
+    same(tmp_path / "whole", broken)
