@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 _DENSE_DIM = 24
 # A direction whose squared length left after orthogonalisation is below this (relative to 1) adds only rounding.
 _RANK_FLOOR = 1e-3
-# The second mode must be known well enough to be seen coming when it overtakes the first, and no better.
-_OTHERS = 10
+# The other modes must be known well enough to be seen coming when they overtake the first.
+_OTHERS = 4
 
 
 class Modes(eqx.Module):
@@ -102,7 +102,7 @@ def track(
     Args:
         matvec: v ↦ Hv at the point of interest, as from `linearize`.
         pairs: pairs at a nearby point, or from `cold_start`.
-        rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|; the other modes are held to ten times that.
+        rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|; the other modes are held to four times that.
         max_expansions: the budget beyond the first k + 1 products.
 
     Returns:

@@ -98,7 +98,8 @@ def test_a_frozen_valley_agrees_with_the_network_at_its_moment():
     reduced = valley_at(objective, weights, pairs)
     x = float(reduced.initial()[0])
     center = weights - (pairs.vectors @ gradient / pairs.values) @ pairs.vectors
-    value, gradient, _ = linearize(objective, center)
+    value, gradient, matvec = linearize(objective, center)
+    pairs, _ = cold_start(matvec, gradient, 3, rtol=1e-8, budget=2000)
     slow = slow_coefficients(objective, center, gradient, pairs)
     w = reduced.initial()
     np.testing.assert_allclose(reduced.sharpness(w), pairs.values[0], rtol=1e-6)
