@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, oscillation, slow_coefficients, track
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.rays import FunctionRay
+from eosmodel.rays import steepest
 from eosmodel.tuners.base import AbstractTuner
 
 Row = dict[str, Array]
@@ -125,15 +125,7 @@ class Descent(AbstractDynamics):
 
         square = jnp.vdot(gradient, gradient)
         norm = jnp.sqrt(square)
-        line = FunctionRay(
-            fn=self.objective,
-            weights=weights,
-            direction=-gradient,
-            value=value,
-            slope=-square,
-            step=t,
-            sharpness=sharpness,
-        )
+        line = steepest(self.objective, weights, value, gradient, t, sharpness)
         stepsize, tuner_state, info = self.tuner(line, state.tuner)
         row = {
             "loss": value,

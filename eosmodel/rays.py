@@ -79,6 +79,19 @@ class QuadraticRay(AbstractRay):
         return self.second
 
 
+def steepest(fn, weights, value, gradient, step, sharpness) -> FunctionRay:
+    """The ray along −∇fn where the loss and its gradient are already known; slope −‖∇fn‖²."""
+    return FunctionRay(
+        fn=fn,
+        weights=weights,
+        direction=-gradient,
+        value=value,
+        slope=-jnp.vdot(gradient, gradient),
+        step=step,
+        sharpness=sharpness,
+    )
+
+
 def ray(fn, weights, direction=None, *, step=0, sharpness=None) -> FunctionRay:
     """The ray of `fn` at `weights`, along steepest descent unless a `direction` is given.
 

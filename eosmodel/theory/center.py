@@ -15,7 +15,7 @@ from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, oscillation, track
 from eosmodel.dynamics import AbstractDynamics, status_of
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.rays import FunctionRay
+from eosmodel.rays import steepest
 from eosmodel.tuners.base import AbstractTuner
 
 
@@ -85,15 +85,7 @@ class CenterOscillation(AbstractDynamics):
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
 
         square = jnp.vdot(above, above)
-        line = FunctionRay(
-            fn=self.objective,
-            weights=iterate,
-            direction=-above,
-            value=value,
-            slope=-square,
-            step=t,
-            sharpness=values[0],
-        )
+        line = steepest(self.objective, iterate, value, above, t, values[0])
         stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
 
         force = vectors @ even
@@ -149,15 +141,7 @@ class GradientFlow(AbstractDynamics):
         pairs, info = track(matvec, state.pairs)
         values, vectors = pairs.values, pairs.vectors
         square = jnp.vdot(gradient, gradient)
-        line = FunctionRay(
-            fn=self.objective,
-            weights=state.weights,
-            direction=-gradient,
-            value=value,
-            slope=-square,
-            step=t,
-            sharpness=values[0],
-        )
+        line = steepest(self.objective, state.weights, value, gradient, t, values[0])
         stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
         force = vectors @ gradient
         excess = stepsize - _relaxation(stepsize, values)
