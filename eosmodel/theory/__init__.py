@@ -1,6 +1,7 @@
 """Theories: dynamics that predict a run without making it, from the full network down to one mode."""
 
 from eosmodel.theory.center import CenterOscillation, GradientFlow
+from eosmodel.theory.fast_map import Averages, FastMap, averages, response
 from eosmodel.theory.low_dim import Coefficients, DrivenValley, valley_at
 
 THEORIES = {
@@ -11,4 +12,15 @@ THEORIES = {
     "gradient-flow": "gradient flow clocked by the tuner's own step, without oscillation",
 }
 
-__all__ = ["THEORIES", "CenterOscillation", "Coefficients", "DrivenValley", "GradientFlow", "valley_at"]
+__all__ = [
+    "THEORIES",
+    "Averages",
+    "CenterOscillation",
+    "Coefficients",
+    "DrivenValley",
+    "FastMap",
+    "GradientFlow",
+    "averages",
+    "response",
+    "valley_at",
+]

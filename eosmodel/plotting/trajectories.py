@@ -1,8 +1,4 @@
-"""Pictures of labelled datasets. Each function takes a dataset (and axes, if wanted) and computes only a smoothing.
-
-Figures are plain `matplotlib.figure.Figure` objects without pyplot's state: they work headless, nothing stays open, and
-`figure.savefig` writes them.
-"""
+"""Trajectories of experiments and theories, run by run, and the matrix of errors."""
 
 import textwrap
 from collections.abc import Mapping, Sequence

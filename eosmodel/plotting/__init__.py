@@ -1,0 +1,9 @@
+"""Pictures of labelled datasets. Each function takes a dataset (and axes, if wanted) and computes only a smoothing.
+
+Figures are plain `matplotlib.figure.Figure` objects without pyplot's state: they work headless, nothing stays open, and
+`figure.savefig` writes them.
+"""
+
+from eosmodel.plotting.trajectories import errors, summary, trajectories
+
+__all__ = ["errors", "summary", "trajectories"]
