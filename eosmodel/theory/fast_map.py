@@ -78,7 +78,8 @@ class FastMap(eqx.Module):
         return jnp.concatenate([log_r[None], self._memory(log_r.dtype)[0]])
 
     def _memory(self, dtype):
-        return ravel_pytree(self.tuner.init(dtype))
+        flat, unravel = ravel_pytree(self.tuner.init(dtype))
+        return flat.astype(dtype), lambda values: unravel(values.astype(flat.dtype))
 
     def _tuned(self, z):
         sharpness, bulk, kappa, a = (
