@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eosmodel import curvature, names, objectives, plotting, record, report, theory, tuners
+    from eosmodel import analysis, curvature, names, objectives, plotting, record, report, theory, tuners
     from eosmodel._status import Status
     from eosmodel.comparison import Comparison, compare
     from eosmodel.experiment import coefficients, predict, simulate
@@ -29,6 +29,7 @@ _NAMES = {
     "simulate": "eosmodel.experiment",
 }
 _MODULES = {
+    "analysis": "eosmodel.analysis",
     "curvature": "eosmodel.curvature",
     "data": "eosmodel.objectives.data",
     "names": "eosmodel.names",
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022 - the order in which one meets them
     "Comparison",
     "coefficients",
     "theory",
+    "analysis",
     "curvature",
     "record",
     "plotting",

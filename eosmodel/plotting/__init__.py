@@ -4,6 +4,7 @@ Figures are plain `matplotlib.figure.Figure` objects without pyplot's state: the
 `figure.savefig` writes them.
 """
 
+from eosmodel.plotting.maps import basins, branch, orbit_diagram, portrait
 from eosmodel.plotting.trajectories import errors, summary, trajectories
 
-__all__ = ["errors", "summary", "trajectories"]
+__all__ = ["basins", "branch", "errors", "orbit_diagram", "portrait", "summary", "trajectories"]

@@ -1,0 +1,221 @@
+"""Pictures of maps: orbit diagrams, branches and their bifurcations, portraits and basins of the plane."""
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette; a shape as well as a colour for each kind of bifurcation.
+_BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#3a3a3a"
+_MARKERS: dict[str, dict[str, Any]] = {
+    "fold": {"marker": "s", "color": "#E69F00", "label": "fold"},
+    "branch": {"marker": "D", "color": "#56B4E9", "label": "branch point"},
+    "flip": {"marker": "o", "color": _RED, "label": "flip"},
+    "neimark-sacker": {"marker": "^", "color": "#CC79A7", "label": "Neimark–Sacker"},
+}
+_BASINS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999933")
+_UNDECIDED, _ESCAPED = "#ffffff", "#c4c4c4"
+
+
+def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) -> "Figure":
+    """Orbits against the parameter, with the largest Lyapunov exponent below; grey where orbits escape.
+
+    Args:
+        dataset: from `analysis.orbit_diagram`.
+        component: which component of the orbit.
+        axes: two axes to draw on; a new figure when None.
+    """
+    if axes is None:
+        figure = _figure(7.5, 6.0)
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
+    else:
+        top, bottom = np.asarray(axes, dtype=object).ravel()
+        figure = top.figure
+    p, orbit = dataset.p.values, dataset.orbit.isel(component=component).values
+    # Dense orbits would drown their structure in opaque dots.
+    alpha = float(np.clip(60 / orbit.shape[1], 0.08, 1.0))
+    dots = {"marker": ".", "markersize": 1.2, "markeredgewidth": 0, "linestyle": "none", "rasterized": True}
+    top.plot(np.repeat(p, orbit.shape[1]), orbit.ravel(), color="black", alpha=alpha, **dots)
+    top.set_ylabel(f"$z_{{{component + 1}}}$ on the orbit")
+    exponent = dataset.lyapunov.isel(exponent=0).values
+    bottom.axhline(0, color="black", linewidth=0.8)
+    bottom.fill_between(p, 0, np.fmax(exponent, 0), color=_RED, alpha=0.75, linewidth=0)
+    bottom.fill_between(p, np.fmin(exponent, 0), 0, color=_BLUE, alpha=0.75, linewidth=0)
+    finite = exponent[np.isfinite(exponent)]
+    if finite.size:
+        # Superstable cycles dive to −∞.
+        low, high = float(np.quantile(finite, 0.02)), float(finite.max())
+        margin = 0.1 * max(high - low, 1e-3)
+        bottom.set_ylim(min(low, 0) - margin, max(high, 0) + margin)
+    bottom.set_ylabel("Lyapunov\nexponent")
+    bottom.set_xlabel(dataset.p.attrs["symbol"])
+    escaped = dataset.escaped.values.astype(float)
+    for ax in (top, bottom):
+        span = ax.get_xaxis_transform()
+        ax.fill_between(p, 0, escaped, step="mid", transform=span, color="#e4e4e4", linewidth=0, zorder=0)
+        _dress(ax)
+    return figure
+
+
+def branch(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) -> "Figure":
+    """A branch against its parameter: solid where stable, dashed where not, markers at bifurcations.
+
+    A bifurcation that was not met accurately is hollow.
+
+    Args:
+        dataset: from `analysis.branch`.
+        component: which component of the cycle.
+        axes: axes to draw on; a new figure when None. Several branches may share them.
+    """
+    figure, ax = _one(axes, 7.0, 4.6)
+    p, z = dataset.p.values, dataset.z.isel(component=component).values
+    stable = dataset.stable.values
+    # A bifurcation ends a stretch of either sort; a segment is stable if one of its ends is.
+    solid = stable[1:] | stable[:-1]
+    styles: dict[bool, dict[str, Any]] = {
+        True: {"color": _BLUE, "linewidth": 2.0, "label": "stable"},
+        False: {"color": _GREY, "linewidth": 1.3, "linestyle": (0, (4, 2.5)), "label": "unstable"},
+    }
+    # Runs of one sort, each in one piece, for dashes begin anew with every line.
+    ends = [0, *(np.flatnonzero(np.diff(solid)) + 1), len(solid)]
+    runs = [slice(begin, end + 1) for begin, end in itertools.pairwise(ends) if begin < end]
+    for run in sorted(runs, key=lambda run: not solid[run.start]):
+        ax.plot(p[run], z[run], **styles[bool(solid[run.start])])
+    for kind, style in _MARKERS.items():
+        for sound in (True, False):
+            here = (dataset.kind.values == kind) & (dataset.converged.values == sound)
+            if here.any():
+                x, y = np.repeat(p[here], z.shape[1]), z[here].ravel()
+                face = style["color"] if sound else "white"
+                label = style["label"] if sound else f"{style['label']}, not converged"
+                look = {"markersize": 8, "markeredgewidth": 1.4, "linestyle": "none", "zorder": 4}
+                ax.plot(x, y, **(style | look | {"markerfacecolor": face, "label": label}))
+    ax.set_xlabel(dataset.p.attrs["symbol"])
+    ax.set_ylabel(f"$z_{{{component + 1}}}$")
+    _legend(ax)
+    _dress(ax)
+    return figure
+
+
+def portrait(dataset: xr.Dataset, *, arrows: int = 22, axes: Any = None) -> "Figure":
+    """The direction of a step over a window, the two nullclines, and fixed points: filled if stable.
+
+    Arrows have one length; their shade, from light to dark, is the logarithm of how far the step goes.
+
+    Args:
+        dataset: from `analysis.portrait`.
+        arrows: arrows along each axis, about.
+        axes: axes to draw on; a new figure when None.
+    """
+    from matplotlib.colors import LogNorm
+
+    figure, ax = _one(axes, 6.4, 5.2)
+    thin = {axis: slice(None, None, max(1, dataset.sizes[axis] // arrows)) for axis in ("x", "y")}
+    field = dataset[["dx", "dy"]].isel(thin)
+    x, y = dataset.x.values, dataset.y.values
+    # Lengths as seen on the page, where the window is a square.
+    across, up = field.dx.values / (x[-1] - x[0]), field.dy.values / (y[-1] - y[0])
+    length = np.hypot(across, up)
+    seen = np.isfinite(length) & (length > 0)
+    place = np.meshgrid(field.x.values, field.y.values)
+    if seen.any():
+        low, high = np.quantile(length[seen], [0.05, 0.95])
+        ax.quiver(
+            *(grid[seen] for grid in place),
+            across[seen] / length[seen],
+            up[seen] / length[seen],
+            length[seen],
+            norm=LogNorm(float(low), float(high), clip=True) if low < high else None,
+            cmap=_shades(),
+            pivot="mid",
+            scale=1.35 * arrows,
+            width=0.0028,
+            zorder=1,
+        )
+    for which, color, dash in (("x", _BLUE, "-"), ("y", _RED, (0, (5, 1.5)))):
+        line = dataset[f"{which}_nullcline"].values
+        label = f"no step along {dataset[which].attrs['symbol']}"
+        ax.plot(line[:, 0], line[:, 1], color=color, linestyle=dash, linewidth=1.8, label=label)
+    for stable, face, label in ((True, "black", "stable fixed point"), (False, "white", "unstable fixed point")):
+        points = dataset.fixed_point.values[dataset.fixed_stable.values == stable]
+        if len(points):
+            look: dict[str, Any] = {"markerfacecolor": face, "markeredgewidth": 1.4, "markersize": 8, "zorder": 4}
+            ax.plot(points[:, 0], points[:, 1], "o", markeredgecolor="black", label=label, **look)
+    _window(ax, dataset)
+    _legend(ax)
+    return figure
+
+
+def basins(dataset: xr.Dataset, *, axes: Any = None) -> "Figure":
+    """Basins of attraction by colour, with the attractors' points in the window; grey escapes, white is undecided.
+
+    Args:
+        dataset: from `analysis.basins`.
+        axes: axes to draw on; a new figure when None.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    figure, ax = _one(axes, 6.4, 5.2)
+    count = int(dataset.member_of.max()) + 1
+    colors = [_ESCAPED, _UNDECIDED, *(_BASINS[i % len(_BASINS)] for i in range(count))]
+    x, y, basin = dataset.x.values, dataset.y.values, dataset.basin.values
+    ax.pcolormesh(
+        x, y, basin, cmap=ListedColormap(colors), vmin=-2.5, vmax=count - 0.5, shading="nearest", rasterized=True
+    )
+    names = ["escapes", "undecided", *(f"attractor {i + 1}" for i in range(count))]
+    present = [code for code in range(-2, count) if (basin == code).any()]
+    handles: dict[str, Any] = {
+        names[code + 2]: Patch(facecolor=colors[code + 2], edgecolor="#777777") for code in present
+    }
+    members = dataset.attractor_point.values
+    dots: dict[str, Any] = {"markeredgecolor": "white", "markerfacecolor": "black", "markersize": 7, "zorder": 4}
+    handles["points of the attractors"] = ax.plot(members[:, 0], members[:, 1], "o", **dots)[0]
+    _window(ax, dataset)
+    _legend(ax, handles)
+    return figure
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _one(axes: Any, width: float, height: float) -> tuple[Any, "Axes"]:
+    ax = _figure(width, height).subplots() if axes is None else axes
+    return ax.figure, ax
+
+
+def _shades() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shades", ["#d9d9d9", "#4d4d4d"])
+
+
+def _window(ax: "Axes", dataset: xr.Dataset) -> None:
+    for axis, limits, label in (("x", ax.set_xlim, ax.set_xlabel), ("y", ax.set_ylim, ax.set_ylabel)):
+        limits(float(dataset[axis][0]), float(dataset[axis][-1]))
+        label(dataset[axis].attrs["symbol"])
+
+
+def _legend(ax: "Axes", entries: dict[str, Any] | None = None) -> None:
+    """Above the axes, where it hides nothing; one entry for each label."""
+    if entries is None:
+        handles, labels = ax.get_legend_handles_labels()
+        entries = dict(zip(labels, handles, strict=True))
+    look: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "fontsize": 9}
+    if entries:
+        ax.legend(list(entries.values()), list(entries), ncols=min(len(entries), 3), **look)
+
+
+def _dress(ax: "Axes") -> None:
+    ax.grid(True, color="#e6e6e6", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(x=0.01)

@@ -1,0 +1,110 @@
+"""Every toy through `simulate`, `predict` and `compare`, and the tracker against the closed forms along real runs."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eosmodel as eos
+from eosmodel import Status
+from eosmodel.objectives.diagonal_linear import diagonal_linear
+from eosmodel.objectives.products import DoubleWell, MinimalistExample, ProductLoss, ScalarFactorization
+from eosmodel.objectives.second_order import random_regression, two_parameter_regression
+from eosmodel.objectives.spectra import power_law, random_quadratic
+from eosmodel.objectives.two_layer import teacher_student, two_layer_linear, two_layer_scalar
+from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
+from eosmodel.tuners.base import AbstractTuner
+
+STEPS = 100
+# A step size below the edge of the minimum that the toy falls into, and the theory to hold against it.
+TOYS = {
+    "power law": (power_law(6, 1.0, 10.0), 0.15, "valley"),
+    "Wishart": (random_quadratic(6, 12), 0.5, "valley"),
+    "scalar net": (two_layer_scalar(8, 1.0), 0.8, "oscillation"),
+    "linear net": (two_layer_linear(), 0.5, "valley"),
+    "diagonal net": (diagonal_linear(), 0.15, "valley"),
+    "tanh student": (teacher_student(3, 4), 1.0, "valley"),
+    "relu student": (teacher_student(3, 4, activation="relu"), 0.5, "valley"),
+    "log-cosh product": (ProductLoss("log-cosh", [0.3, 3.0]), 0.18, "valley"),
+    "factorisation": (ScalarFactorization([2.0, 0.1]), 0.3, "valley"),
+    "minimalist": (MinimalistExample([2.0, 0.4]), 0.2, "valley"),
+    "double well": (DoubleWell(1.0), 0.8, "valley"),
+    "two weights": (two_parameter_regression(0.1), 0.6, "valley"),
+    "second order": (random_regression(3, 8), 0.4, "valley"),
+}
+
+OPEN = ("linear net", "tanh student", "relu student")  # without a closed form
+
+# These differ from another toy in a function or a matrix alone; compiling them again is the slow part.
+SLOW = ("Wishart", "relu student", "log-cosh product", "minimalist")
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TOYS]
+
+
+class OneOf(AbstractTuner):
+    """The tuner numbered `index`: a vector of indices runs many tuners in one compilation."""
+
+    index: Any
+    tuners: tuple[AbstractTuner, ...]
+    needs_sharpness: ClassVar[bool] = True
+
+    def init(self, dtype=None):
+        return tuple(tuner.init(dtype) for tuner in self.tuners)
+
+    def __call__(self, ray, state):
+        # All of them decide and remember, which changes nothing for the one that is followed.
+        taken = [tuner(ray, memory) for tuner, memory in zip(self.tuners, state, strict=True)]
+        pick = lambda *leaves: jnp.stack(leaves)[jnp.asarray(self.index, jnp.int32)]  # noqa: E731
+        steps, memories, infos = zip(*taken, strict=True)
+        return pick(*(step.astype(ray.value.dtype) for step in steps)), memories, jax.tree.map(pick, *infos)
+
+
+@eqx.filter_jit
+def replay(toy, start, stepsizes, closed):
+    """Sharpness at the weights before every step, from the closed form or else from the dense Hessian."""
+    dense = lambda w: jnp.linalg.eigvalsh(jax.hessian(toy)(w))[-1]  # noqa: E731
+    sharpness = toy.sharpness if closed else dense
+    return jax.lax.scan(lambda w, eta: (w - eta * jax.grad(toy)(w), sharpness(w)), start, stepsizes)[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_toy_runs_under_every_tuner_and_through_a_theory(name):
+    """The tracked sharpness is the exact one at every iterate, and at the centre once the run has converged."""
+    toy, step, theory = TOYS[name]
+    tuners = (Constant(step), Constant(step / 2), Armijo(), Polyak(max=0.5), OnEdge(1.0), CDAT(1.0))
+    runs = eos.simulate(toy, OneOf(jnp.arange(len(tuners)), tuners), STEPS, progress=False, modes=1)
+
+    # The greedy step is unbounded where the curvature along the gradient vanishes: it alone may leave.
+    assert not runs.status[:-1].any()
+    assert int(runs.status[-1]) in (Status.OK, Status.DIVERGED)
+    assert (runs.loss[:-1, -1] < runs.loss[:-1, 0]).all()
+    assert runs.converged[:-1].all()
+
+    constant = runs.isel(run=0)
+    exact = replay(toy, toy.initial(), jnp.asarray(constant.stepsize.values), name not in OPEN)
+    np.testing.assert_allclose(constant.iterate_sharpness, exact, rtol=1e-9)
+    # With one mode the centre is the iterate less its amplitude: where that is gone, so is the difference.
+    settled = (np.abs(constant.amplitude[:, 0]) < 1e-6).values
+    assert settled.any() or "student" in name
+    np.testing.assert_allclose(constant.sharpness[settled], exact[settled], rtol=1e-4)
+
+    prediction = eos.predict(toy, Constant(step), STEPS, theory=theory, experiment=constant, progress=False, modes=1)
+    (row,) = eos.compare(constant, prediction).rows()
+    (said,) = row["theories"].values()
+    # From a tenth of such a run on the sharpness hardly moves, and no theory may say that it does.
+    assert said["status"] in ("ok", "out-of-range")
+    assert said["sharpness_error"] < 0.05
+
+
+def test_a_batch_over_a_step_size_is_its_members():
+    toy, step, _ = TOYS["double well"]
+    steps = jnp.asarray([0.5, 1.0]) * step
+    batch = eos.simulate(toy, Constant(steps), 50, progress=False)
+    predicted = eos.predict(toy, Constant(steps), 50, progress=False)
+    assert batch.sizes["run"] == predicted.sizes["run"] == len(eos.compare(batch, predicted).rows()) == 2
+    for i in range(2):
+        alone = eos.simulate(toy, Constant(steps[i]), 50, progress=False)
+        np.testing.assert_allclose(batch.loss[i], alone.loss, rtol=1e-10, atol=1e-30)
+        np.testing.assert_allclose(batch.sharpness[i], alone.sharpness, rtol=1e-10)
