@@ -1,6 +1,9 @@
 """Checks of hyper-parameters: one message shape, naming the argument, the value and what is allowed."""
 
+import operator
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -17,3 +20,18 @@ def check_range(owner: str, name: str, value, low=-np.inf, high=np.inf, *, low_o
     if not np.all(above & below):
         left, right = "(" if low_open else "[", ")" if high_open else "]"
         raise ValueError(f"{owner}: {name} must lie in {left}{low:g}, {high:g}{right}, got {value!r}")
+
+
+def check_count(owner: str, name: str, value, low: int = 1) -> None:
+    """Raise ValueError unless `value` is an integer ≥ low."""
+    try:
+        operator.index(value)
+    except TypeError:
+        raise ValueError(f"{owner}: {name} must be an integer, got {value!r}") from None
+    check_range(owner, name, value, low)
+
+
+def floating(value) -> jax.Array:
+    """As an array that keeps its floating type; other numbers take jax's default one."""
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))

@@ -45,6 +45,11 @@ def status_of(loss, stepsize, gradient_norm, bound) -> Int[Array, ""]:
     return jnp.where(finite & (loss <= bound), int(Status.OK), bad).astype(jnp.int32)
 
 
+def divergence_bound(value, multiple) -> Float[Array, ""]:
+    """The loss beyond which a run that began at `value` counts as diverged; a start at 0 has rounding to grow from."""
+    return multiple * jnp.maximum(jnp.abs(value), jnp.finfo(value.dtype).eps)
+
+
 class Descent(AbstractDynamics):
     """Gradient descent w' = w − η∇L(w), η from the tuner on the true ray; the sharpness tracked beside it.
 
@@ -81,7 +86,7 @@ class Descent(AbstractDynamics):
     def init(self, start):
         value, _, pairs = leading(self.objective, start, self.modes)
         iterate = pairs if self.tuner.needs_sharpness else None
-        bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
+        bound = divergence_bound(value, self.divergence)
         memory = self.tuner.init(start.dtype) if self.tuner_state is None else self.tuner_state
         return self.State(start, memory, pairs, iterate, bound)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int
 
-from eosmodel._checks import check_range
+from eosmodel._checks import check_range, floating
 
 Map = Callable[..., Float[Array, " dim"]]
 
@@ -87,7 +87,7 @@ def cycles(mapping: Map, starts: Any, *, period: int = 1, args: tuple = (), max_
     """
     check_whole("cycles", "period", period)
     check_whole("cycles", "max_steps", max_steps)
-    starts = _floats(starts)
+    starts = floating(starts)
     if starts.ndim != 2 or not starts.size or not bool(jnp.all(jnp.isfinite(starts))):
         raise ValueError(f"cycles: starts must be finite numbers of shape (starts, dim), got shape {starts.shape}")
     check_state("cycles", mapping, starts[0], args)
@@ -277,7 +277,7 @@ def check_interval(owner: str, name: str, value: Any) -> tuple[float, float]:
 
 def check_state(owner: str, mapping: Map, z: Any, args: tuple) -> Array:
     """z as a flat array of floats; ValueError unless it is one and the map, traced and not run, returns its like."""
-    z = _floats(z)
+    z = floating(z)
     if z.ndim != 1 or not z.size or not bool(jnp.all(jnp.isfinite(z))):
         raise ValueError(f"{owner}: z must be finite numbers of shape (dim,), got {z}")
     image = eqx.filter_eval_shape(mapping, z, *args)
@@ -285,8 +285,3 @@ def check_state(owner: str, mapping: Map, z: Any, args: tuple) -> Array:
         got = f"{image.shape} of {image.dtype}"
         raise ValueError(f"{owner}: mapping must return shape {z.shape} of {z.dtype} like z, got {got}")
     return z
-
-
-def _floats(values):
-    array = jnp.asarray(values)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))

@@ -3,11 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eosmodel._checks import check_range
+from eosmodel._checks import check_count, check_range
+from eosmodel.objectives._arrays import draw, normal, samples_of, scale_of, vector
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.objectives.quadratics import _vector
-from eosmodel.objectives.spectra import _check_count, _normal
-from eosmodel.objectives.two_layer import _data, _draw, _scale
 
 
 class DiagonalLinear(AbstractObjective):
@@ -40,8 +38,8 @@ class DiagonalLinear(AbstractObjective):
     start: Float[Array, " dim"]
 
     def __init__(self, x, y, start):
-        self.start = _vector("DiagonalLinear", "start", start)
-        self.x, self.y = _data("DiagonalLinear", x, y, self.start.dtype)
+        self.start = vector("DiagonalLinear", "start", start)
+        self.x, self.y = samples_of("DiagonalLinear", x, y, self.start.dtype)
         features = self.x.shape[1]
         if self.y.ndim != 1:
             raise ValueError(f"DiagonalLinear: y must have shape (samples,), got {self.y.shape}")
@@ -66,7 +64,7 @@ class DiagonalLinear(AbstractObjective):
         return 0.5 * jnp.mean(self._residual(weights) ** 2)
 
     def initial(self, seed=None):
-        return self.start if seed is None else _draw(jnp.sqrt(jnp.mean(self.start**2)), self.start, seed)
+        return self.start if seed is None else draw(jnp.sqrt(jnp.mean(self.start**2)), self.start, seed)
 
     def sharpness(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """The largest eigenvalue of ∇² = 4 D XᵀX D/N + 2 diag(±Xᵀ(Xβ − y)/N), D = diag(u, −v), X side by side."""
@@ -98,11 +96,11 @@ def diagonal_linear(
     """
     owner, dtype = "diagonal_linear", jnp.result_type(float) if dtype is None else dtype
     for name, count in (("features", features), ("samples", samples), ("support", support)):
-        _check_count(owner, name, count)
+        check_count(owner, name, count)
     check_range(owner, "support", support, 1, features)
-    x = jnp.asarray(_normal(seed, (samples, features)), dtype)
+    x = jnp.asarray(normal(seed, (samples, features)), dtype)
     index = jnp.arange(features)
     sign = jnp.where((index % 2 == 1) & signed, -1, 1)
     beta = jnp.where(index < support, sign, 0).astype(dtype)
-    start = jnp.full(2 * features if signed else features, _scale(owner, scale, dtype), dtype)
+    start = jnp.full(2 * features if signed else features, scale_of(owner, scale, dtype), dtype)
     return DiagonalLinear(x, x @ beta, start)

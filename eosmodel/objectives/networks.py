@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from eosmodel._checks import check_range
+from eosmodel._checks import check_count, check_range
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.data import Data
 
@@ -245,11 +244,7 @@ def _check(data: Data, owner: str, width, depth, least, activation, init_scale, 
     """Checks what `mlp` and `cnn` share; returns the dtype."""
     _check_data(owner, data, loss)
     for name, value, low in (("width", width, 1), ("depth", depth, least), ("seed", seed, 0)):
-        try:
-            operator.index(value)
-        except TypeError:
-            raise ValueError(f"{owner}: {name} must be an integer, got {value!r}") from None
-        check_range(owner, name, value, low)
+        check_count(owner, name, value, low)
     check_range(owner, "init_scale", init_scale, 0, low_open=True, high_open=True)
     if activation not in ACTIVATIONS:
         raise ValueError(f"{owner}: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")

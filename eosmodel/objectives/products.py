@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._checks import check_range
+from eosmodel.objectives._arrays import vector
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.objectives.quadratics import _vector
 
 
 def _log_cosh(s):
@@ -184,7 +184,7 @@ class DoubleWell(AbstractObjective):
         check_range("DoubleWell", "mu", mu, 0, low_open=True, high_open=True)
         mu = jnp.asarray(mu)
         dtype = mu.dtype if jnp.issubdtype(mu.dtype, jnp.floating) else jnp.result_type(float)
-        self.start = 1.1 * jnp.sqrt(mu.astype(dtype))[None] if start is None else _vector("DoubleWell", "start", start)
+        self.start = 1.1 * jnp.sqrt(mu.astype(dtype))[None] if start is None else vector("DoubleWell", "start", start)
         if self.start.shape != (1,):
             raise ValueError(f"DoubleWell: start must have shape (1,), got {self.start.shape}")
         self.mu = mu.astype(self.start.dtype)
@@ -202,7 +202,7 @@ class DoubleWell(AbstractObjective):
 
 
 def _pair(owner: str, start) -> Array:
-    array = _vector(owner, "start", start)
+    array = vector(owner, "start", start)
     if array.shape != (2,):
         raise ValueError(f"{owner}: start must have shape (2,), got {array.shape}")
     return array

@@ -1,10 +1,10 @@
 """Quadratics: gradient descent on them is known in closed form (stable if and only if ηλ < 2)."""
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
+from eosmodel._checks import floating
+from eosmodel.objectives._arrays import check_finite, check_symmetric, vector
 from eosmodel.objectives.base import AbstractObjective
 
 
@@ -30,7 +30,7 @@ class DiagonalQuadratic(AbstractObjective):
     start: Float[Array, " dim"]
 
     def __init__(self, eigenvalues, center=None, start=None):
-        self.eigenvalues = _vector("DiagonalQuadratic", "eigenvalues", eigenvalues)
+        self.eigenvalues = vector("DiagonalQuadratic", "eigenvalues", eigenvalues)
         self.center, self.start = _center_start("DiagonalQuadratic", self.eigenvalues, center, start)
 
     def loss(self, weights):
@@ -69,16 +69,12 @@ class DenseQuadratic(AbstractObjective):
     start: Float[Array, " dim"]
 
     def __init__(self, matrix, center=None, start=None):
-        self.matrix = _floating(matrix)
+        self.matrix = floating(matrix)
         shape = self.matrix.shape
         if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
             raise ValueError(f"DenseQuadratic: matrix must have shape (dim, dim), got {shape}")
-        _check_finite("DenseQuadratic", "matrix", self.matrix)
-        if not isinstance(self.matrix, jax.core.Tracer):
-            dense = np.asarray(self.matrix, np.float64)
-            gap = np.abs(dense - dense.T).max()
-            if gap > 100 * float(jnp.finfo(self.matrix.dtype).eps) * np.abs(dense).max():
-                raise ValueError(f"DenseQuadratic: matrix must be symmetric, got max |H − Hᵀ| = {gap:.3g}")
+        check_finite("DenseQuadratic", "matrix", self.matrix)
+        check_symmetric("DenseQuadratic", "matrix", self.matrix, "H")
         self.center, self.start = _center_start("DenseQuadratic", self.matrix[0], center, start)
 
     def loss(self, weights):
@@ -95,25 +91,6 @@ class DenseQuadratic(AbstractObjective):
         return jnp.linalg.eigvalsh(self.matrix)[-1]
 
 
-def _floating(value) -> Array:
-    array = jnp.asarray(value)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
-
-
-def _check_finite(owner: str, name: str, array: Array) -> None:
-    if not isinstance(array, jax.core.Tracer) and not np.isfinite(array).all():
-        raise ValueError(f"{owner}: {name} must be finite, got {np.asarray(array)}")
-
-
-def _vector(owner: str, name: str, value, like: Array | None = None) -> Array:
-    array = _floating(value) if like is None else jnp.asarray(value).astype(like.dtype)
-    wanted = "(dim,)" if like is None else str(like.shape)
-    if array.ndim != 1 or not array.size or (like is not None and array.shape != like.shape):
-        raise ValueError(f"{owner}: {name} must have shape {wanted}, got {array.shape}")
-    _check_finite(owner, name, array)
-    return array
-
-
 def _center_start(owner: str, like: Array, center, start) -> tuple[Array, Array]:
-    center = jnp.zeros_like(like) if center is None else _vector(owner, "center", center, like)
-    return center, center + 1 if start is None else _vector(owner, "start", start, like)
+    center = jnp.zeros_like(like) if center is None else vector(owner, "center", center, like)
+    return center, center + 1 if start is None else vector(owner, "start", start, like)

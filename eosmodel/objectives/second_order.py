@@ -2,15 +2,12 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from eosmodel._checks import check_range
+from eosmodel._checks import check_count, check_range, floating
+from eosmodel.objectives._arrays import check_finite, check_symmetric, draw, normal, scale_of, vector
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.objectives.quadratics import _check_finite, _floating, _vector
-from eosmodel.objectives.spectra import _check_count, _normal
 
 
 class SecondOrderRegression(AbstractObjective):
@@ -45,27 +42,22 @@ class SecondOrderRegression(AbstractObjective):
 
     def __init__(self, curvature, jacobian=None, offset=None, start=None, scale=1.0):
         owner = "SecondOrderRegression"
-        self.curvature = _floating(curvature)
+        self.curvature = floating(curvature)
         shape, dtype = self.curvature.shape, self.curvature.dtype
         if len(shape) != 3 or shape[1] != shape[2] or not self.curvature.size:
             raise ValueError(f"{owner}: curvature must have shape (outputs, dim, dim), got {shape}")
-        _check_finite(owner, "curvature", self.curvature)
-        if not isinstance(self.curvature, jax.core.Tracer):
-            dense = np.asarray(self.curvature, np.float64)
-            gap = np.abs(dense - dense.swapaxes(1, 2)).max()
-            if gap > 100 * float(jnp.finfo(dtype).eps) * np.abs(dense).max():
-                raise ValueError(f"{owner}: curvature must be symmetric, got max |Q − Qᵀ| = {gap:.3g}")
+        check_finite(owner, "curvature", self.curvature)
+        check_symmetric(owner, "curvature", self.curvature, "Q")
         outputs, dim = shape[:2]
         self.jacobian = jnp.zeros((outputs, dim), dtype) if jacobian is None else jnp.asarray(jacobian).astype(dtype)
         if self.jacobian.shape != (outputs, dim):
             raise ValueError(f"{owner}: jacobian must have shape {(outputs, dim)}, got {self.jacobian.shape}")
-        _check_finite(owner, "jacobian", self.jacobian)
+        check_finite(owner, "jacobian", self.jacobian)
         zeros = jnp.zeros((outputs,), dtype)
-        self.offset = zeros if offset is None else _vector(owner, "offset", offset, zeros)
+        self.offset = zeros if offset is None else vector(owner, "offset", offset, zeros)
         blank = jnp.zeros((dim,), dtype)
-        self.start = blank if start is None else _vector(owner, "start", start, blank)
-        check_range(owner, "scale", scale, 0, low_open=True, high_open=True)
-        self.scale = jnp.asarray(scale).astype(dtype)
+        self.start = blank if start is None else vector(owner, "start", start, blank)
+        self.scale = scale_of(owner, scale, dtype)
 
     def tangent(self, weights: Float[Array, " dim"]) -> Float[Array, "outputs dim"]:
         """J = ∂z/∂θ = J₀ + Qθ."""
@@ -85,9 +77,7 @@ class SecondOrderRegression(AbstractObjective):
         return 0.5 * jnp.sum(self.residuals(weights) ** 2)
 
     def initial(self, seed=None):
-        if seed is None:
-            return self.start
-        return self.scale * jnp.asarray(_normal(seed, self.start.shape, 2), self.start.dtype)
+        return self.start if seed is None else draw(self.scale, self.start, seed)
 
     def sharpness(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """The largest eigenvalue of ∇² = JᵀJ + Σ_a z_a Q_a."""
@@ -150,15 +140,15 @@ def random_regression(
     """
     owner, dtype = "random_regression", jnp.result_type(float) if dtype is None else dtype
     for name, count in (("outputs", outputs), ("dim", dim)):
-        _check_count(owner, name, count)
+        check_count(owner, name, count)
     sizes = {"curvature": curvature, "jacobian": jacobian, "offset": offset}
     for name, size in sizes.items():
         check_range(owner, name, size, 0, high_open=True)
     q, j, z = (jnp.asarray(size).astype(dtype) for size in sizes.values())
-    square = _normal(seed, (outputs, dim, dim))
+    square = normal(seed, (outputs, dim, dim))
     symmetric = (square + square.swapaxes(1, 2)) / math.sqrt(2 * dim)
     return SecondOrderRegression(
         q * jnp.asarray(symmetric, dtype),
-        j * jnp.asarray(_normal(seed, (outputs, dim), 1) / math.sqrt(dim), dtype),
-        z * jnp.asarray(_normal(seed, (outputs,), 3), dtype),
+        j * jnp.asarray(normal(seed, (outputs, dim), 1) / math.sqrt(dim), dtype),
+        z * jnp.asarray(normal(seed, (outputs,), 3), dtype),
     )

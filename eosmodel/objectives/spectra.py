@@ -1,11 +1,9 @@
 """Quadratics by their spectrum: a power law, and the eigenvalues of a random sample covariance."""
 
-import operator
-
 import jax.numpy as jnp
-import numpy as np
 
-from eosmodel._checks import check_range
+from eosmodel._checks import check_count, check_range
+from eosmodel.objectives._arrays import normal
 from eosmodel.objectives.quadratics import DenseQuadratic, DiagonalQuadratic
 
 
@@ -31,7 +29,7 @@ def power_law(dim: int, exponent=1.0, largest=1.0, start=None, dtype=None) -> Di
         >>> bowl.eigenvalues.tolist()
         [12.0, 6.0, 4.0, 3.0]
     """
-    _check_count("power_law", "dim", dim)
+    check_count("power_law", "dim", dim)
     check_range("power_law", "exponent", exponent, 0, high_open=True)
     check_range("power_law", "largest", largest, 0, low_open=True, high_open=True)
     dtype = jnp.result_type(float) if dtype is None else dtype
@@ -69,22 +67,9 @@ def random_quadratic(
     """
     samples = dim if samples is None else samples
     for name, count in (("dim", dim), ("samples", samples)):
-        _check_count("random_quadratic", name, count)
+        check_count("random_quadratic", name, count)
     check_range("random_quadratic", "variance", variance, 0, low_open=True, high_open=True)
     dtype = jnp.result_type(float) if dtype is None else dtype
-    x = _normal(seed, (samples, dim))
+    x = normal(seed, (samples, dim))
     matrix = jnp.asarray(variance).astype(dtype) * jnp.asarray(x.T @ x / samples, dtype)
     return DenseQuadratic(matrix, start=start)
-
-
-def _normal(seed: int, shape: tuple[int, ...], stream: int = 0) -> np.ndarray:
-    """Standard normal numbers; streams of one seed are independent. Drawn once, so by numpy: nothing to compile."""
-    return np.random.default_rng([seed, stream]).standard_normal(shape)
-
-
-def _check_count(owner: str, name: str, value) -> None:
-    try:
-        operator.index(value)
-    except TypeError:
-        raise ValueError(f"{owner}: {name} must be an integer, got {value!r}") from None
-    check_range(owner, name, value, 1)

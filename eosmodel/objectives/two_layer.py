@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from eosmodel._checks import check_range
+from eosmodel._checks import check_count, check_range
+from eosmodel.objectives._arrays import draw, normal, samples_of, scale_of, vector
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.networks import ACTIVATIONS
-from eosmodel.objectives.quadratics import _check_finite, _vector
-from eosmodel.objectives.spectra import _check_count, _normal
 
 
 class TwoLayerScalar(AbstractObjective):
@@ -47,11 +46,11 @@ class TwoLayerScalar(AbstractObjective):
 
     def __init__(self, start, target=0.0, scale=1.0):
         check_range("TwoLayerScalar", "target", target, low_open=True, high_open=True)
-        self.start = _vector("TwoLayerScalar", "start", start)
+        self.start = vector("TwoLayerScalar", "start", start)
         if self.start.size % 2:
             raise ValueError(f"TwoLayerScalar: start must hold as many u as v, got {self.start.size} numbers")
         self.target = jnp.asarray(target).astype(self.start.dtype)
-        self.scale = _scale("TwoLayerScalar", scale, self.start.dtype)
+        self.scale = scale_of("TwoLayerScalar", scale, self.start.dtype)
 
     def output(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """f = n^{−½} u·v."""
@@ -66,7 +65,7 @@ class TwoLayerScalar(AbstractObjective):
         return 0.5 * (self.output(weights) - self.target.astype(weights.dtype)) ** 2
 
     def initial(self, seed=None):
-        return self.start if seed is None else _draw(self.scale, self.start, seed)
+        return self.start if seed is None else draw(self.scale, self.start, seed)
 
     def sharpness(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """The largest eigenvalue of ∇²: λ₀/2 + √(λ₀²/4 + e(e + 2f)/n)."""
@@ -84,9 +83,9 @@ def two_layer_scalar(width: int = 16, target=0.0, scale=1.0, seed: int = 0, dtyp
         >>> two_layer_scalar(width=8).initial().shape
         (16,)
     """
-    _check_count("two_layer_scalar", "width", width)
+    check_count("two_layer_scalar", "width", width)
     blank = jnp.zeros(2 * width, jnp.result_type(float) if dtype is None else dtype)
-    return TwoLayerScalar(_draw(_scale("two_layer_scalar", scale, blank.dtype), blank, seed), target, scale)
+    return TwoLayerScalar(draw(scale_of("two_layer_scalar", scale, blank.dtype), blank, seed), target, scale)
 
 
 class TwoLayerLinear(AbstractObjective):
@@ -120,14 +119,14 @@ class TwoLayerLinear(AbstractObjective):
     scale: Float[Array, ""]
 
     def __init__(self, x, y, start, scale=1.0):
-        self.start = _vector("TwoLayerLinear", "start", start)
-        self.x, self.y = _data("TwoLayerLinear", x, y, self.start.dtype)
+        self.start = vector("TwoLayerLinear", "start", start)
+        self.x, self.y = samples_of("TwoLayerLinear", x, y, self.start.dtype)
         if self.y.ndim != 2:
             raise ValueError(f"TwoLayerLinear: y must have shape (samples, outputs), got {self.y.shape}")
         row = self.x.shape[1] + self.y.shape[1]
         if self.start.size % row:
             raise ValueError(f"TwoLayerLinear: start must hold a multiple of {row} weights, got {self.start.size}")
-        self.scale = _scale("TwoLayerLinear", scale, self.start.dtype)
+        self.scale = scale_of("TwoLayerLinear", scale, self.start.dtype)
 
     def layers(
         self, weights: Float[Array, " dim"]
@@ -144,7 +143,7 @@ class TwoLayerLinear(AbstractObjective):
         return 0.5 * jnp.mean(jnp.sum((out - self.y.astype(weights.dtype)) ** 2, axis=1))
 
     def initial(self, seed=None):
-        return self.start if seed is None else _draw(self.scale, self.start, seed)
+        return self.start if seed is None else draw(self.scale, self.start, seed)
 
 
 def two_layer_linear(
@@ -160,11 +159,11 @@ def two_layer_linear(
     """
     owner, dtype = "two_layer_linear", jnp.result_type(float) if dtype is None else dtype
     for name, count in (("inputs", inputs), ("width", width), ("outputs", outputs)):
-        _check_count(owner, name, count)
+        check_count(owner, name, count)
     check_range(owner, "samples", samples, inputs)
-    white = np.linalg.qr(_normal(seed, (samples, inputs)))[0] * math.sqrt(samples)
-    teacher = _normal(seed, (outputs, inputs), 1) / math.sqrt(inputs)
-    start = _draw(_scale(owner, scale, dtype), jnp.zeros(width * (inputs + outputs), dtype), seed)
+    white = np.linalg.qr(normal(seed, (samples, inputs)))[0] * math.sqrt(samples)
+    teacher = normal(seed, (outputs, inputs), 1) / math.sqrt(inputs)
+    start = draw(scale_of(owner, scale, dtype), jnp.zeros(width * (inputs + outputs), dtype), seed)
     return TwoLayerLinear(white, white @ teacher.T, start, scale)
 
 
@@ -197,8 +196,8 @@ class TeacherStudent(AbstractObjective):
     activation: str = eqx.field(static=True)
 
     def __init__(self, x, y, start, activation="tanh", scale=1.0):
-        self.start = _vector("TeacherStudent", "start", start)
-        self.x, self.y = _data("TeacherStudent", x, y, self.start.dtype)
+        self.start = vector("TeacherStudent", "start", start)
+        self.x, self.y = samples_of("TeacherStudent", x, y, self.start.dtype)
         if self.y.ndim != 1:
             raise ValueError(f"TeacherStudent: y must have shape (samples,), got {self.y.shape}")
         row = self.x.shape[1] + 1
@@ -208,7 +207,7 @@ class TeacherStudent(AbstractObjective):
             known = ", ".join(ACTIVATIONS)
             raise ValueError(f"TeacherStudent: activation must be one of {known}, got {activation!r}")
         self.activation = activation
-        self.scale = _scale("TeacherStudent", scale, self.start.dtype)
+        self.scale = scale_of("TeacherStudent", scale, self.start.dtype)
 
     def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
         """The student's outputs f(x_i)."""
@@ -218,7 +217,7 @@ class TeacherStudent(AbstractObjective):
         return 0.5 * jnp.mean((self.predictions(weights) - self.y.astype(weights.dtype)) ** 2)
 
     def initial(self, seed=None):
-        return self.start if seed is None else _draw(self.scale, self.start, seed)
+        return self.start if seed is None else draw(self.scale, self.start, seed)
 
 
 def teacher_student(
@@ -242,34 +241,15 @@ def teacher_student(
     owner, dtype = "teacher_student", jnp.result_type(float) if dtype is None else dtype
     counts = {"inputs": inputs, "width": width, "teacher_width": teacher_width, "samples": samples}
     for name, count in counts.items():
-        _check_count(owner, name, count)
+        check_count(owner, name, count)
     if activation not in ACTIVATIONS:
         raise ValueError(f"{owner}: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-    x = jnp.asarray(_normal(seed, (samples, inputs)), dtype)
-    teacher = jnp.asarray(_normal(seed, (teacher_width * (inputs + 1),), 1), dtype)
-    start = _draw(_scale(owner, scale, dtype), jnp.zeros(width * (inputs + 1), dtype), seed)
+    x = jnp.asarray(normal(seed, (samples, inputs)), dtype)
+    teacher = jnp.asarray(normal(seed, (teacher_width * (inputs + 1),), 1), dtype)
+    start = draw(scale_of(owner, scale, dtype), jnp.zeros(width * (inputs + 1), dtype), seed)
     return TeacherStudent(x, _two_layer(ACTIVATIONS[activation], x, teacher), start, activation, scale)
 
 
 def _two_layer(act, x, weights):
     width = weights.size // (x.shape[1] + 1)
     return act(x @ weights[:-width].reshape(width, -1).T) @ weights[-width:] / math.sqrt(width)
-
-
-def _draw(scale: Array, like: Array, seed: int) -> Array:
-    # A stream of its own: data and weights drawn from one seed are independent.
-    return scale * jnp.asarray(_normal(seed, like.shape, 2), like.dtype)
-
-
-def _scale(owner: str, scale, dtype) -> Array:
-    check_range(owner, "scale", scale, 0, low_open=True, high_open=True)
-    return jnp.asarray(scale).astype(dtype)
-
-
-def _data(owner: str, x, y, dtype) -> tuple[Array, Array]:
-    x, y = jnp.asarray(x).astype(dtype), jnp.asarray(y).astype(dtype)
-    if x.ndim != 2 or not x.size or y.ndim < 1 or y.shape[0] != x.shape[0]:
-        raise ValueError(f"{owner}: x must have shape (samples, features) and y as many rows, got {x.shape}, {y.shape}")
-    for name, array in (("x", x), ("y", y)):
-        _check_finite(owner, name, array)
-    return x, y

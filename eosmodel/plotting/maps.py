@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from eosmodel.plotting._canvas import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -31,7 +33,7 @@ def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) 
         axes: two axes to draw on; a new figure when None.
     """
     if axes is None:
-        figure = _figure(7.5, 6.0)
+        figure = new_figure(7.5, 6.0)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
     else:
         top, bottom = np.asarray(axes, dtype=object).ravel()
@@ -181,14 +183,8 @@ def basins(dataset: xr.Dataset, *, axes: Any = None) -> "Figure":
     return figure
 
 
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=110)
-
-
 def _one(axes: Any, width: float, height: float) -> tuple[Any, "Axes"]:
-    ax = _figure(width, height).subplots() if axes is None else axes
+    ax = new_figure(width, height).subplots() if axes is None else axes
     return ax.figure, ax
 
 

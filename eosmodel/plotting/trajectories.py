@@ -11,6 +11,7 @@ from eosmodel._status import Status
 from eosmodel.comparison import ERRORS, compare, label_runs
 from eosmodel.measures import moving_average, status_of, steps_of
 from eosmodel.names import VARIABLES
+from eosmodel.plotting._canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def trajectories(
     experiment, theory = _one_seed(comparison.experiment, seed), comparison.theory
     tuners = [str(label) for label in experiment.tuner.values]
     if axes is None:
-        figure = _figure(width=max(2.3 * len(tuners) + 0.9, 4.8), height=10.5)
+        figure = new_figure(width=max(2.3 * len(tuners) + 0.9, 4.8), height=10.5)
         grid = figure.subplots(len(_ROWS), len(tuners), sharex=True, sharey="row", squeeze=False)
     else:
         grid = np.asarray(axes, dtype=object).reshape(len(_ROWS), len(tuners))
@@ -106,7 +107,7 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
     """
     experiment = _one_seed(label_runs(experiment), seed)
     if axes is None:
-        figure = _figure(width=10.5, height=7.0)
+        figure = new_figure(width=10.5, height=7.0)
         grid = figure.subplots(2, 2, sharex=True).ravel()
     else:
         grid = np.asarray(axes, dtype=object).ravel()
@@ -153,7 +154,7 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
     tuners = list(dict.fromkeys(row["tuner"] for row in rows))
     theories = list(dict.fromkeys(name for row in rows for name in row["theories"]))
     if axes is None:
-        figure = _figure(width=2.6 + 2.4 * max(len(tuners), 2) * 0.85, height=1.3 + 0.42 * max(len(theories), 2))
+        figure = new_figure(width=2.6 + 2.4 * max(len(tuners), 2) * 0.85, height=1.3 + 0.42 * max(len(theories), 2))
         grid = np.atleast_1d(figure.subplots(1, len(ERRORS), sharey=True))
     else:
         grid = np.asarray(axes, dtype=object).ravel()
@@ -182,12 +183,6 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
         bar.set_label("median |Δ ln|", fontsize=9)
         bar.ax.tick_params(labelsize=8)
     return figure
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=110)
 
 
 def _legend(figure: "Figure", handles: Mapping[str, Any]) -> None:

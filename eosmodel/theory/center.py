@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, oscillation, track
-from eosmodel.dynamics import AbstractDynamics, status_of
+from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
 from eosmodel.tuners.base import AbstractTuner
@@ -66,7 +66,7 @@ class CenterOscillation(AbstractDynamics):
     def init(self, start):
         value, gradient, pairs = leading(self.objective, start, self.modes)
         amplitude = oscillation(gradient, pairs)
-        bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
+        bound = divergence_bound(value, self.divergence)
         center = start - amplitude @ pairs.vectors
         return self.State(center, amplitude, pairs, self.tuner.init(start.dtype), bound)
 
@@ -133,7 +133,7 @@ class GradientFlow(AbstractDynamics):
 
     def init(self, start):
         value, _, pairs = leading(self.objective, start, self.modes)
-        bound = self.divergence * jnp.maximum(jnp.abs(value), jnp.finfo(start.dtype).eps)
+        bound = divergence_bound(value, self.divergence)
         return self.State(start, pairs, self.tuner.init(start.dtype), bound)
 
     def step(self, state, t):
