@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eosmodel import analysis, curvature, names, objectives, plotting, record, report, theory, tuners
     from eosmodel._status import Status
+    from eosmodel.analysis.phase import PhaseDiagram, phase_diagram
     from eosmodel.comparison import Comparison, compare
     from eosmodel.experiment import coefficients, predict, simulate
     from eosmodel.objectives import data, objective
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "Comparison": "eosmodel.comparison",
+    "PhaseDiagram": "eosmodel.analysis.phase",
     "Status": "eosmodel._status",
     "coefficients": "eosmodel.experiment",
     "compare": "eosmodel.comparison",
     "objective": "eosmodel.objectives",
+    "phase_diagram": "eosmodel.analysis.phase",
     "predict": "eosmodel.experiment",
     "ray": "eosmodel.rays",
     "simulate": "eosmodel.experiment",
@@ -53,6 +56,8 @@ __all__ = [  # noqa: RUF022 - the order in which one meets them
     "Comparison",
     "coefficients",
     "theory",
+    "phase_diagram",
+    "PhaseDiagram",
     "analysis",
     "curvature",
     "record",

@@ -227,8 +227,8 @@ def _theories(rows: Sequence[Mapping[str, Any]], experiment: xr.Dataset, theory:
     findings = []
     for tuner, found in results.items():
         met, ours, theirs = (np.array(column) for column in zip(*found, strict=True))
-        factor = theirs / np.maximum(ours, np.finfo(float).tiny)
-        numbers = {"errors of the joint theory": ours, "of the edge alone": theirs, "factor": factor}
+        factor = np.array([_ratio(b, a) for a, b in zip(ours, theirs, strict=True)])
+        numbers: dict[str, Any] = {"errors of the joint theory": ours, "of the edge alone": theirs, "factor": factor}
         findings.append(_Finding(tuner, met[:, None].astype(bool), numbers))
     return Claim(
         "5",

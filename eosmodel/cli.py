@@ -14,11 +14,15 @@ Theory = Literal["oscillation", "valley", "valley-frozen", "edge-only", "gradien
 
 @dataclass(frozen=True)
 class Train:
-    """Train a network under several step-size tuners, tracking η, λ and the loss; writes experiment.nc.
+    """Train a network, or descend a toy loss, under several step-size tuners, tracking η, λ and the loss; writes
+    experiment.nc.
 
     Every option has a default that works: `eosmodel train` alone is a complete command.
     """
 
+    objective: str = "network"
+    """network (the next eight options) or a toy as name or name:parameter=value,…, a vector as start=2/0.1;
+    `eosmodel list` shows all of them."""
     data: str = "digits"
     """digits, fashion-mnist, cifar10, or the path of an .npz file with arrays x and y."""
     samples: int | None = 1000
@@ -39,14 +43,14 @@ class Train:
     """Step-size rules as name or name:parameter=value,…; `eosmodel list` shows all of them."""
     steps: int = 1200
     """Number of updates."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds of the initial weights."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the initial weights. Without any: 0 for a network, and a toy's own start."""
     dtype: Literal["float32", "float64"] = "float32"
     """Floating type of the whole computation."""
     track_every: int = 1
     """Solve for the leading eigenpairs every that many steps."""
     modes: int = 3
-    """Number of leading eigenpairs followed, and of oscillating modes in the theory."""
+    """Number of leading eigenpairs followed, and of oscillating modes in the theory; at most one for each weight."""
     record_every: int = 1
     """Keep a row every that many steps."""
     out: Path = Path("runs/latest")
@@ -59,7 +63,8 @@ class Train:
 
 @dataclass(frozen=True)
 class Compare(Train):
-    """Train a network under several step-size tuners, run the theories from the same start, and compare.
+    """Train a network, or descend a toy loss, under several step-size tuners, run the theories from the same start, and
+    compare.
 
     Writes report.html, the figures, experiment.nc, theory.nc and scoreboard.json to --out. Every option has a default
     that works: `eosmodel compare` alone is a complete command.
@@ -67,6 +72,74 @@ class Compare(Train):
 
     theories: tuple[Theory, ...] = get_args(Theory)
     """Theories to run beside the experiment; `eosmodel list` says what each is."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """What `phase` and `orbit` have in common."""
+
+    system: str = "fast-map"
+    """fast-map (parameters A, kappa, sharpness, bulk_gradient), or a toy as for --objective of `compare`, for example
+    valley or two-layer-scalar:width=8."""
+    tuner: str = "polyak"
+    """Step-size rule as name or name:parameter=value,…"""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Floating type of the whole computation."""
+    resume: bool = False
+    """Go on from what is in --out, if anything."""
+    overwrite: bool = False
+    """Delete the results of an earlier command in --out first."""
+
+
+@dataclass(frozen=True)
+class Phase(Map):
+    """Regimes and exponents over two parameters of a system, its tuner or its start; writes phase.nc and pictures.
+
+    Parameters are named as fields: c, sigma, step of a tuner; A, kappa of the fast map; b, mu[0], start[0] of a toy;
+    tuner.… or objective.… where both have one. Every option has a default that works: `eosmodel phase` alone is a
+    complete command.
+    """
+
+    x: tuple[str, float, float, int] = ("c", 0.25, 2.0, 400)
+    """Parameter, low, high and number of values across."""
+    y: tuple[str, float, float, int] = ("A", 2.0, 60.0, 400)
+    """Parameter, low, high and number of values up."""
+    log_x: bool = False
+    """Space the values across evenly in their logarithm."""
+    log_y: bool = False
+    """Space the values up evenly in their logarithm."""
+    steps: int = 1000
+    """Steps of every orbit; the last half decides."""
+    observables: tuple[str, ...] = ("regime", "edge_exponent", "lyapunov")
+    """What to keep: also period, s, log_s, drift, q, final_sharpness, final_loss, lyapunov_error."""
+    refine: int = 0
+    """Halve the cells whose corners differ in regime that many times."""
+    bound: float = 1e10
+    """A loss above this multiple of the first counts as diverged."""
+    chunk: int | None = None
+    """Points worked on at once, which bounds the memory; chosen when None."""
+    out: Path = Path("runs/phase")
+    """Folder for the results."""
+
+
+@dataclass(frozen=True)
+class Orbit(Map):
+    """Where the orbits of a system end up as one parameter changes, and their Lyapunov exponents; writes orbit.nc and
+    orbit.png.
+
+    Every option has a default that works: `eosmodel orbit` alone is a complete command.
+    """
+
+    parameter: tuple[str, float, float, int] = ("c", 0.25, 2.0, 800)
+    """Parameter, low, high and number of values; named as for `phase`."""
+    log: bool = False
+    """Space the values evenly in their logarithm."""
+    burn_in: int = 1000
+    """Steps left out first."""
+    keep: int = 200
+    """Points kept of every orbit, at least 64."""
+    out: Path = Path("runs/orbit")
+    """Folder for the results."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +158,8 @@ class List:
 Command = (
     Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Phase, tyro.conf.subcommand("phase")]
+    | Annotated[Orbit, tyro.conf.subcommand("orbit")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )
@@ -116,6 +191,14 @@ def _dispatch(command) -> None:
         from eosmodel.study import redraw
 
         redraw(command.dir)
+    elif isinstance(command, Phase):
+        from eosmodel.maps_study import run_phase
+
+        run_phase(command)
+    elif isinstance(command, Orbit):
+        from eosmodel.maps_study import run_orbit
+
+        run_orbit(command)
     else:
         from eosmodel.study import run_study
 
@@ -125,20 +208,34 @@ def _dispatch(command) -> None:
 def listing() -> str:
     """The text of `eosmodel list`."""
     from eosmodel.objectives import NETWORKS, OBJECTIVES
+    from eosmodel.objectives import registry as toys
     from eosmodel.objectives.data import DATASETS
     from eosmodel.theory import THEORIES
-    from eosmodel.tuners.registry import REGISTRY, parameters
+    from eosmodel.tuners import registry as tuners
 
     def section(title, entries):
-        return [title, *(f"  {name:<18}{text}" for name, text in entries), ""]
+        return [title, *(f"  {name:<26}{text}" for name, text in entries), ""]
 
-    tuners = []
-    for name, entry in REGISTRY.items():
-        given = ", ".join(f"{key}={value}" for key, value in parameters(name))
-        tuners.append((name, f"{entry.description} [{given}]"))
-    lines = section("Tuners (name:parameter=value,…)", tuners)
+    def specified(table, parameters):
+        for name, entry in table.items():
+            given = ", ".join(f"{key}={_as_text(value)}" for key, value in parameters(name))
+            yield name, f"{entry.description} [{given}]"
+
+    lines = section("Tuners (name:parameter=value,…)", specified(tuners.REGISTRY, tuners.parameters))
     lines += section("Networks (--net)", [(name, text) for name, (_, text) in NETWORKS.items()])
-    lines += section("Objectives (library)", OBJECTIVES.items())
+    title = "Toys (--objective name:parameter=value,…; the numbers of a vector are separated by /)"
+    lines += section(title, specified(toys.TOYS, toys.parameters))
+    others = {name: text for name, text in OBJECTIVES.items() if name not in {*NETWORKS, *toys.TOYS}}
+    lines += section("In the library only", others.items())
     lines += section("Theories (--theories)", THEORIES.items())
     lines += section("Data sets (--data)", [(name, text) for name, (_, text) in DATASETS.items()])
     return "\n".join(lines).rstrip()
+
+
+def _as_text(default) -> str:
+    """A default as it would be written on the command line."""
+    if isinstance(default, tuple):
+        return "/".join(f"{value:g}" for value in default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "…/…" if default is None else str(default)

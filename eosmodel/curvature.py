@@ -91,19 +91,20 @@ def _dense(matvec, dim, modes, dtype):
 
 
 def track(
-    matvec: Callable[[Array], Array], pairs: Modes, *, rtol: float = 1e-2, max_expansions: int = 4
+    matvec: Callable[[Array], Array], pairs: Modes, *, rtol: float = 1.5e-2, max_expansions: int = 8
 ) -> tuple[Modes, TrackInfo]:
     """Update the leading eigenpairs to a Hessian that has changed a little: locally optimal block Rayleigh–Ritz.
 
-    The start is the Ritz problem on [u_1 … u_k, p], p the last search direction: k + 1 products. While a residual
-    exceeds its tolerance the worst one joins the basis, one product each, up to `max_expansions`. Near convergence
-    the error of λ_1 is at most residual²·λ/gap, so the default 1e-2 leaves about 3e-4 where modes crowd to 4 %.
+    The start is the Ritz problem on [u_1 … u_k, p], p the last search direction: k + 1 products. The worst residual
+    then joins the basis, one product, and again while one exceeds its tolerance, up to `max_expansions` times. Near
+    convergence the error of λ_1 is at most residual²·λ/gap, and never more than the residual. `make bench` measures
+    it against a converged solver.
 
     Args:
         matvec: v ↦ Hv at the point of interest, as from `linearize`.
         pairs: pairs at a nearby point, or from `cold_start`.
         rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|; the other modes are held to four times that.
-        max_expansions: the budget beyond the first k + 1 products.
+        max_expansions: the budget beyond the first k + 1 products, at least 1.
 
     Returns:
         The new `Modes`, and a `TrackInfo`; `converged` is false where the budget ran out.
@@ -148,7 +149,9 @@ def track(
         products = jnp.concatenate([hvps, hp[None], matvec(worst)[None]])
         return solve(basis, products), count + 1
 
-    (values, vectors, hvps, _, _), count = jax.lax.while_loop(unfinished, expand, (solution, jnp.asarray(0, jnp.int32)))
+    # The first expansion is nearly always needed, and costs less outside a loop.
+    carry = expand((solution, jnp.asarray(0, jnp.int32)))
+    (values, vectors, hvps, _, _), count = jax.lax.while_loop(unfinished, expand, carry)
     size = residuals(values, vectors, hvps)[1]
     info = TrackInfo(size[0], modes + 1 + count, jnp.all(size <= tolerance))
     return Modes(values, vectors, vectors[0] - (pairs.vectors @ vectors[0]) @ pairs.vectors), info

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, leading, linearize, oscillation, slow_coefficients, track
+from eosmodel.curvature import Modes, leading, linearize, off_modes, oscillation, slow_coefficients, track
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
 from eosmodel.tuners.base import AbstractTuner
@@ -53,10 +53,12 @@ def divergence_bound(value, multiple) -> Float[Array, ""]:
 class Descent(AbstractDynamics):
     """Gradient descent w' = w − η∇L(w), η from the tuner on the true ray; the sharpness tracked beside it.
 
-    The centre of a real run is taken by one Newton step along the tracked modes,
-    w̄_t = w_t − Σ_i x_i u_i with x_i = (u_i·∇L(w_t))/λ_i and (u_i, λ_i) from the previous centre. Unlike the midpoint
-    of two iterates it needs no second iterate and stays put when ηλ is far from 2. Eigenpairs, L̄ and the slow
-    coefficients are then solved for at w̄_t, where the Hessian changes slowly from step to step.
+    The centre of a real run is w̄_t = w_t − Σ_i x_i u_i − ½ P⊥(ρ_t g_t − ρ_{t−1} g_{t−1}), g = ∇L(w): a Newton step
+    x_i = (u_i·g_t)/λ_i along the modes tracked at the previous centre, and off them, with ρ = min(η/2, 1/λ_1), the
+    average (w_{t−1} + 2w_t + w_{t+1})/4 of three iterates, shorter where a step goes beyond the edge. The average
+    cancels the oscillation of every mode near the edge, tracked or not, and leaves a smooth path in place. Without
+    it the Hessian at the centre would alternate with the modes that are not tracked. Eigenpairs, L̄ and the slow
+    coefficients are solved for at w̄_t.
 
     Fields
         objective, tuner: what is run.
@@ -81,6 +83,7 @@ class Descent(AbstractDynamics):
         tuner: Any
         center: Modes
         iterate: Modes | None
+        pull: Float[Array, " dim"]
         bound: Float[Array, ""]
 
     def init(self, start):
@@ -88,7 +91,16 @@ class Descent(AbstractDynamics):
         iterate = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
         memory = self.tuner.init(start.dtype) if self.tuner_state is None else self.tuner_state
-        return self.State(start, memory, pairs, iterate, bound)
+        return self.State(start, memory, pairs, iterate, jnp.zeros_like(start), bound)
+
+    def center(self, state, gradient, stepsize, t):
+        """The centre at the state's weights, the amplitudes x_i along the modes, and ρ∇L, which the next step needs."""
+        pairs = state.center
+        amplitude = oscillation(gradient, pairs)
+        edge = jnp.where(pairs.values[0] > 0, 1 / jnp.where(pairs.values[0] > 0, pairs.values[0], 1), 0)
+        pull = jnp.minimum(0.5 * stepsize, edge) * gradient
+        turned = 0.5 * (pull - jnp.where(t == 0, pull, state.pull))
+        return state.weights - amplitude @ pairs.vectors - off_modes(turned, pairs), amplitude, pull
 
     def step(self, state, t):
         weights, dtype = state.weights, state.weights.dtype
@@ -101,11 +113,15 @@ class Descent(AbstractDynamics):
             value, gradient = jax.value_and_grad(self.objective)(weights)
             iterate, sharpness = None, nan
 
+        square = jnp.vdot(gradient, gradient)
+        norm = jnp.sqrt(square)
+        line = steepest(self.objective, weights, value, gradient, t, sharpness)
+        stepsize, tuner_state, info = self.tuner(line, state.tuner)
+        center, amplitude, pull = self.center(state, gradient, stepsize, t)
+
         def tracked(pairs):
-            amplitude = oscillation(gradient, pairs)
-            center = weights - amplitude @ pairs.vectors
             center_loss, center_gradient, center_matvec = linearize(self.objective, center)
-            pairs, info = track(center_matvec, pairs)
+            pairs, solved = track(center_matvec, pairs)
             # The first steps change everything at once; a grid that misses them misplaces all that follows.
             due = jnp.asarray(False)
             if self.measure_every:
@@ -115,7 +131,7 @@ class Descent(AbstractDynamics):
                 lambda: tuple(slow_coefficients(self.objective, center, center_gradient, pairs)),
                 lambda: (nan, nan, nan, nan),
             )
-            return pairs, (pairs.values, amplitude, center_loss, *info, *slow)
+            return pairs, (pairs.values, amplitude, center_loss, *solved, *slow)
 
         def skipped(pairs):
             blank = jnp.full((pairs.values.shape[0],), jnp.nan, dtype)
@@ -128,10 +144,6 @@ class Descent(AbstractDynamics):
             pairs, seen = jax.lax.cond(t % self.track_every == 0, tracked, skipped, state.center)
         eigenvalues, amplitude, center_loss, residual, products, converged, alpha, beta, kappa, bulk = seen
 
-        square = jnp.vdot(gradient, gradient)
-        norm = jnp.sqrt(square)
-        line = steepest(self.objective, weights, value, gradient, t, sharpness)
-        stepsize, tuner_state, info = self.tuner(line, state.tuner)
         row = {
             "loss": value,
             "stepsize": stepsize,
@@ -152,5 +164,5 @@ class Descent(AbstractDynamics):
             "evaluations": info.evaluations,
             "search_failed": info.failed,
         }
-        new = self.State(weights - stepsize * gradient, tuner_state, pairs, iterate, state.bound)
+        new = self.State(weights - stepsize * gradient, tuner_state, pairs, iterate, pull, state.bound)
         return new, row, status_of(value, stepsize, norm, state.bound)

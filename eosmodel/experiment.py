@@ -108,7 +108,8 @@ def predict(
 
     Returns:
         Dataset over step, as from `simulate`; both valleys begin at a tenth of the run, past its first
-        transient, and have NaN before; of a run that ended earlier they say nothing (status NOT_RUN).
+        transient, and have NaN before; of a run that ended earlier they say nothing (status NOT_RUN), nor do they
+        where no curvature is positive (OUT_OF_RANGE).
     """
     if theory not in THEORIES:
         raise ValueError(f"predict: theory must be one of {', '.join(THEORIES)}, got {theory!r}")
@@ -131,7 +132,7 @@ def predict(
             experiment = simulate(objective, tuner, steps, w0=start, modes=modes, progress=False)
         moment = _moment(steps, record_every)
         if int(experiment.steps) <= moment:
-            return _not_run(steps, record_every)
+            return _blank(steps, record_every, Status.NOT_RUN)
         measured = coefficients(experiment, start.dtype, at=moment)
         result = _run(DrivenValley(measured, tuner), start, steps - moment, *settings)
         return _shift(result, moment, steps, record_every)
@@ -146,10 +147,12 @@ def _frozen(objective, tuner, start, steps, modes, settings):
     if moment:
         reached = run(dynamics, start, moment).carry
         if int(reached.status) != int(Status.OK):
-            return _not_run(steps, record_every)
+            return _blank(steps, record_every, Status.NOT_RUN)
         state = reached.state
     else:
         state = dynamics.init(start)
+    if not float(state.center.values[0]) > 0:
+        return _blank(steps, record_every, Status.OUT_OF_RANGE)
     valley = valley_at(objective, state.weights, state.center)
     # The tuner goes on from the memory that it had reached, as it would in the run.
     reduced = Descent(valley, tuner, 1, 1, 0, tuner_state=state.tuner)
@@ -169,11 +172,11 @@ def _shift(result, moment, steps, record_every):
     return shifted.reindex(step=np.arange(0, steps, record_every))
 
 
-def _not_run(steps, record_every):
-    """What a theory that begins at a moment says of a run that ended before it: nothing, with a status."""
+def _blank(steps, record_every, status):
+    """A prediction that says nothing, and why: the run ended before the theory begins, or there is no valley there."""
     rows = np.arange(0, steps, record_every)
     blank = {name: ("step", np.full(rows.shape, np.nan)) for name in ("loss", "stepsize", "sharpness", "center_loss")}
-    ended = {"status": int(Status.NOT_RUN), "steps": 0, "seconds_per_step": np.nan, "compile_seconds": np.nan}
+    ended = {"status": int(status), "steps": 0, "seconds_per_step": np.nan, "compile_seconds": np.nan}
     return record.describe(xr.Dataset(blank | {name: ((), value) for name, value in ended.items()}, {"step": rows}))
 
 

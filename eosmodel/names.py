@@ -17,8 +17,8 @@ class Variable:
 
 
 CENTER = (
-    "the centre of a run is its iterate less one Newton step along each tracked mode, w̄ = w − Σ (u_i·∇L(w))/λ_i u_i; "
-    "the centre of a theory is its own variable"
+    "the centre of a run is its iterate less one Newton step along each tracked mode, (u_i·∇L(w))/λ_i u_i, and "
+    "off these the average (w₋ + 2w + w₊)/4 of three iterates; the centre of a theory is its own variable"
 )
 
 VARIABLES: dict[str, Variable] = {

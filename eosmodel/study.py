@@ -1,4 +1,4 @@
-"""A study: one network, several tuners and seeds, and the theories beside them, in one folder that can be resumed.
+"""A study: one objective, several tuners and seeds, and the theories beside them, in one folder that can be resumed.
 
 Every (tuner, seed) run and every theory of it is a part: a dataset in `parts/`, written when done, with a checkpoint
 beside it while it is under way. What `compare` writes at the end is put together from the parts.
@@ -15,11 +15,13 @@ from typing import Any
 import xarray as xr
 
 from eosmodel import record
-from eosmodel._checks import check_range
+from eosmodel._checks import check_count, check_range
 from eosmodel._status import Status
 from eosmodel.cli import Compare, Train
 
 CONFIG = "config.json"
+NETWORK = "network"
+NETWORK_OPTIONS = ("data", "samples", "net", "width", "depth", "activation", "init_scale", "loss")
 
 
 def run_study(command: Train) -> None:
@@ -28,26 +30,31 @@ def run_study(command: Train) -> None:
 
     if command.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    seeds: tuple[int | None, ...] = _seeds(command) or (None,)
     tuners, objective = _check(command)
     config = _config(command)
-    _prepare(command, config)
+    prepare(command, config)
+    dim = objective.initial().size
+    if command.modes > dim:
+        print(f"{command.objective} has {dim} weight{'s' * (dim > 1)}: {dim} of --modes {command.modes} are followed")
     parts = command.out / "parts"
     parts.mkdir(exist_ok=True)
     theories = command.theories if isinstance(command, Compare) else ()
-    total = len(tuners) * len(command.seeds) * (1 + len(theories))
+    total = len(tuners) * len(seeds) * (1 + len(theories))
     experiments, predictions = [], []
     done = 0
-    for seed in command.seeds:
+    for seed in seeds:
         for label, tuner in tuners.items():
             done += 1
-            title = f"[{done}/{total}] {label}, seed {seed}"
+            run = label if seed is None else f"{label}, seed {seed}"
+            title = f"[{done}/{total}] {run}"
             experiment = _part(command, parts, "experiment", title, objective, tuner, label, seed)
-            experiments.append(_label(experiment, tuner=label, seed=seed))
+            experiments.append(_label(experiment, tuner=label, seed=seed or 0))
             for theory in theories:
                 done += 1
-                title = f"[{done}/{total}] {label}, seed {seed}: {theory}"
+                title = f"[{done}/{total}] {run}: {theory}"
                 predicted = _part(command, parts, theory, title, objective, tuner, label, seed, experiment)
-                predictions.append(_label(predicted, theory=theory, tuner=label, seed=seed))
+                predictions.append(_label(predicted, theory=theory, tuner=label, seed=seed or 0))
     attrs = record.provenance(config)
     experiment = _combine(experiments, attrs)
     record.save(experiment, command.out / "experiment.nc")
@@ -75,7 +82,6 @@ def redraw(folder: Path) -> None:
 
 def _check(command: Train):
     """Everything that can be wrong with the input, before anything is written."""
-    from eosmodel import objectives
     from eosmodel.tuners.registry import from_spec
 
     for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
@@ -83,26 +89,65 @@ def _check(command: Train):
     check_range("eosmodel", "--init-scale", command.init_scale, 0, low_open=True)
     for name in ("tuners", "seeds", *(("theories",) if isinstance(command, Compare) else ())):
         values = getattr(command, name)
-        if not values:
+        if not values and name != "seeds":
             raise ValueError(f"--{name} needs at least one value")
         if len(set(values)) < len(values):
             raise ValueError(f"--{name} has the same value twice: {' '.join(map(str, values))}")
     if isinstance(command, Compare) and command.record_every > 1 and "valley" in command.theories:
         raise ValueError("--theories valley reads coefficients against Σ η and needs --record-every 1")
     tuners = {spec: from_spec(spec) for spec in command.tuners}
+    return tuners, _network(command) if command.objective == NETWORK else _toy(command)
+
+
+def _seeds(command: Train) -> tuple[int, ...]:
+    """The seeds asked for, 0 for a network by default; none is a toy's own start."""
+    return command.seeds or ((0,) if command.objective == NETWORK else ())
+
+
+def _network(command: Train):
+    from eosmodel import objectives
+
     data = objectives.data.load(command.data, samples=command.samples)
     build, _ = objectives.NETWORKS[command.net]
-    network = build(
+    return build(
         data,
         width=command.width,
         depth=command.depth,
         activation=command.activation,
         init_scale=command.init_scale,
         loss=command.loss,
-        seed=command.seeds[0],
+        seed=_seeds(command)[0],
         dtype=command.dtype,
     )
-    return tuners, network
+
+
+def _toy(command: Train):
+    import numpy as np
+
+    from eosmodel import _specs
+    from eosmodel.objectives import registry
+
+    name = command.objective
+    kind = name.partition(":")[0]
+    _specs.look_up(kind, {NETWORK: None, **registry.TOYS}, "objective")
+    if kind == NETWORK:
+        raise ValueError(f"--objective {name!r}: a network has its parameters in {_flags(NETWORK_OPTIONS)}")
+    toy = registry.from_spec(name, command.dtype)
+    defaults = {field.name: field.default for field in dataclasses.fields(command)}
+    unused = [option for option in NETWORK_OPTIONS if getattr(command, option) != defaults[option]]
+    if unused:
+        raise ValueError(f"--objective {name}: {_flags(unused)} are for networks alone; leave them out")
+    if command.seeds and registry.has_start(name):
+        raise ValueError(f"--objective {name}: --seeds and start cannot both be given: a start has no seed")
+    if command.seeds and np.array_equal(toy.initial(0), toy.initial(1)):
+        raise ValueError(f"--objective {name} has one start, which all seeds would repeat; leave out --seeds")
+    for seed in command.seeds:
+        check_count("eosmodel", "--seeds", seed, 0)
+    return toy
+
+
+def _flags(options) -> str:
+    return ", ".join(f"--{option.replace('_', '-')}" for option in options)
 
 
 def _config(command: Train) -> dict[str, Any]:
@@ -110,14 +155,18 @@ def _config(command: Train) -> dict[str, Any]:
     config = dataclasses.asdict(command)
     for name in ("out", "resume", "overwrite"):
         del config[name]
-    if Path(command.data).suffix == ".npz":
+    config["seeds"] = _seeds(command)
+    if command.objective != NETWORK:
+        for name in NETWORK_OPTIONS:
+            del config[name]
+    elif Path(command.data).suffix == ".npz":
         config["data"] = str(Path(command.data).resolve())
     config["command"] = type(command).__name__.lower()
     config["version"] = version("eosmodel")
     return json.loads(json.dumps(config))
 
 
-def _prepare(command: Train, config: dict[str, Any]) -> None:
+def prepare(command: Any, config: dict[str, Any]) -> None:
     """Make the folder ours, or refuse: nothing of another configuration is mixed in or overwritten unasked."""
     from eosmodel.simulation import atomic
 
@@ -149,7 +198,7 @@ def _prepare(command: Train, config: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
 
 
-OUTPUTS = (CONFIG, "experiment.nc", "theory.nc", "scoreboard.json", "report.html")
+OUTPUTS = (CONFIG, "experiment.nc", "theory.nc", "scoreboard.json", "report.html", "phase.nc", "orbit.nc")
 
 
 def _part(command, folder, kind, title, objective, tuner, label, seed, experiment=None) -> xr.Dataset:
@@ -159,7 +208,7 @@ def _part(command, folder, kind, title, objective, tuner, label, seed, experimen
     # The edge alone knows no tuner, so all tuners share its one prediction.
     owner = "any" if kind == "edge-only" else label
     slug = re.sub(r"[^A-Za-z0-9.=+-]+", "_", owner)
-    path = folder / f"{kind}.{slug}.{seed}.nc"
+    path = folder / f"{kind}.{slug}.{seed or 0}.nc"
     if path.exists():
         return record.load(path)
     checkpoint = path.with_suffix(".checkpoint.npz")

@@ -14,6 +14,7 @@ from eosmodel.objectives.products import (
     ScalarFactorization,
 )
 from eosmodel.objectives.quadratics import DenseQuadratic, DiagonalQuadratic
+from eosmodel.objectives.registry import TOYS, from_spec
 from eosmodel.objectives.second_order import SecondOrderRegression, random_regression, two_parameter_regression
 from eosmodel.objectives.spectra import power_law, random_quadratic
 from eosmodel.objectives.two_layer import (
@@ -28,21 +29,10 @@ from eosmodel.objectives.valleys import Valley, valley
 
 OBJECTIVES: dict[str, str] = {
     **{name: description for name, (_, description) in NETWORKS.items()},
+    **{name: toy.description for name, toy in TOYS.items()},
     "network": "an equinox model of one's own on a data set",
-    "DiagonalQuadratic": "½ Σ λ_i (w_i − c_i)², given by its spectrum",
     "DenseQuadratic": "½ (w − c)ᵀ H (w − c), given by its Hessian",
-    "Valley": "one sharp direction coupled to a quadratic bulk: the normal form of the edge of stability",
-    "power_law": "DiagonalQuadratic with λ_i = largest · i^(−exponent)",
-    "random_quadratic": "DenseQuadratic with a seeded Wishart Hessian",
-    "TwoLayerScalar": "two-layer scalar net ½(n^(−½) u·v − y)², of one unit or many",
-    "TwoLayerLinear": "two-layer linear network W₂W₁x with matrices",
-    "DiagonalLinear": "diagonal linear network, regression with u⊙u − v⊙v or u⊙u",
-    "TeacherStudent": "two-layer student of a fixed teacher, tanh or ReLU",
-    "ProductLoss": "ℓ(xy) for an even ℓ: log-cosh, square root, quadratic or one's own",
-    "ScalarFactorization": "½(target − xy)²",
-    "MinimalistExample": "¼(1 − x²y²)², the degree-four example of the edge of stability",
-    "DoubleWell": "¼(x² − μ)²",
-    "SecondOrderRegression": "½‖z₀ + Jθ + ½θᵀQθ‖², a quadratic model of the residuals",
+    "SecondOrderRegression": "½‖z₀ + Jθ + ½θᵀQθ‖², given by z₀, J and Q",
     "objective": "any jax function of a flat array",
 }
 """Name -> one-line description of what this module offers."""
@@ -51,6 +41,7 @@ __all__ = [
     "EVEN_LOSSES",
     "NETWORKS",
     "OBJECTIVES",
+    "TOYS",
     "AbstractObjective",
     "AbstractProduct",
     "Data",
@@ -71,6 +62,7 @@ __all__ = [
     "cnn",
     "data",
     "diagonal_linear",
+    "from_spec",
     "mlp",
     "network",
     "objective",

@@ -78,10 +78,16 @@ class _MLP(eqx.Module):
     activation: str = eqx.field(static=True)
 
     def __call__(self, x):
+        *hidden, last = self.layers
         h = jnp.ravel(x)
-        for layer in self.layers[:-1]:
-            h = ACTIVATIONS[self.activation](layer(h))
-        return self.layers[-1](h)
+        for layer in hidden:
+            h = ACTIVATIONS[self.activation](_affine(layer, h))
+        return _affine(last, h)
+
+
+def _affine(layer: Any, h):
+    # h Wᵀ rather than the layer's own W h: batched, it leaves the samples in front and transposes nothing.
+    return h @ layer.weight.T + layer.bias
 
 
 class _CNN(eqx.Module):

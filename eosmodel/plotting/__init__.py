@@ -4,7 +4,22 @@ Figures are plain `matplotlib.figure.Figure` objects without pyplot's state: the
 `figure.savefig` writes them.
 """
 
+from eosmodel.plotting.flows import slow_flow
 from eosmodel.plotting.maps import basins, branch, orbit_diagram, portrait
+from eosmodel.plotting.phase import phase_diagram
+from eosmodel.plotting.responses import response, responses
 from eosmodel.plotting.trajectories import errors, summary, trajectories
 
-__all__ = ["basins", "branch", "errors", "orbit_diagram", "portrait", "summary", "trajectories"]
+__all__ = [
+    "basins",
+    "branch",
+    "errors",
+    "orbit_diagram",
+    "phase_diagram",
+    "portrait",
+    "response",
+    "responses",
+    "slow_flow",
+    "summary",
+    "trajectories",
+]

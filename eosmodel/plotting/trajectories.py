@@ -166,10 +166,15 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
         image = ax.imshow(np.maximum(values, 1e-12), norm=norm, cmap="YlOrBr", aspect="auto")
         ax.set_facecolor("#eeeeee")
         for (i, j), value in np.ndenumerate(values):
-            text = "–" if np.isnan(value) else f"{value:#.2g}" if value >= 0.01 else f"{value:.3f}"
             dark = not np.isnan(value) and value > 0.2
             ax.text(
-                j, i, text + "†" * bool(early[i, j]), ha="center", va="center", fontsize=8.5, color="w" if dark else "k"
+                j,
+                i,
+                _cell(value) + "†" * bool(early[i, j]),
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                color="w" if dark else "k",
             )
         ax.set_title(f"error of {VARIABLES[variable].symbol}", fontsize=11)
         ax.set_xticks(
@@ -299,6 +304,12 @@ def _title(tuner: str, run: xr.Dataset) -> str:
 
 def _wrap(label: str, width: int) -> str:
     return textwrap.fill(label.replace(",", ", "), width)
+
+
+def _cell(value: float) -> str:
+    if np.isnan(value):
+        return "–"
+    return f"{value:.3f}" if value < 0.01 else f"{value:#.2g}" if value < 10 else f"{value:.0f}"
 
 
 def _error_matrix(rows, theories, tuners, error) -> tuple[np.ndarray, np.ndarray]:

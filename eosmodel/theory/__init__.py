@@ -1,8 +1,13 @@
 """Theories: dynamics that predict a run without making it, from the full network down to one mode."""
 
 from eosmodel.theory.center import CenterOscillation, GradientFlow
+from eosmodel.theory.classes import Classification, Held, Kind, classify, held
+from eosmodel.theory.closures import AbstractClosure, Floor, FrozenClosure, MeasuredClosure, ValleyClosure
 from eosmodel.theory.fast_map import Averages, FastMap, averages, response
 from eosmodel.theory.low_dim import Coefficients, DrivenValley, valley_at
+from eosmodel.theory.separation import Separation, separation
+from eosmodel.theory.slow_flow import SlowFlow
+from eosmodel.theory.slow_solution import Regime, SlowSolution
 
 THEORIES = {
     "oscillation": "centre and oscillation of the whole network, stepped together; nothing fitted, needs no run",
@@ -14,13 +19,28 @@ THEORIES = {
 
 __all__ = [
     "THEORIES",
+    "AbstractClosure",
     "Averages",
     "CenterOscillation",
+    "Classification",
     "Coefficients",
     "DrivenValley",
     "FastMap",
+    "Floor",
+    "FrozenClosure",
     "GradientFlow",
+    "Held",
+    "Kind",
+    "MeasuredClosure",
+    "Regime",
+    "Separation",
+    "SlowFlow",
+    "SlowSolution",
+    "ValleyClosure",
     "averages",
+    "classify",
+    "held",
     "response",
+    "separation",
     "valley_at",
 ]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, linearize, off_modes, oscillation, sharpness_gradient, track
-from eosmodel.dynamics import AbstractDynamics, status_of
+from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import QuadraticRay
 from eosmodel.tuners.base import AbstractTuner
@@ -79,7 +79,12 @@ class DrivenValley(AbstractDynamics):
         loss = c.center_loss + 0.5 * c.sharpness * c.amplitude**2
         zero = jnp.zeros((), start.dtype)
         return self.State(
-            c.amplitude, c.sharpness, c.center_loss, zero, self.tuner.init(start.dtype), self.divergence * loss
+            c.amplitude,
+            c.sharpness,
+            c.center_loss,
+            zero,
+            self.tuner.init(start.dtype),
+            divergence_bound(loss, self.divergence),
         )
 
     def step(self, state, t):
@@ -169,11 +174,13 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
     z = (axes.T @ (basis @ bulk)) / mu
     q = axes.T @ (basis @ rise)
     size = jnp.linalg.norm(q)
+    # Where nothing moves λ, as on a quadratic, b = 0 and any unit vector is as good as another.
+    q = jnp.where(size > 0, q / jnp.where(size > 0, size, 1), jnp.zeros_like(q).at[0].set(1))
     sharpness = pairs.values[0]
     return Valley(
-        sharpness_limit=sharpness - q @ z,
+        sharpness_limit=sharpness - size * (q @ z),
         b=size**2,
-        q=q / size,
+        q=q,
         mu=mu,
         offset=value - 0.5 * jnp.sum(mu * z**2),
         start=jnp.concatenate([amplitude[:1], z]),

@@ -43,10 +43,10 @@ class Polyak(AbstractTuner):
         check_range("Polyak", "max", self.max, 0, low_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        descending = ray.slope < 0
+        # A slope of NaN is not idle: it comes out as NaN, so that the run ends with a status. The guards stand before
+        # the division, so that in a batch, which divides once, its users need not compute the slope again.
+        idle = ray.slope >= 0
         gap = jnp.maximum(ray.value - self.f_star, 0)
-        step = gap / jnp.where(descending, -self.c * ray.slope, 1)
-        step = jnp.where(descending, jnp.minimum(step, jnp.asarray(self.max, step.dtype)), 0)
-        # NaN compares false with 0; let it through so that the run ends with a status.
-        step = jnp.where(jnp.isnan(ray.slope), ray.slope, step)
+        step = jnp.where(idle, 0, gap) / jnp.where(idle, 1, -self.c * ray.slope)
+        step = jnp.minimum(step, jnp.asarray(self.max, step.dtype))
         return step, state, no_evaluations(ray.slope > 0)

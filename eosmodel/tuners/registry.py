@@ -1,6 +1,5 @@
 """Tuners by name, for the command line and for tests that must hold for every rule. A new tuner is one line here."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 import optax  # type: ignore[import-untyped]
 
+from eosmodel import _specs
 from eosmodel.tuners.armijo import Armijo, ArmijoRestart
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.cdat import CDAT, Greedy
@@ -33,8 +33,8 @@ SCHEDULES = {
 
 def schedule(name: str = "cosine_decay_schedule", **parameters: float) -> Schedule:
     """Any optax schedule by name, with its own parameters."""
-    build = _look_up(name, SCHEDULES, "schedule")
-    _check_names(f"schedule {name}", parameters, inspect.signature(build).parameters)
+    build = _specs.look_up(name, SCHEDULES, "schedule")
+    _specs.check_names(f"schedule {name}", parameters, inspect.signature(build).parameters)
     counts = {key: int(value) for key, value in parameters.items() if _counts(key) and float(value).is_integer()}
     try:
         return Schedule(build(**{**parameters, **counts}))
@@ -61,7 +61,7 @@ REGISTRY: dict[str, Entry] = {
 
 def parameters(name: str) -> list[tuple[str, Any]]:
     """Names and defaults of a tuner's hyper-parameters."""
-    signature = inspect.signature(_look_up(name, REGISTRY, "tuner").factory)
+    signature = inspect.signature(_specs.look_up(name, REGISTRY, "tuner").factory)
     kept = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     return [(p.name, None if p.default is p.empty else p.default) for p in kept]
 
@@ -77,47 +77,16 @@ def from_spec(spec: str) -> AbstractTuner:
         >>> from_spec("cdat:sigma=1.9").sigma
         1.9
     """
-    name, _, rest = spec.partition(":")
-    entry = _look_up(name, REGISTRY, "tuner")
-    known = parameters(name)
-    given: dict[str, Any] = {}
-    for i, item in enumerate(part.strip() for part in rest.split(",") if part.strip()):
-        key, equals, text = (piece.strip() for piece in item.partition("="))
-        if not equals:
-            if i > 0 or not known:
-                raise ValueError(f"tuner {spec!r}: {item!r} is not of the form parameter=value")
-            key, text = known[0][0], item
-        if key in given:
-            raise ValueError(f"tuner {spec!r}: {key} is given twice")
-        given[key] = text if (name, key) == ("schedule", "name") else _number(spec, key, text)
+    name, entry, texts = _specs.parse("tuner", spec, REGISTRY, lambda name: [key for key, _ in parameters(name)])
+    owner = f"tuner {spec!r}"
     if name != "schedule":  # a schedule's parameters are checked against optax's own
-        _check_names(f"tuner {name}", given, [key for key, _ in known])
-    try:
-        return entry.factory(**given)
-    except ValueError as error:
-        raise ValueError(f"tuner {spec!r}: {error}") from None
+        _specs.check_names(f"tuner {name}", texts, [key for key, _ in parameters(name)])
+    given = {
+        key: text if (name, key) == ("schedule", "name") else _value(owner, key, text) for key, text in texts.items()
+    }
+    return _specs.build(owner, entry.factory, given)
 
 
-def _number(spec, key, text):
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"tuner {spec!r}: {key} must be a number, got {text!r}") from None
+def _value(owner, key, text):
+    value = _specs.number(owner, key, text)
     return int(value) if key == "max_evaluations" and value.is_integer() else value
-
-
-def _look_up(name, table, kind):
-    if name in table:
-        return table[name]
-    raise ValueError(f"unknown {kind} {name!r}{_hint(name, table)}; known: {', '.join(sorted(table))}")
-
-
-def _check_names(owner, given, known):
-    for key in given:
-        if key not in known:
-            raise ValueError(f"{owner} has no parameter {key!r}{_hint(key, known)}; it has: {', '.join(known)}")
-
-
-def _hint(word, known):
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

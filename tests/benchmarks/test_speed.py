@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from eosmodel.curvature import hvp, oscillation
+from eosmodel.curvature import hvp
 from eosmodel.dynamics import AbstractDynamics, Descent, status_of
 from eosmodel.objectives import data, mlp
 from eosmodel.simulation import run
@@ -103,8 +103,7 @@ def test_eigenvalue_error(benchmark, network, spec, modes):
         new, row, _ = step(state, jnp.asarray(t, jnp.int32))
         products.append(int(row["products"]))
         if t % 20 == 10:
-            x = oscillation(jax.grad(network)(state.weights), state.center)
-            center = state.weights - x @ state.center.vectors
+            center, *_ = dynamics.center(state, jax.grad(network)(state.weights), row["stepsize"], t)
 
             def matvec(v, center=center):
                 return np.asarray(product(center, jnp.asarray(v.ravel(), jnp.float32)), float)

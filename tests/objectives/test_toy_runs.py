@@ -12,9 +12,12 @@ import eosmodel as eos
 from eosmodel import Status
 from eosmodel.objectives.diagonal_linear import diagonal_linear
 from eosmodel.objectives.products import DoubleWell, MinimalistExample, ProductLoss, ScalarFactorization
+from eosmodel.objectives.registry import TOYS as BY_NAME
+from eosmodel.objectives.registry import from_spec
 from eosmodel.objectives.second_order import random_regression, two_parameter_regression
 from eosmodel.objectives.spectra import power_law, random_quadratic
 from eosmodel.objectives.two_layer import teacher_student, two_layer_linear, two_layer_scalar
+from eosmodel.theory import THEORIES
 from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
 from eosmodel.tuners.base import AbstractTuner
 
@@ -108,3 +111,55 @@ def test_a_batch_over_a_step_size_is_its_members():
         alone = eos.simulate(toy, Constant(steps[i]), 50, progress=False)
         np.testing.assert_allclose(batch.loss[i], alone.loss, rtol=1e-10, atol=1e-30)
         np.testing.assert_allclose(batch.sharpness[i], alone.sharpness, rtol=1e-10)
+
+
+RULES = (Constant(0.1), Armijo(), Polyak(), CDAT(1.0), CDAT(2.0), OnEdge(2.0))
+# These share what is compiled for the defaults of their toys: only numbers differ.
+AT_A_MINIMUM = ("double-well:start=1", "diagonal-quadratic:start=0/0")
+NOT_CONVEX_ANYWHERE = (
+    "double-well:start=0",
+    "diagonal-quadratic:eigenvalues=-1/-2",
+    "diagonal-quadratic:eigenvalues=0/0",
+)
+FAST = ("double-well", "diagonal-quadratic", *AT_A_MINIMUM, *NOT_CONVEX_ANYWHERE)
+
+
+@pytest.mark.parametrize("spec", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in BY_NAME if n not in FAST)])
+def test_every_theory_of_a_toy_ends_with_a_status(spec):
+    """Steps, rows and status of every run and theory agree, whatever the toy and the tuner."""
+    toy, steps = from_spec(spec, "float64"), 30
+    batch = {"tuner": OneOf(jnp.arange(len(RULES)), RULES), "steps": steps, "progress": False}
+    runs = eos.simulate(toy, **batch)
+    whole = {name: eos.predict(toy, **batch, theory=name) for name in ("oscillation", "gradient-flow", "edge-only")}
+    assert runs.sizes["mode"] == min(3, toy.initial().size)
+    assert int(runs.status[1]) == Status.OK  # Armijo's rule never raises the loss
+    for i, rule in enumerate(RULES):
+        run = runs.isel(run=i)
+        theories = {name: said.isel(run=i) if "run" in said.dims else said for name, said in whole.items()}
+        for name in ("valley", "valley-frozen"):
+            one = batch | {"tuner": OneOf(jnp.asarray(i), RULES)}
+            theories[name] = eos.predict(toy, **one, theory=name, experiment=run)
+        assert theories.keys() == THEORIES.keys()
+        for name, said in {"experiment": run, **theories}.items():
+            status, first = Status(int(said.status)), steps // 10 if name.startswith("valley") else 0
+            assert (status == Status.OK) == (int(said.steps) == steps), (rule, name)
+            assert np.isfinite(said.loss[first : int(said.steps)]).all(), (rule, name)
+            assert said.loss[int(said.steps) :].isnull().all(), (rule, name)
+            if spec in AT_A_MINIMUM:
+                assert status == Status.OK, (rule, name)
+                np.testing.assert_allclose(said.loss[first:], 0, atol=1e-11)
+            if spec in NOT_CONVEX_ANYWHERE and name != "experiment":
+                assert status == Status.OUT_OF_RANGE, (rule, name)
+            if name != "experiment":
+                (row,) = eos.compare(run, said).rows()
+                assert [entry["status"] for entry in row["theories"].values()] == [status.label]
+
+
+def test_a_frozen_valley_of_a_quadratic_is_the_quadratic():
+    """∇λ = 0 there: the valley has b = 0 and a direction q all the same, and its run is the run."""
+    toy = from_spec("diagonal-quadratic:eigenvalues=10/1,start=0.1/2", "float64")
+    run = eos.simulate(toy, Constant(0.15), 60, progress=False)
+    said = eos.predict(toy, Constant(0.15), 60, theory="valley-frozen", progress=False)
+    assert int(said.status) == Status.OK
+    np.testing.assert_allclose(said.loss[6:], run.loss[6:], rtol=1e-9)
+    np.testing.assert_allclose(said.sharpness[6:], 10, rtol=1e-12)

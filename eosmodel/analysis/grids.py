@@ -1,0 +1,155 @@
+"""Sweeps: one small computation at every point of a grid of parameters, vectorised, on every core, in chunks."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from eosmodel._checks import check_count, check_range
+from eosmodel.analysis.probes import sharpness_at
+from eosmodel.objectives import AbstractObjective
+from eosmodel.rays import steepest
+from eosmodel.tuners.base import AbstractTuner
+
+# Points advanced together. The arrays of one step of a small trajectory, 4 kB each in float64, then stay in the first
+# or second level of cache, and a step is still long against the 50 ns that it takes to start a loop over them.
+_LANES = 512
+_CHUNK = 16 * _LANES
+
+
+def sweep(
+    fn: Callable[[Any], Any], points: Any, *, chunk: int | None = None, start: int = 0
+) -> Iterator[tuple[int, int, Any]]:
+    """Evaluate a function at every point of a grid, as one batch after another.
+
+    Each core works on one chunk at a time, in blocks of 512 points side by side. Everything is compiled once, whatever
+    the number of points, and not again for other numbers of the same shapes, provided that `fn` is the same function
+    or an equinox module of the same structure (its arrays are arguments, not constants). Besides the points, memory
+    holds at most three chunks a core.
+
+    Args:
+        fn: a jax function of one point, called as `fn(point)`; returns a pytree of arrays.
+        points: a pytree of arrays whose leading axis, of one length n ≥ 1, runs over the points.
+        chunk: points in a chunk, ≥ 1; 8192, or fewer if there would not be one for each core.
+        start: where to begin, 0 ≤ start ≤ n; to go on with a sweep that was interrupted, the last `last` it gave.
+
+    Returns:
+        An iterator over (first, last, results) in order, as they are finished: the results of points first, …, last − 1
+        along a leading axis, as read-only numpy arrays. Closing it early waits for the chunks at work and drops the
+        others. Points that overflow or become NaN are results like any other.
+
+    Raises:
+        ValueError: no points, leading axes of different lengths, or a chunk or start out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.objectives import valley
+        >>> from eosmodel.tuners import Constant
+        >>> def final(point):
+        ...     floor = valley()
+        ...     return floor.sharpness(descend(floor, Constant(point["eta"]), 1000))
+        >>> for first, last, sharpness in sweep(final, {"eta": jnp.asarray([0.05, 0.1, 0.105])}, chunk=2):
+        ...     print(first, last, sharpness.round(1).tolist())  # λ_∞ = 22 where it is below 2/η, else 2/η
+        0 2 [22.0, 20.0]
+        2 3 [19.0]
+    """
+    points = jax.tree.map(np.asarray, points)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(points)]
+    count = shapes[0][0] if shapes and shapes[0] else 0
+    if not count or any(shape[:1] != (count,) for shape in shapes):
+        raise ValueError(f"sweep: points must be arrays with one leading axis of one length ≥ 1, got shapes {shapes}")
+    cores = os.cpu_count() or 1
+    chunk = min(_CHUNK, -(-count // cores)) if chunk is None else chunk
+    check_count("sweep", "chunk", chunk)
+    check_count("sweep", "start", start, 0)
+    check_range("sweep", "start", start, 0, count)
+    return _sweep(fn, points, count, min(chunk, count), start, cores)
+
+
+def _sweep(fn, points, count, chunk, start, cores):
+    if start == count:
+        return
+    blocks = -(-chunk // _LANES)
+    lanes = -(-chunk // blocks)
+    # What a worker is given must be jax's own: another thread may have another default precision.
+    fn = jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, fn)
+
+    def batch(first):
+        index = np.minimum(np.arange(first, first + blocks * lanes), min(first + chunk, count) - 1)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), points)
+
+    # Traced and compiled here for the same reason; the second time jax finds the result of the first.
+    compiled = _evaluate.lower(fn, batch(start), lanes).compile()
+
+    def work(batch):
+        return jax.tree.map(np.asarray, jax.block_until_ready(compiled(fn, batch, lanes)))
+
+    # Calls of one thread run one after another, and the interpreter is free while they do.
+    pool = ThreadPoolExecutor(cores, thread_name_prefix="sweep")
+    try:
+        jobs = ((first, pool.submit(work, batch(first))) for first in range(start, count, chunk))
+        # Twice as many as can run: a core that is ahead of the others need not wait for them.
+        pending = deque(islice(jobs, 2 * cores))
+        while pending:
+            first, job = pending.popleft()
+            found = job.result()
+            pending.extend(islice(jobs, 1))
+            last = min(first + chunk, count)
+            yield first, last, jax.tree.map(lambda leaf, size=last - first: leaf[:size], found)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# Compilers shun the widest vectors, which slow some processors down; loops like these gain from them all the same.
+@eqx.filter_jit(compiler_options={"xla_cpu_prefer_vector_width": 512})  # type: ignore[call-overload]
+def _evaluate(fn, points, lanes):
+    blocks = jax.tree.map(lambda leaf: leaf.reshape(-1, lanes, *leaf.shape[1:]), points)
+    found = jax.lax.map(jax.vmap(fn), blocks)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
+
+
+def descend(
+    objective: AbstractObjective, tuner: AbstractTuner, steps: int, weights: Any = None
+) -> Float[Array, " dim"]:
+    """Where steepest descent is after a number of steps, w' = w − η∇f(w), and nothing of what it saw on the way.
+
+    For sweeps over objectives of a few weights. Each weight is carried on its own, not as an entry of an array, so
+    that in a batch every operation is over contiguous numbers, and a step becomes a few loops over the batch.
+
+    Args:
+        objective: f.
+        tuner: the rule that gives η.
+        steps: how many, an integer ≥ 0.
+        weights: where to begin, shape (dim,); the objective's start when None.
+
+    Raises:
+        ValueError: a number of steps that is negative or no integer.
+
+    Example:
+        >>> from eosmodel.objectives import valley
+        >>> from eosmodel.tuners import Polyak
+        >>> floor = valley()
+        >>> bool(floor(descend(floor, Polyak(c=0.5), 100)) < floor(floor.initial()))
+        True
+    """
+    check_count("descend", "steps", steps, 0)
+    weights = objective.initial() if weights is None else jnp.asarray(weights)
+
+    def step(t, carry):
+        parts, state = carry
+        value, gradient = jax.value_and_grad(lambda parts: objective(jnp.stack(parts)))(parts)
+        here = jnp.stack(parts)
+        sharpness = sharpness_at(objective, here) if tuner.needs_sharpness else jnp.full_like(value, jnp.nan)
+        eta, state, _ = tuner(steepest(objective, here, value, jnp.stack(gradient), t, sharpness), state)
+        return tuple(w - eta * g for w, g in zip(parts, gradient, strict=True)), state
+
+    parts, _ = jax.lax.fori_loop(0, steps, step, (tuple(weights), tuner.init(weights.dtype)))
+    return jnp.stack(parts)

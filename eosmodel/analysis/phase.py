@@ -1,0 +1,295 @@
+"""Phase diagrams: what orbits do over any two parameters of a system, its tuner and its start."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from eosmodel import record
+from eosmodel._checks import check_count, check_range
+from eosmodel.analysis.grids import sweep
+from eosmodel.analysis.parameters import Parameter, axis, check_fits, follow
+from eosmodel.analysis.probes import AbstractProbe, probe
+from eosmodel.analysis.refinement import levels, spread
+from eosmodel.analysis.regimes import Regime, decide
+from eosmodel.analysis.streams import MAX_PERIOD, Features, features
+from eosmodel.simulation import fingerprint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OBSERVABLES: dict[str, tuple[str, str]] = {
+    "regime": ("regime", "long-run regime; see flag_meanings"),
+    "period": ("period", f"period of the fast coordinates, −1 if none up to {MAX_PERIOD}"),
+    "edge_exponent": ("Λ", "edge exponent ⟨ln|1 − ηλ|⟩"),
+    "lyapunov": ("Lyapunov exponent", "largest Lyapunov exponent per step"),
+    "lyapunov_error": ("error of the Lyapunov exponent", "its standard error"),
+    "s": ("⟨ηλ⟩", "mean normalised step"),
+    "log_s": ("⟨ln|ηλ|⟩", "mean ln of the normalised step"),
+    "final_sharpness": ("λ", "sharpness before the last step"),
+    "final_loss": ("L", "loss before the last step"),
+    "drift": ("Δ ln λ", "change of ln λ over the last half"),
+    "q": ("q", "oscillation over sharpening, βx²/2α"),
+}
+"""Observables by name: symbol and meaning. All but the regime are fields of `Features`, where each is defined."""
+
+_SAVE_EVERY = 5.0
+"""Seconds between two writings of what is done; a kill loses at most these."""
+_REFINED_CHUNK = 1024
+_CODES = ("regime", "period")
+
+
+@dataclass(frozen=True)
+class PhaseDiagram:
+    """A phase diagram. Made by `phase_diagram`.
+
+    Attributes:
+        dataset: over (y, x), named as the axes are: a variable for every observable, and `done`: 1 where the point was
+            computed, 2 where it has the value of the nearest computed corner of a cell that was not refined.
+    """
+
+    dataset: xr.Dataset
+
+    def plot(self, observable: str | None = None, *, axes: Any = None) -> "Figure":
+        """A picture of one observable, the regime (or the first there is) when None; see `plotting.phase_diagram`."""
+        from eosmodel import plotting
+
+        return plotting.phase_diagram(self.dataset, observable, axes=axes)
+
+
+class _Point(eqx.Module):
+    """What is computed at one point."""
+
+    probe: AbstractProbe
+    x: Parameter = eqx.field(static=True)
+    y: Parameter = eqx.field(static=True)
+    steps: Any
+    bound: Any
+    names: tuple[str, ...] = eqx.field(static=True)
+    own: tuple[Callable, ...] = eqx.field(static=True)
+
+    def __call__(self, point):
+        placed = self.y.put(self.x.put(self.probe, point[0]), point[1])
+        wanted = {*self.names}
+        found = features(
+            placed,
+            self.steps,
+            bound=self.bound,
+            lyapunov=bool(wanted & {"regime", "lyapunov", "lyapunov_error"}),
+            period=bool(wanted & {*_CODES}),
+        )
+        seen = {name: decide(found) if name == "regime" else getattr(found, name) for name in self.names}
+        return seen | {_name(fn): jnp.asarray(fn(found)) for fn in self.own}
+
+
+def phase_diagram(
+    system: Any,
+    tuner: Any = None,
+    axes: Mapping[str, Any] | None = None,
+    /,
+    *,
+    steps: int = 1000,
+    observables: Sequence[str | Callable[[Features], Any]] = ("regime", "edge_exponent", "lyapunov"),
+    refine: int = 0,
+    bound: float = 1e10,
+    chunk: int | None = None,
+    path: str | Path | None = None,
+    progress: bool | str = True,
+    **more_axes: Any,
+) -> PhaseDiagram:
+    """What orbits do in the long run over two parameters of a system, its tuner, or its start.
+
+    Args:
+        system: an objective, descended under `tuner`, or a `theory.FastMap`, which holds its tuner. The sharpness is
+            the objective's own formula where it has one, else an eigenvalue of the dense Hessian, up to 24 weights.
+        tuner: a tuner, or a class of tuners with its defaults; none with a fast map.
+        axes: the two parameters, x first, as a mapping from names to values; or give them as keywords. A name is a
+            field of the tuner, the objective or the map, or one number of a vector: "c", "b", "mu[0]", and "start[0]"
+            for the initial weights ("r" for the energy ratio of a fast map). Where two parts have the field, write
+            which: "tuner.step". Values are (low, high, count), (low, high, count, "log"), or an increasing array.
+        steps: steps of each orbit, ≥ 64.
+        observables: names from `OBSERVABLES`, and functions of `Features` that return a scalar, named as they are. The
+            regime comes with its period. Lyapunov exponents double the work, and are computed for the regime or if
+            asked for.
+        refine: times that every cell whose corners differ in regime or period is halved along both axes; the grid is
+            then that of (count − 1)·2^refine + 1 values, and cells whose corners agree are filled from their corners.
+        bound: a loss above this multiple of the first has diverged, > 1.
+        chunk: points worked on at once, which bounds the memory needed beside the result; chosen when None.
+        path: netCDF file to write on the way and at the end, and to go on from if it exists.
+        progress: show a progress bar; a string is its label.
+
+    Returns:
+        `PhaseDiagram`: its dataset, and `plot`. Where orbits diverge numbers are NaN and the regime says so.
+
+    Raises:
+        ValueError: a system, axis, parameter, observable or number that is not allowed, a grid whose result would not
+            fit in memory, or a file of another diagram, before anything is computed.
+
+    Example:
+        >>> import eosmodel as eos
+        >>> fast = eos.theory.FastMap(eos.tuners.Polyak())
+        >>> found = eos.phase_diagram(fast, c=(0.3, 0.6, 2), A=(6, 9, 2), steps=200, progress=False)
+        >>> found.dataset.period.values.tolist()  # over (A, c): a flip at c ≈ ½ + 1/(4A)
+        [[1, 2], [1, 2]]
+    """
+    plan = make_plan(
+        system, tuner, {**(axes or {}), **more_axes}, steps=steps, observables=observables, refine=refine, bound=bound
+    )
+    return plan.run(chunk=chunk, path=path, progress=progress)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A phase diagram that has been checked and not computed. Made by `make_plan`.
+
+    Attributes:
+        point: the function of a point.
+        dataset: with axes and attributes, and nothing computed.
+        refine: as in `phase_diagram`.
+    """
+
+    point: _Point
+    dataset: xr.Dataset
+    refine: int
+
+    def run(
+        self, *, chunk: int | None = None, path: str | Path | None = None, progress: bool | str = True
+    ) -> PhaseDiagram:
+        """Compute it, or what is missing of it in the file."""
+        if chunk is not None:
+            check_count("phase_diagram", "chunk", chunk)
+        dataset, path = self.dataset.copy(deep=True), None if path is None else Path(path)
+        if path is not None and path.exists():
+            dataset = record.load(path)
+            if dataset.attrs.get("fingerprint") != self.dataset.attrs["fingerprint"]:
+                raise ValueError(f"phase_diagram: {path} holds another diagram; delete it, or name another file")
+        try:
+            _fill(self.point, dataset, self.refine, chunk, path, progress)
+        finally:
+            if path is not None and dataset.done.any():
+                record.save(dataset, path)
+        return PhaseDiagram(dataset)
+
+
+def make_plan(
+    system: Any, tuner: Any, axes: Mapping[str, Any], *, steps: int, observables: Any, refine: int, bound: float
+) -> Plan:
+    """Check everything that can be wrong with a phase diagram; arguments and errors as in `phase_diagram`."""
+    owner = "phase_diagram"
+    made = probe(system, tuner)
+    if len(axes) != 2:
+        raise ValueError(f"{owner}: two axes are needed, got {len(axes)}: {', '.join(map(str, axes)) or 'none'}")
+    check_count(owner, "steps", steps, 64)
+    check_count(owner, "refine", refine, 0)
+    check_range(owner, "bound", bound, 1, low_open=True, high_open=True)
+    names, own = _observables(observables)
+    if refine and "regime" not in names:
+        raise ValueError(f"{owner}: refine needs the regime among the observables")
+    (x, across), (y, up) = (axis(made, name, values, refine) for name, values in axes.items())
+    if (x.path, x.entry) == (y.path, y.entry):
+        raise ValueError(f"{owner}: {x.name} and {y.name} are one parameter")
+    dtype = made.init().dtype
+    point = _Point(made, x, y, jnp.asarray(steps, jnp.int32), jnp.asarray(bound, dtype), names, own)
+    # Traced, not run: whatever is wrong with a function of the user's shows here.
+    traced = eqx.filter_eval_shape(point, (point.bound, point.bound))
+    # A trace has its dictionaries in order of the alphabet.
+    shapes = {name: traced[name] for name in (*names, *map(_name, own))}
+    for name, shape in shapes.items():
+        if shape.shape:
+            raise ValueError(f"{owner}: observable {name} must be a scalar, got shape {shape.shape}")
+        if name in (x.name, y.name):
+            raise ValueError(f"{owner}: {name} is an axis and an observable")
+    check_fits(owner, len(across) * len(up), 1 + sum(shape.dtype.itemsize for shape in shapes.values()))
+    config = {
+        "system": type(system).__name__,
+        "tuner": type(follow(made, made.parts["tuner"])).__name__,
+        "steps": int(steps),
+        "bound": float(bound),
+        "refine": int(refine),
+        "dtype": str(dtype),
+    }
+    attrs = record.provenance(config) | {"fingerprint": fingerprint(point, across, up, list(shapes), int(refine))}
+    return Plan(point, _blank(shapes, x, y, across, up).assign_attrs(attrs), int(refine))
+
+
+def _fill(point, dataset, refine, chunk, path, progress):
+    """Compute what is not done, level by level; every level's points in one order, so that a resumed run repeats it."""
+    y, x = (dataset[name].values for name in dataset.dims)
+    label = progress if isinstance(progress, str) else "phase diagram"
+    saved = time.monotonic()
+    chunk = _REFINED_CHUNK if chunk is None and refine else chunk
+    with tqdm(desc=label, unit="point", disable=not progress, leave=False, dynamic_ncols=True) as bar:
+        for index in levels(dataset, refine):
+            rows, columns = np.divmod(index, len(x))
+            done = dataset.done.values.ravel()
+            start = int(np.count_nonzero(done[index] == 1))
+            bar.total = (bar.total or 0) + len(index)
+            bar.update(start)
+            if start == len(index):
+                continue
+            dtype = point.bound.dtype
+            # Every level in whole chunks of one size, for shapes that are compiled once.
+            short = -len(index) % chunk if refine else 0
+            points = tuple(np.pad(at.astype(dtype), (0, short), "edge") for at in (x[columns], y[rows]))
+            for first, last, found in sweep(point, points, chunk=chunk, start=start):
+                last = min(last, len(index))
+                at = rows[first:last], columns[first:last]
+                for name, values in found.items():
+                    dataset[name].values[at] = values[: last - first]
+                dataset.done.values[at] = 1
+                bar.update(last - first)
+                if path is not None and time.monotonic() - saved > _SAVE_EVERY:
+                    record.save(dataset, path)
+                    saved = time.monotonic()
+    if refine:
+        spread(dataset)
+
+
+def _observables(observables) -> tuple[tuple[str, ...], tuple[Callable, ...]]:
+    if isinstance(observables, str) or callable(observables):
+        observables = (observables,)
+    names = [name for name in observables if not callable(name)]
+    for name in names:
+        if name not in OBSERVABLES:
+            raise ValueError(f"phase_diagram: unknown observable {name!r}; known: {', '.join(OBSERVABLES)}")
+    if "regime" in names:
+        names.append("period")
+    own = [fn for fn in observables if callable(fn)]
+    taken = [*dict.fromkeys(names), *map(_name, own)]
+    if not taken:
+        raise ValueError(f"phase_diagram: observables must name at least one of {', '.join(OBSERVABLES)}")
+    if len({*taken, "done"}) <= len(taken):
+        raise ValueError(f"phase_diagram: observables must have different names, got {', '.join(taken)}")
+    return tuple(dict.fromkeys(names)), tuple(own)
+
+
+def _name(fn) -> str:
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def _blank(shapes, x, y, across, up) -> xr.Dataset:
+    """The dataset before anything is computed: NaN, −1 or False, and `done` nowhere."""
+    size = len(up), len(across)
+    dims = (y.name, x.name)
+    data: dict[str, Any] = {}
+    for name, like in shapes.items():
+        symbol, meaning = OBSERVABLES.get(name, (name, name))
+        kind = np.dtype(like.dtype).kind
+        value = np.nan if kind == "f" else -1 if kind == "i" else 0
+        data[name] = (dims, np.full(size, value, like.dtype), {"symbol": symbol, "long_name": meaning})
+    if "regime" in data:
+        data["regime"][2].update(flag_values=[int(r) for r in Regime], flag_meanings=" ".join(r.label for r in Regime))
+    meaning = "0 not computed, 1 computed, 2 the value of the nearest computed point"
+    data["done"] = (dims, np.zeros(size, np.int8), {"long_name": meaning})
+    coords = {
+        axis.name: (axis.name, values, {"symbol": axis.symbol, "long_name": ".".join(axis.path)})
+        for axis, values in ((y, up), (x, across))
+    }
+    return xr.Dataset(data, coords)

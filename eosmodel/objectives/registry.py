@@ -1,0 +1,114 @@
+"""Toys by name, for the command line and for tests that must hold for every one. A new toy is one line here."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+
+from eosmodel import _specs
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.objectives.diagonal_linear import diagonal_linear
+from eosmodel.objectives.products import DoubleWell, MinimalistExample, ProductLoss, ScalarFactorization
+from eosmodel.objectives.quadratics import DiagonalQuadratic
+from eosmodel.objectives.second_order import random_regression, two_parameter_regression
+from eosmodel.objectives.spectra import power_law, random_quadratic
+from eosmodel.objectives.two_layer import teacher_student, two_layer_linear, two_layer_scalar
+from eosmodel.objectives.valleys import valley
+
+
+class Toy(NamedTuple):
+    """A toy's factory and its one-line meaning."""
+
+    factory: Callable[..., AbstractObjective]
+    description: str
+
+
+def _two_layer_scalar(width: int = 16, target=0.0, scale=1.0):
+    # A seed would fix nothing but the start.
+    return two_layer_scalar(width, target, scale)
+
+
+TOYS: dict[str, Toy] = {
+    "diagonal-quadratic": Toy(
+        partial(DiagonalQuadratic, eigenvalues=(10.0, 1.0)), "½ Σ λ_i (w_i − c_i)², given by its spectrum"
+    ),
+    "power-law": Toy(partial(power_law, dim=8, largest=10.0), "quadratic with λ_i = largest · i^(−exponent)"),
+    "random-quadratic": Toy(partial(random_quadratic, dim=8, samples=16), "quadratic with a Wishart Hessian"),
+    "valley": Toy(valley, "one sharp direction coupled to a quadratic bulk: the normal form of the edge of stability"),
+    "two-layer-scalar": Toy(_two_layer_scalar, "two-layer scalar net ½(n^(−½) u·v − target)², of one unit or many"),
+    "two-layer-linear": Toy(two_layer_linear, "two-layer linear network W₂W₁x with matrices"),
+    "diagonal-linear": Toy(diagonal_linear, "diagonal linear network, regression with u⊙u − v⊙v (signed) or u⊙u"),
+    "teacher-student": Toy(teacher_student, "two-layer student of a fixed teacher; activation tanh, relu, gelu, silu"),
+    "product": Toy(
+        partial(ProductLoss, link="log-cosh", start=(0.3, 3.0)), "ℓ(xy), ℓ even: log-cosh, square-root, quadratic"
+    ),
+    "scalar-factorization": Toy(partial(ScalarFactorization, start=(2.0, 0.1)), "½(target − xy)²"),
+    "minimalist": Toy(
+        partial(MinimalistExample, start=(2.0, 0.4)), "¼(1 − x²y²)², the degree-four example of the edge of stability"
+    ),
+    "double-well": Toy(DoubleWell, "¼(x² − μ)², one weight"),
+    "two-parameter-regression": Toy(
+        two_parameter_regression, "½z², z = ½(θ₁² − εθ₂²): the smallest second-order regression with an edge"
+    ),
+    "random-regression": Toy(random_regression, "½‖z₀ + Jθ + ½θᵀQθ‖² with Gaussian z₀, J and Q: many outputs"),
+}
+
+
+def parameters(name: str) -> list[tuple[str, Any]]:
+    """Names and defaults of a toy's parameters; None where a vector may be given."""
+    signature = inspect.signature(_specs.look_up(name, TOYS, "objective").factory)
+    return [(p.name, p.default) for p in signature.parameters.values() if p.name != "dtype"]
+
+
+def from_spec(spec: str, dtype=None) -> AbstractObjective:
+    """A toy from `name`, `name:value` or `name:parameter=value,…`; one leading bare value is the first parameter.
+
+    The numbers of a vector are separated by slashes, which a shell leaves alone; true and false are the flags.
+
+    Args:
+        spec: the specification; names and parameters are those of `TOYS` and `parameters`.
+        dtype: of everything in the toy; None for jax's default float.
+
+    Raises:
+        ValueError: unknown name or parameter (the known ones are listed), a value of the wrong kind, or one that the
+            toy does not allow.
+
+    Example:
+        >>> from_spec("diagonal-quadratic:eigenvalues=4/1/0.5").eigenvalues.tolist()
+        [4.0, 1.0, 0.5]
+    """
+    name, toy, texts = _specs.parse("objective", spec, TOYS, lambda name: [key for key, _ in parameters(name)])
+    defaults = dict(parameters(name))
+    _specs.check_names(f"objective {name}", texts, defaults)
+    owner = f"objective {spec!r}"
+    given = {key: _value(owner, key, text, defaults[key]) for key, text in texts.items()}
+    built = _specs.build(owner, toy.factory, given)
+    return built if dtype is None else jax.tree.map(lambda leaf: leaf.astype(dtype), built)
+
+
+def has_start(spec: str) -> bool:
+    """Whether a specification says where to start, in place of the toy's own start."""
+    return "start" in _specs.parse("objective", spec, TOYS, lambda name: [key for key, _ in parameters(name)])[2]
+
+
+def _value(owner: str, key: str, text: str, default: Any) -> Any:
+    """What a text means, by the type of the parameter's default."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise ValueError(f"{owner}: {key} must be true or false, got {text!r}")
+        return text == "true"
+    if isinstance(default, tuple | None):
+        try:
+            return tuple(map(float, text.split("/")))
+        except ValueError:
+            raise ValueError(f"{owner}: {key} must be numbers separated by /, got {text!r}") from None
+    value = _specs.number(owner, key, text)
+    if not isinstance(default, int):
+        return value
+    if not value.is_integer():
+        raise ValueError(f"{owner}: {key} must be an integer, got {text!r}")
+    return int(value)

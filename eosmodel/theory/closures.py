@@ -1,0 +1,202 @@
+"""What a slow flow takes its coefficients from: an exact valley, a measured run, or one moment held fast."""
+
+import abc
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from eosmodel._checks import check_range, floating
+from eosmodel.objectives.valleys import Valley
+from eosmodel.theory.low_dim import AMPLITUDE_FLOOR, Coefficients
+
+
+class Floor(NamedTuple):
+    """All that the fast dynamics sees of the valley floor: λ, L̄, α, β, κ, G at one moment.
+
+    Fields
+        sharpness, center_loss: λ and L̄ there.
+        alpha, beta: α = −∇L·∇λ and β = ‖∇λ‖², so that λ moves by η(α − ½βx²) a step.
+        kappa, bulk_gradient: κ = gᵀHg/(λG) and G = ‖g‖² of the bulk.
+    """
+
+    sharpness: Float[Array, ""]
+    center_loss: Float[Array, ""]
+    alpha: Float[Array, ""]
+    beta: Float[Array, ""]
+    kappa: Float[Array, ""]
+    bulk_gradient: Float[Array, ""]
+
+
+class AbstractClosure(eqx.Module):
+    """Closes the slow flow: a slow state, the floor that belongs to it, and how averaged steps move it.
+
+    The least an extension supplies is the four methods below; `drift` must be affine in `kick`.
+    """
+
+    @abc.abstractmethod
+    def init(self) -> Any:
+        """The slow state at the start, arrays of one floating type."""
+
+    @abc.abstractmethod
+    def energy(self) -> Float[Array, ""]:
+        """x² at the start; used only by tuners that let the oscillation be slow itself."""
+
+    @abc.abstractmethod
+    def floor(self, state: Any) -> Floor:
+        """λ, L̄, α, β, κ, G in a slow state."""
+
+    @abc.abstractmethod
+    def drift(self, state: Any, stepsize: Array, square: Array, kick: Array) -> Any:
+        """d state/dt, t in steps, for the averages ⟨η⟩, ⟨η²⟩ and ⟨ηx²⟩."""
+
+    @abc.abstractmethod
+    def room(self, state: Any) -> Float[Array, ""]:
+        """Positive while the state is in the theory's range."""
+
+
+class ValleyClosure(AbstractClosure):
+    """A `Valley`, exactly: the slow state is its bulk z, and everything else follows from z.
+
+        dz/dt = −(1 + ½ (⟨η²⟩/⟨η⟩) M) F,      F = ⟨η⟩ M z + ½ ⟨ηx²⟩ √b q,      M = diag(μ)
+
+    F is what a step takes from z on average. The factor in front is the step's own length to second order in ημ:
+    the flow goes through the points of the descent, z' = z − F, rather than along its tangents. Without oscillation
+    it is the gradient flow of f + ¼η‖∇f‖² (Barrett & Dherin, arXiv 2009.11162).
+
+    Args:
+        valley: with γ = 0; the fast map knows no quartic term. `valley_at` freezes a network into one.
+
+    Raises:
+        ValueError: γ ≠ 0.
+    """
+
+    valley: Valley
+
+    def __check_init__(self):
+        check_range("ValleyClosure", "valley.gamma", self.valley.gamma, 0, 0)
+
+    def init(self):
+        return self.valley.start[1:]
+
+    def energy(self):
+        return self.valley.start[0] ** 2
+
+    def floor(self, state):
+        v = self.valley
+        w = jnp.concatenate([jnp.zeros_like(state[:1]), state])
+        return Floor(v.sharpness(w), v.loss(w), v.alpha(w), v.beta, v.kappa(w), v.bulk_gradient(w))
+
+    def drift(self, state, stepsize, square, kick):
+        v = self.valley
+        force = stepsize * v.mu * state + 0.5 * kick * jnp.sqrt(v.b) * v.q
+        return -(1 + 0.5 * square / stepsize * v.mu) * force
+
+    def room(self, state):
+        return self.floor(state).sharpness
+
+
+class _Reduced(AbstractClosure):
+    """λ and L̄ alone, with coefficients that are given: dλ/dt = ⟨η⟩α − ½β⟨ηx²⟩, dL̄/dt = −⟨η⟩G + ½⟨ηx²⟩α + ½⟨η²⟩κλG.
+
+    The right-hand sides are what one step adds, and steps are summed from their left ends. An integral of coefficients
+    that move agrees with that sum to second order if they are read half a step earlier.
+    """
+
+    @abc.abstractmethod
+    def _coefficients(self, time: Array) -> tuple[Array, Array, Array, Array]:
+        """α, β, κ, G at a flow time τ = Σ η."""
+
+    def floor(self, state):
+        sharpness, center_loss, time = state
+        return Floor(sharpness, center_loss, *self._coefficients(time))
+
+    def drift(self, state, stepsize, square, kick):
+        sharpness, _, time = state
+        alpha, beta, kappa, bulk = self._coefficients(time - 0.5 * stepsize)
+        rise = stepsize * alpha - 0.5 * beta * kick
+        fall = -stepsize * bulk + 0.5 * kick * alpha + 0.5 * square * kappa * sharpness * bulk
+        return rise, fall, stepsize
+
+
+def _room(state, f_min):
+    sharpness, center_loss, _ = state
+    return jnp.minimum(sharpness, center_loss - jnp.asarray(f_min, sharpness.dtype))
+
+
+class MeasuredClosure(_Reduced):
+    """α, β, κ and G as they were measured along a run, read at the flow's own flow time; the state is (λ, L̄, τ).
+
+    Args:
+        coefficients: `Coefficients` of a run; `eosmodel.coefficients` takes them from a dataset.
+        f_min: the least value the loss can have; a floor loss that reaches it has left the theory's range.
+    """
+
+    coefficients: Coefficients
+    f_min: Any = 0.0
+
+    def init(self):
+        c = self.coefficients
+        return c.sharpness, c.center_loss, jnp.zeros_like(c.sharpness)
+
+    def energy(self):
+        return self.coefficients.amplitude**2
+
+    def room(self, state):
+        return _room(state, self.f_min)
+
+    def _coefficients(self, time):
+        c = self.coefficients
+        alpha, beta, kappa, bulk = (
+            jnp.interp(time, c.time, series) for series in (c.alpha, c.beta, c.kappa, c.bulk_gradient)
+        )
+        return alpha, beta, kappa, bulk
+
+
+class FrozenClosure(_Reduced):
+    """α, β, κ and G as they are at one moment and for ever after: an extrapolation; the state is (λ, L̄, τ).
+
+    Nothing tells it when sharpening ends. To freeze a moment and let the bulk relax, use `valley_at` and
+    `ValleyClosure`.
+
+    Args:
+        alpha, beta, kappa, bulk_gradient: α, β ≥ 0, κ in [0, 1), G > 0.
+        sharpness, center_loss: λ > 0 and L̄ at the start; numbers may be floats or arrays.
+        amplitude: x at the start.
+        f_min: as in `MeasuredClosure`.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+
+    alpha: Float[Array, ""] = eqx.field(converter=floating)
+    beta: Float[Array, ""] = eqx.field(converter=floating)
+    kappa: Float[Array, ""] = eqx.field(converter=floating)
+    bulk_gradient: Float[Array, ""] = eqx.field(converter=floating)
+    sharpness: Float[Array, ""] = eqx.field(converter=floating)
+    center_loss: Float[Array, ""] = eqx.field(converter=floating)
+    amplitude: Float[Array, ""] = eqx.field(converter=floating, default=AMPLITUDE_FLOOR)
+    f_min: Any = 0.0
+
+    def __check_init__(self):
+        check_range("FrozenClosure", "alpha", self.alpha, low_open=True, high_open=True)
+        check_range("FrozenClosure", "beta", self.beta, 0, high_open=True)
+        check_range("FrozenClosure", "kappa", self.kappa, 0, 1, high_open=True)
+        check_range("FrozenClosure", "bulk_gradient", self.bulk_gradient, 0, low_open=True, high_open=True)
+        check_range("FrozenClosure", "sharpness", self.sharpness, 0, low_open=True, high_open=True)
+        check_range("FrozenClosure", "center_loss", self.center_loss, low_open=True, high_open=True)
+        check_range("FrozenClosure", "amplitude", self.amplitude, low_open=True, high_open=True)
+
+    def init(self):
+        return self.sharpness, self.center_loss, jnp.zeros_like(self.sharpness)
+
+    def energy(self):
+        return self.amplitude**2
+
+    def room(self, state):
+        return _room(state, self.f_min)
+
+    def _coefficients(self, time):
+        del time
+        return self.alpha, self.beta, self.kappa, self.bulk_gradient

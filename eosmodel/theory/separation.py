@@ -1,0 +1,94 @@
+"""How the slow flow's error depends on the separation of time scales: measured against descent on the valley itself."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eosmodel._checks import check_count, check_range
+from eosmodel.objectives.valleys import Valley
+from eosmodel.rays import steepest
+from eosmodel.theory.closures import ValleyClosure
+from eosmodel.theory.slow_flow import SlowFlow
+from eosmodel.tuners.base import AbstractTuner
+
+
+class Separation(NamedTuple):
+    """A study of separation; rows of the two paths are at equal slow times.
+
+    Fields
+        scale: ε, shape (scales,).
+        error: max over the rows of |ln λ_flow − ln λ_run|, shape (scales,); NaN where either did not last.
+        flow, run: λ of both, shape (scales, rows + 1).
+    """
+
+    scale: np.ndarray
+    error: np.ndarray
+    flow: np.ndarray
+    run: np.ndarray
+
+
+def separation(
+    tuner: AbstractTuner, valley: Valley, scales: Sequence[float], steps: int, *, rows: int = 20, **solve: Any
+) -> Separation:
+    """The slow flow and descent on a valley whose bulk is made slower and slower: μ → εμ over steps/ε steps.
+
+    z and b stay, so that λ runs through the same path. The averaging principle promises an error of O(ε) where the
+    fast map forgets its past at a rate that stays away from 0. Both begin on the slow path: x₀ is the flow's own.
+
+    Args:
+        tuner: any step-size rule.
+        valley: at ε = 1; its x₀ is not used.
+        scales: values of ε > 0.
+        steps: length of the path at ε = 1, a multiple of `rows`; it is rounded to rows at other ε.
+        rows: places on the path where the two are compared.
+        solve: arguments of `SlowFlow.solve`, for example rtol.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Example:
+        >>> import eosmodel as eos
+        >>> from eosmodel.theory import separation
+        >>> slow = eos.objectives.Valley(30.0, 4.0, [1.0], [0.02], [0.0, -5.0])
+        >>> study = separation(eos.tuners.CDAT(1.5), slow, [1.0, 0.25], 200)
+        >>> bool(study.error[1] < study.error[0] < 0.01)
+        True
+    """
+    check_range("separation", "scales", scales, 0, low_open=True, high_open=True)
+    check_count("separation", "rows", rows)
+    check_count("separation", "steps", steps, rows)
+    dtype = valley.start.dtype
+    rule = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, tuner)
+    runs, flows = [], []
+    for scale in scales:
+        stride = max(1, round(steps / (rows * scale)))
+        scaled = eqx.tree_at(lambda v: v.mu, valley, scale * valley.mu)
+        flow = SlowFlow(tuner, ValleyClosure(scaled)).solve(stride * rows, save_every=stride, **solve)
+        start = scaled.start.at[0].set(np.sqrt(flow.oscillation[0]))
+        flows.append(flow.sharpness)
+        runs.append(np.asarray(_descend(rule, scaled, start, jnp.asarray(stride, jnp.int32), rows)))
+    # A λ that is not positive has no logarithm.
+    error = np.max(np.abs(np.log(np.asarray(flows) / np.where(np.asarray(runs) > 0, runs, np.nan))), axis=1)
+    return Separation(np.asarray(scales, float), error, np.asarray(flows), np.asarray(runs))
+
+
+@eqx.filter_jit
+def _descend(tuner, valley, start, stride, rows):
+    """λ of the valley floor along gradient descent, every `stride` steps."""
+
+    def step(t, carry):
+        weights, memory = carry
+        value, gradient = jax.value_and_grad(valley)(weights)
+        line = steepest(valley, weights, value, gradient, t, valley.sharpness(weights))
+        stepsize, memory, _ = tuner(line, memory)
+        return weights - stepsize * gradient, memory
+
+    def row(carry, first):
+        return jax.lax.fori_loop(first, first + stride, step, carry), valley.sharpness(carry[0])
+
+    first = stride * jnp.arange(rows + 1, dtype=jnp.int32)
+    return jax.lax.scan(row, (start, tuner.init(start.dtype)), first)[1]

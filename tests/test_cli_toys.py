@@ -1,0 +1,111 @@
+"""Toys on the command line: from a specification to a report, and what a wrong one is told."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import eosmodel as eos
+from eosmodel import Status
+from eosmodel.cli import main
+from eosmodel.objectives.registry import TOYS, from_spec
+from eosmodel.tuners import Constant
+
+
+def fails(capsys, *args):
+    with pytest.raises(SystemExit) as end:
+        main(list(args))
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.startswith("eosmodel: ")
+    assert error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["valey"], ["'valey'", "did you mean valley", "teacher-student"]),
+        (["netwrk"], ["'netwrk'", "did you mean network"]),
+        (["valley:mods=2"], ["'mods'", "did you mean modes"]),
+        (["valley:modes=0"], ["modes must be an integer", "0"]),
+        (["double-well:mu=1/2"], ["mu must be a number", "'1/2'"]),
+        (["diagonal-quadratic:eigenvalues=a/b"], ["eigenvalues must be numbers separated by /", "'a/b'"]),
+        (["network:width=3"], ["--net, --width"]),
+        (["valley", "--width", "8", "--init-scale", "1"], ["--width, --init-scale", "networks alone"]),
+        (["valley", "--data", "nowhere.npz"], ["--data", "networks alone"]),
+        (["valley", "--seeds", "0", "1"], ["one start", "--seeds"]),
+        (["two-parameter-regression:start=1/2", "--seeds", "1"], ["a start has no seed"]),
+        (["two-layer-scalar", "--seeds", "-1"], ["--seeds", "-1"]),
+        (["valley", "--modes", "0"], ["--modes", "[1, inf]"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["compare", "train"])
+def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, capsys, command, args, words):
+    out = tmp_path / "out"
+    error = fails(capsys, command, "--out", str(out), "--objective", *args)
+    assert all(word in error for word in words), error
+    assert not out.exists()
+
+
+def test_compare_a_toy_of_one_weight(tmp_path, capsys):
+    """The files hold what the library gives, in the precision asked for, and say what was run."""
+    out, spec = tmp_path / "run", "double-well:mu=2,start=1.5"
+    command = ["compare", "--objective", spec, "--tuners", "constant:0.3", "armijo", "--steps", "40"]
+    command += ["--theories", "oscillation", "valley-frozen", "--dtype", "float64", "--out", str(out)]
+    main(command)
+    assert "has 1 weight: 1 of --modes 3 are followed" in capsys.readouterr().out
+    for name in ("report.html", "summary.png", "trajectories.png", "errors.png"):
+        assert (out / name).stat().st_size > 0
+    assert spec in (out / "report.html").read_text()
+    experiment, theory = xr.load_dataset(out / "experiment.nc"), xr.load_dataset(out / "theory.nc")
+    assert experiment.sizes == {"tuner": 2, "seed": 1, "step": 40, "mode": 1}
+    assert experiment.loss.dtype == np.float64
+    assert (theory.status == int(Status.OK)).all()
+    run = eos.simulate(from_spec(spec), Constant(0.3), 40, progress=False)
+    np.testing.assert_allclose(experiment.loss.sel(tuner="constant:0.3", seed=0), run.loss, rtol=1e-12, atol=1e-25)
+
+    config = json.loads(experiment.attrs["config"])
+    assert config["objective"] == spec
+    assert not {"data", "samples", "net", "width", "depth", "activation", "init_scale", "loss"} & config.keys()
+
+    before = (out / "scoreboard.json").read_bytes()
+    other = [word.replace("mu=2", "mu=3") for word in command]
+    assert "differs in objective" in fails(capsys, *other, "--resume")
+    assert "data" in fails(capsys, *[word.replace(spec, "network") for word in command], "--resume")
+    main([*command, "--resume"])
+    assert (out / "scoreboard.json").read_bytes() == before
+
+
+def test_seeds_draw_starts_and_none_is_the_own_one(tmp_path):
+    out, spec = tmp_path / "run", "diagonal-linear:features=3"
+    command = ["train", "--objective", spec, "--tuners", "constant:0.05", "--steps", "5", "--dtype", "float64"]
+    main([*command, "--seeds", "3", "4", "--out", str(out)])
+    drawn = xr.load_dataset(out / "experiment.nc")
+    assert drawn.seed.values.tolist() == [3, 4]
+    main([*command, "--out", str(out), "--overwrite"])
+    own = xr.load_dataset(out / "experiment.nc")
+    toy = from_spec(spec)
+    for start, loss in [(None, own.loss[0, 0]), (3, drawn.loss[0, 0]), (4, drawn.loss[0, 1])]:
+        assert float(loss[0]) == pytest.approx(float(toy(toy.initial(start))), rel=1e-12)
+
+
+def test_list_names_every_toy_and_its_parameters(capsys):
+    main(["list"])
+    text = capsys.readouterr().out
+    for name in TOYS:
+        assert f"  {name} " in text
+    assert "[eigenvalues=10/1, center=…/…, start=…/…]" in text
+    assert "signed=true" in text
+
+
+def test_help_loads_nothing_but_tyro(capsys, monkeypatch):
+    heavy = ("jax", "numpy", "xarray", "equinox", "matplotlib")
+    for name in heavy:
+        monkeypatch.setitem(sys.modules, name, None)  # an import of it now fails
+    with pytest.raises(SystemExit) as end:
+        main(["compare", "--help"])
+    assert end.value.code == 0
+    assert "--objective" in capsys.readouterr().out
