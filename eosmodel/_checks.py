@@ -1,7 +1,9 @@
-"""Checks of hyper-parameters: one message shape, naming the argument, the value and what is allowed."""
+"""Checks and conversions of hyper-parameters: one message shape, naming the argument, the value and what is allowed."""
 
 import operator
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,3 +37,17 @@ def floating(value) -> jax.Array:
     """As an array that keeps its floating type; other numbers take jax's default one."""
     array = jnp.asarray(value)
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+
+
+def as_arrays(tree: Any, dtype) -> Any:
+    """The tree with its numbers as arrays of one floating type: other numbers then need no other compilation."""
+
+    def convert(leaf):
+        # By hand, because equinox's test for numbers does not know every tracer.
+        if eqx.is_array(leaf) or isinstance(leaf, np.ndarray | np.generic):
+            number = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        else:
+            number = isinstance(leaf, int | float) and not isinstance(leaf, bool)
+        return jnp.asarray(leaf, dtype) if number else leaf
+
+    return jax.tree.map(convert, tree)

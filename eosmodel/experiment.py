@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from tqdm.auto import tqdm
 
 from eosmodel import record
-from eosmodel._checks import check_range
+from eosmodel._checks import as_arrays, check_range
 from eosmodel._status import Status
 from eosmodel.dynamics import Descent
 from eosmodel.objectives.base import AbstractObjective
@@ -77,7 +77,7 @@ def simulate(
     # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
     start = _starts(objective, seeds, w0)
-    dynamics = Descent(objective, _as_arrays(tuner, start.dtype), modes, track_every, due)
+    dynamics = Descent(objective, as_arrays(tuner, start.dtype), modes, track_every, due)
     config = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
     label = progress if isinstance(progress, str) else type(tuner).__name__
     return _run(dynamics, start, steps, record_every, config, label, bool(progress), checkpoint, throw)
@@ -116,17 +116,19 @@ def predict(
     check_range("predict", "modes", modes, 1)
     check_range("predict", "record_every", record_every, 1)
     start = _starts(objective, seeds, w0)
-    tuner = _as_arrays(tuner, start.dtype)
+    tuner = as_arrays(tuner, start.dtype)
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": theory}
     label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
     settings = (record_every, config, label, bool(progress), checkpoint, throw)
     if theory == "oscillation":
         return _run(CenterOscillation(objective, tuner, modes), start, steps, *settings)
     if theory in ("gradient-flow", "edge-only"):
-        rule = _as_arrays(OnEdge(sigma=2.0), start.dtype) if theory == "edge-only" else tuner
+        rule = as_arrays(OnEdge(sigma=2.0), start.dtype) if theory == "edge-only" else tuner
         return _run(GradientFlow(objective, rule, modes), start, steps, *settings)
-    if start.ndim != 1:
-        raise ValueError(f"predict: theory {theory!r} takes one run at a time; give seeds as one integer")
+    if start.ndim != 1 or any(jnp.ndim(leaf) for leaf in jax.tree.leaves(tuner)):
+        raise ValueError(
+            f"predict: theory {theory!r} takes one run at a time; give seeds as one integer and tuners single numbers"
+        )
     if theory == "valley":
         if experiment is None:
             experiment = simulate(objective, tuner, steps, w0=start, modes=modes, progress=False)
@@ -232,12 +234,6 @@ def _starts(objective, seeds, w0):
     if not seeds:
         raise ValueError("seeds must name at least one seed, got none")
     return jnp.stack([objective.initial(int(seed)) for seed in seeds])
-
-
-def _as_arrays(tuner, dtype):
-    """Hyper-parameters as arrays of the run's type: another value then needs no other compilation."""
-
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, tuner)
 
 
 def _axes(dynamics, start):

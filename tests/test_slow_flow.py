@@ -16,7 +16,15 @@ import eosmodel as eos
 from eosmodel import plotting
 from eosmodel._status import Status
 from eosmodel.objectives import Valley
-from eosmodel.theory import Coefficients, FrozenClosure, MeasuredClosure, Regime, SlowFlow, ValleyClosure, separation
+from eosmodel.theory import (
+    Coefficients,
+    FrozenClosure,
+    MeasuredClosure,
+    SlowFlow,
+    SlowRegime,
+    ValleyClosure,
+    separation,
+)
 from eosmodel.theory import slow_flow as module
 from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
 
@@ -63,7 +71,7 @@ def test_below_the_edge_it_is_the_gradient_flow_that_passes_through_the_steps_of
     """dw/dt = −η∇(f + ¼η‖∇f‖²), integrated by scipy; the plain flow −η∇f is off by O(ημ)."""
     eta, floor, steps = 0.05, valley(z=(-5.0, 3.0), q=(0.8, 0.6)), 400
     solution = flow(Constant(eta), floor, steps)
-    assert set(solution.regime) == {Regime.BELOW}
+    assert set(solution.regime) == {SlowRegime.BELOW}
     assert solution.status == Status.OK
 
     def modified(w):
@@ -97,11 +105,11 @@ def test_frozen_coefficients_meet_the_edge_and_stay_there_at_the_times_of_the_cl
     crossing = (2 / eta - 18.0) / (eta * alpha)
     solution = SlowFlow(Constant(eta), floor).solve(40, save_every=2, **TIGHT)
     np.testing.assert_allclose(solution.event_time, [crossing], rtol=1e-9)
-    np.testing.assert_array_equal(solution.entered, [Regime.PINNED])
+    np.testing.assert_array_equal(solution.entered, [SlowRegime.PINNED])
     t = solution.time
     below = np.minimum(t, crossing)
     np.testing.assert_allclose(solution.sharpness, 18.0 + eta * alpha * below, rtol=1e-9)
-    np.testing.assert_array_equal(solution.regime, np.where(t < crossing, Regime.BELOW, Regime.PINNED))
+    np.testing.assert_array_equal(solution.regime, np.where(t < crossing, SlowRegime.BELOW, SlowRegime.PINNED))
     np.testing.assert_allclose(solution.oscillation, np.where(t < crossing, 0, 2 * alpha / beta), rtol=1e-9)
     travelled = 18.0 * t + eta * alpha * below**2 / 2 + eta * alpha * crossing * (t - below)  # ∫λ dt
     center = 10.0 - eta * bulk * t + 0.5 * eta**2 * kappa * bulk * travelled + eta * alpha**2 / beta * (t - below)
@@ -136,7 +144,7 @@ def test_the_flow_leaves_the_edge_where_sharpening_turns_into_flattening():
     z = np.array([-20.0, 26.5])
     floor = valley(mu=np.diag(mu), z=z, q=q, limit=19.0)
     solution = flow(Constant(eta), floor, 8000)
-    np.testing.assert_array_equal(solution.entered, [Regime.PINNED, Regime.BELOW])
+    np.testing.assert_array_equal(solution.entered, [SlowRegime.PINNED, SlowRegime.BELOW])
     entered, left = solution.event_time
 
     rates = np.log(1 - eta * np.diag(mu))
@@ -149,7 +157,7 @@ def test_the_flow_leaves_the_edge_where_sharpening_turns_into_flattening():
     duration = np.log((goal - rest) / (across - rest)) / np.log(1 - eta * p @ mu @ p)
     # The flow keeps the second order of a step; what is left is (ημ)².
     np.testing.assert_allclose(left - entered, duration, rtol=(eta * 0.02) ** 2)
-    held = solution.regime == Regime.PINNED
+    held = solution.regime == SlowRegime.PINNED
     assert held.sum() > 2
     np.testing.assert_allclose(solution.sharpness[held], 2 / eta, rtol=1e-8)
     assert (solution.sharpness[solution.time > left] < 2 / eta).all()
@@ -163,7 +171,7 @@ def test_a_constant_step_settles_where_the_flow_is_pinned():
     eta, floor = 0.1, eos.objectives.valley(modes=2)
     solution = flow(Constant(eta), floor, 2000)
     run = eos.simulate(floor, Constant(eta), 2000, modes=1, measure_every=1, progress=False)
-    assert solution.regime[-1] == Regime.PINNED
+    assert solution.regime[-1] == SlowRegime.PINNED
     np.testing.assert_allclose(solution.sharpness[-1], 2 / eta, rtol=1e-8)
     last = run.isel(step=-1)
     np.testing.assert_allclose(2 * last.alpha / last.beta, last.amplitude.isel(mode=0) ** 2, rtol=1e-6)
@@ -175,16 +183,16 @@ def test_a_constant_step_settles_where_the_flow_is_pinned():
 def test_a_capped_polyak_is_pinned_or_clamped_as_its_clamp_lies_above_or_below_self_stabilisation():
     """r* = (A − 2c)/(2c − ½) against r_p = 2αλ²/(βG), at the cap's edge λ = 2/max."""
     cap = 0.08
-    for c, expected in ((0.26, Regime.PINNED), (0.5, Regime.CLAMPED)):
+    for c, expected in ((0.26, SlowRegime.PINNED), (0.5, SlowRegime.CLAMPED)):
         solution = flow(Polyak(c, max=cap), valley(z=(-2.6, 0.0)), 200, rtol=1e-6)
         np.testing.assert_array_equal(solution.entered, [expected])
-        np.testing.assert_array_equal(solution.regime[[0, -1]], [Regime.BELOW, expected])
+        np.testing.assert_array_equal(solution.regime[[0, -1]], [SlowRegime.BELOW, expected])
         sharpness, bulk = solution.sharpness[-1], solution.bulk_gradient[-1]
         clamp = (sharpness * solution.center_loss[-1] / bulk - 2 * c) / (2 * c - 0.5)
         stable = 2 * solution.alpha[-1] * sharpness**2 / (solution.beta[-1] * bulk)
-        assert (clamp > stable) == (expected is Regime.PINNED)
+        assert (clamp > stable) == (expected is SlowRegime.PINNED)
         np.testing.assert_allclose(solution.r[-1], min(clamp, stable), rtol=1e-3)
-        if expected is Regime.PINNED:
+        if expected is SlowRegime.PINNED:
             np.testing.assert_allclose(sharpness, 2 / cap, rtol=1e-8)
 
 
@@ -210,7 +218,7 @@ def test_on_edge_leaves_the_oscillation_where_it_is():
     study = separation(OnEdge(2.0), valley(), SCALES, 400, **TIGHT)
     assert (order(SCALES, study.error) > 0.95).all()
     solution = flow(OnEdge(2.0), valley(), 400)
-    assert set(solution.regime) == {Regime.NEUTRAL}
+    assert set(solution.regime) == {SlowRegime.NEUTRAL}
     np.testing.assert_allclose(solution.oscillation, 0.05**2, rtol=1e-9)
 
 
@@ -279,6 +287,23 @@ def test_coefficients_measured_along_a_run_give_the_flow_of_the_valley_itself():
         differences.append(np.max(np.abs(paths[0] - paths[1])))
     assert differences[0] < 1e-4
     np.testing.assert_allclose(order(SCALES[:2], differences), 2, atol=0.3)
+
+
+def test_the_measured_closure_takes_its_coefficients_from_a_run_of_simulate():
+    """The whole way of a user: run, measure, flow. What is left is the error of averaging, of first order in ε."""
+    errors = []
+    for scale in SCALES[:2]:
+        floor = valley(mu=np.array([0.02, 0.01]) * scale)
+        steps = round(200 / scale)
+        x = np.sqrt(flow(CDAT(1.5), floor, steps).oscillation[0])
+        start = floor.initial().at[0].set(x)
+        run = eos.simulate(floor, CDAT(1.5), steps=steps + 1, w0=start, measure_every=1, progress=False)
+        measured = MeasuredClosure(eos.coefficients(run))
+        found = SlowFlow(CDAT(1.5), measured).solve(steps, save_every=steps // ROWS, rtol=1e-8, atol=1e-9)
+        there = run.sharpness.sel(step=found.time).values
+        errors.append(np.max(np.abs(np.log(found.sharpness / there))))
+    np.testing.assert_allclose(order(SCALES[:2], errors), 1, atol=0.3)
+    assert errors[0] < 0.05 * np.ptp(np.log(there))
 
 
 # --- the solver ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from eosmodel._checks import check_range
+from eosmodel._checks import as_arrays, check_range
 from eosmodel.objectives import AbstractObjective, Valley
 from eosmodel.rays import steepest
 from eosmodel.theory import FastMap
@@ -175,13 +175,3 @@ def probe(system: Any, tuner: Any = None) -> AbstractProbe:
         )
     made = ValleyProbe if isinstance(system, Valley) else DescentProbe
     return as_arrays(made(system, tuner), start.dtype)
-
-
-def as_arrays(tree: Any, dtype) -> Any:
-    """The tree with its floating numbers as arrays of one type: other numbers then need no other compilation."""
-
-    def convert(leaf):
-        number = eqx.is_inexact_array_like(leaf) or (isinstance(leaf, int) and not isinstance(leaf, bool))
-        return jnp.asarray(leaf, dtype) if number else leaf
-
-    return jax.tree.map(convert, tree)

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eosmodel.plotting._canvas import new_figure
-from eosmodel.theory.slow_solution import Regime, SlowSolution
+from eosmodel.theory.slow_solution import SlowRegime, SlowSolution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHADES = {
-    Regime.BELOW: "#e8f1e4",
-    Regime.CLAMPED: "#e3ecf7",
-    Regime.PINNED: "#fbe9d9",
-    Regime.NEUTRAL: "#efe6f3",
+    SlowRegime.BELOW: "#e8f1e4",
+    SlowRegime.CLAMPED: "#e3ecf7",
+    SlowRegime.PINNED: "#fbe9d9",
+    SlowRegime.NEUTRAL: "#efe6f3",
 }
 _EDGE: dict[str, Any] = {"color": "#3a3a3a", "linestyle": (0, (5, 1.5)), "linewidth": 1.2}
 

@@ -7,7 +7,7 @@ from eosmodel.theory.fast_map import Averages, FastMap, averages, response
 from eosmodel.theory.low_dim import Coefficients, DrivenValley, valley_at
 from eosmodel.theory.separation import Separation, separation
 from eosmodel.theory.slow_flow import SlowFlow
-from eosmodel.theory.slow_solution import Regime, SlowSolution
+from eosmodel.theory.slow_solution import SlowRegime, SlowSolution
 
 THEORIES = {
     "oscillation": "centre and oscillation of the whole network, stepped together; nothing fitted, needs no run",
@@ -32,9 +32,9 @@ __all__ = [
     "Held",
     "Kind",
     "MeasuredClosure",
-    "Regime",
     "Separation",
     "SlowFlow",
+    "SlowRegime",
     "SlowSolution",
     "ValleyClosure",
     "averages",

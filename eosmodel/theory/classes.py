@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from eosmodel._checks import check_count, check_range
+from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.theory.fast_map import Averages, FastMap, averages
 
 R_RANGE = (1e-6, 1e6)
@@ -29,6 +29,8 @@ _SETTLE, _HOLD = 64, 128
 _STEP = 0.25
 # An answer smaller than this is none.
 _ANSWER = 0.01
+# λ answers first if it need not fall by more than this in ln λ; a rule that clamps is there sooner.
+_REACH = 0.5
 # Above this |γ(r*)| is not a root but a jump through 2.
 _JUMP = 1e-3
 
@@ -184,7 +186,8 @@ def classify(
         below for all r                                                   below the edge
         below at small r                                                  undecided: depends on where r begins
         at for all r                                                      self-stabilised if s answers λ, else undecided
-        not below at r_q, and s answers λ there (only with α, β > 0)      self-stabilised: λ answers first
+        0 ≤ γ ≤ ½ answer at r_q, to within the margin, and s answers λ    self-stabilised: λ answers first, and
+        (only with α, β > 0)                                                need not fall by more than e^½ for it
         below at large r: above at small r, or else                       clamped, or else undecided
         not below at large r                                              self-stabilised
 
@@ -225,9 +228,7 @@ def classify(
         check_range("classify", "beta", beta, 0, high_open=True)
     dtype = jnp.result_type(float)
     # As arrays, another number needs no other compilation.
-    fast, alpha, beta, margin = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, (fast, alpha, beta, margin)
-    )
+    fast, alpha, beta, margin = as_arrays((fast, alpha, beta, margin), dtype)
     return _classify(fast, alpha, beta, margin, burn_in, steps)
 
 
@@ -250,12 +251,13 @@ def _classify(fast, alpha, beta, margin, burn_in, steps):
     means, _ = averages(fast, burn_in=burn_in, steps=steps)
 
     below = growth < -margin
+    near = growth_at_level <= _REACH * answer
     rules = [
         (~jnp.all(jnp.isfinite(growth)), Kind.UNDECIDED),
         (jnp.all(below), Kind.BELOW_EDGE),
         (below[0], Kind.UNDECIDED),
         (jnp.all(jnp.abs(growth) <= margin) & ~answers, Kind.UNDECIDED),
-        (balanced & answers & (growth_at_level >= -margin), Kind.SELF_STABILISED),
+        (balanced & answers & (growth_at_level >= -margin) & near, Kind.SELF_STABILISED),
         (below[-1] & (growth[0] > margin), Kind.CLAMPED),
         (below[-1], Kind.UNDECIDED),
     ]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eosmodel._checks import check_count, check_range
+from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import steepest
 from eosmodel.theory.closures import ValleyClosure
@@ -61,8 +61,7 @@ def separation(
     check_range("separation", "scales", scales, 0, low_open=True, high_open=True)
     check_count("separation", "rows", rows)
     check_count("separation", "steps", steps, rows)
-    dtype = valley.start.dtype
-    rule = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, tuner)
+    rule = as_arrays(tuner, valley.start.dtype)
     runs, flows = [], []
     for scale in scales:
         stride = max(1, round(steps / (rows * scale)))

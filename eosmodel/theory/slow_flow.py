@@ -10,11 +10,11 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array
 
-from eosmodel._checks import check_count, check_range
+from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel._status import Status
 from eosmodel.theory.closures import AbstractClosure, Floor
 from eosmodel.theory.fast_map import FastMap, averages
-from eosmodel.theory.slow_solution import Regime, SlowSolution
+from eosmodel.theory.slow_solution import SlowRegime, SlowSolution
 from eosmodel.tuners.base import AbstractTuner
 
 # ln r of an oscillation that is not there, and of one that is all there is; e^±60 fits float32.
@@ -39,7 +39,7 @@ class SlowFlow(eqx.Module):
         dλ/dt = ⟨η⟩α − ½β⟨ηx²⟩,      dL̄/dt = −⟨η⟩G + ½⟨ηx²⟩α + ½⟨η²⟩κλG
 
     The averages come from the tuner itself, through its `FastMap` at the λ, L̄, κ, G of the moment, in one of four
-    regimes (`Regime`):
+    regimes (`SlowRegime`):
 
     * below the edge, x = 0 and η is what the tuner does at r = 0;
     * clamped, all three are averages over the invariant measure (fixed point, cycle or chaos);
@@ -124,7 +124,7 @@ class SlowFlow(eqx.Module):
         tiny = np.exp(-_FAR)
         y = (state, jnp.log(jnp.maximum(self.closure.energy(), jnp.asarray(tiny, dtype))))
         # As arrays, so that another value needs no other compilation.
-        flow = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, self)
+        flow = as_arrays(self, dtype)
         times = jnp.arange(0, steps + 1, save_every).astype(dtype)
         control: dfx.AbstractStepSizeController = dfx.ConstantStepSize()
         if dt is None:
@@ -209,11 +209,11 @@ class SlowFlow(eqx.Module):
     def _mean(self, regime, y) -> _Mean:
         state, log_energy = y
         floor = self.closure.floor(state)
-        if regime is Regime.BELOW:
+        if regime is SlowRegime.BELOW:
             return self._held(floor, -_FAR)._replace(kick=jnp.zeros_like(log_energy))
-        if regime is Regime.CLAMPED:
+        if regime is SlowRegime.CLAMPED:
             return self._attractor(floor)
-        if regime is Regime.NEUTRAL:
+        if regime is SlowRegime.NEUTRAL:
             return self._held(floor, log_energy + jnp.log(floor.sharpness**2 / floor.bulk_gradient))
         mean = self._held(floor, self._pinned_at(floor))
         # The drift of λ is affine in the kick, and its root is what holds λ.
@@ -231,20 +231,20 @@ class SlowFlow(eqx.Module):
     def _drift(self, regime, y):
         state, log_energy = y
         mean = self._mean(regime, y)
-        growth = 2 * mean.exponent if regime is Regime.NEUTRAL else jnp.zeros_like(log_energy)
+        growth = 2 * mean.exponent if regime is SlowRegime.NEUTRAL else jnp.zeros_like(log_energy)
         return self.closure.drift(state, mean.stepsize, mean.square, mean.kick), growth
 
     def _exits(self, regime, y) -> Array:
         """What is positive while a regime lasts; the first of them is the theory's range."""
         state, _ = y
         floor, room = self.closure.floor(state), self.closure.room(state)
-        if regime is Regime.NEUTRAL:
+        if regime is SlowRegime.NEUTRAL:
             return room[None]
-        if regime is Regime.PINNED:
+        if regime is SlowRegime.PINNED:
             still_neutral = self._held(floor, self._pinned_at(floor)).exponent + self.margin
             return jnp.stack([room, floor.alpha, still_neutral])
         rest = self._held(floor, -_FAR).exponent
-        return jnp.stack([room, rest if regime is Regime.CLAMPED else -rest])
+        return jnp.stack([room, rest if regime is SlowRegime.CLAMPED else -rest])
 
     def _seen(self, regime, y) -> dict[str, Array]:
         floor, mean = self.closure.floor(y[0]), self._mean(regime, y)
@@ -285,29 +285,29 @@ def _probe(flow, y) -> _Probe:
     )
 
 
-def _first(flow, at: _Probe) -> Regime | None:
+def _first(flow, at: _Probe) -> SlowRegime | None:
     if not at.room > 0:
         return None
     if at.rest < 0:
-        return Regime.BELOW
+        return SlowRegime.BELOW
     if at.outside < -flow.margin:
-        return Regime.CLAMPED
+        return SlowRegime.CLAMPED
     if max(abs(at.outside), abs(at.above)) <= flow.margin:
-        return Regime.NEUTRAL
-    return Regime.PINNED if at.rest <= flow.margin and at.alpha > 0 else None
+        return SlowRegime.NEUTRAL
+    return SlowRegime.PINNED if at.rest <= flow.margin and at.alpha > 0 else None
 
 
-def _next(flow, regime: Regime, which: int, at: _Probe) -> Regime | None:
+def _next(flow, regime: SlowRegime, which: int, at: _Probe) -> SlowRegime | None:
     """Where a flow goes that meets the exit `which` of its regime."""
     if which == 0:
         return None
-    if regime is Regime.PINNED:
-        return Regime.BELOW if which == 1 else Regime.CLAMPED
+    if regime is SlowRegime.PINNED:
+        return SlowRegime.BELOW if which == 1 else SlowRegime.CLAMPED
     if at.alpha > 0 and abs(at.pinned) <= flow.margin:
-        return Regime.PINNED
-    if regime is Regime.CLAMPED:
-        return Regime.BELOW
-    return Regime.CLAMPED if at.above < -flow.margin else None
+        return SlowRegime.PINNED
+    if regime is SlowRegime.CLAMPED:
+        return SlowRegime.BELOW
+    return SlowRegime.CLAMPED if at.above < -flow.margin else None
 
 
 @eqx.filter_jit

@@ -8,7 +8,7 @@ import numpy as np
 from eosmodel._status import Status
 
 
-class Regime(IntEnum):
+class SlowRegime(IntEnum):
     """What the oscillation does while λ moves slowly. −1 in a solution: no regime, the flow has ended.
 
     BELOW: the fast map contracts to r = 0; x = 0.
@@ -28,7 +28,7 @@ class SlowSolution(NamedTuple):
 
     Fields
         time: t in steps, shape (times,), as are the rows below.
-        regime: code of the `Regime`.
+        regime: code of the `SlowRegime`.
         sharpness, center_loss, alpha, beta, kappa, bulk_gradient: λ, L̄, α, β, κ, G.
         stepsize: ⟨η⟩.
         oscillation: x² as ⟨ηx²⟩/⟨η⟩.

@@ -13,8 +13,10 @@ import numba
 import numpy as np
 import pytest
 
+from eosmodel.analysis import phase_diagram
 from eosmodel.analysis.grids import descend, sweep
-from eosmodel.objectives import Valley
+from eosmodel.objectives import Valley, valley
+from eosmodel.theory import FastMap
 from eosmodel.tuners import Constant, Polyak
 
 SIDE, STEPS, ROUNDS = 1000, 1000, 3
@@ -138,3 +140,18 @@ def test_sweep_against_loops(benchmark, rule):
         f"\n{rule}: {rate:.2e} steps/s, {ratios['numba']:.1f} times numba, {ratios['numpy']:.0f} times NumPy, "
         f"{fraction:.0%} of the {np.median(best) / 1e9:.0f} Gflop/s of a matrix product; load {os.getloadavg()[0]:.1f}"
     )
+
+
+@pytest.mark.parametrize("system", ["fast map", "valley"])
+def test_phase_diagram_of_the_demo_kind(benchmark, system):
+    """400 × 400 orbits of 1000 steps, regimes and exponents, compilation included; the bar is 20 s on two cores."""
+    if system == "fast map":
+        arguments = (FastMap(Polyak()),)
+        axes = {"c": (0.25, 2.0, 400), "A": (2.0, 60.0, 400)}
+    else:
+        arguments = (valley(), Constant())
+        axes = {"step": (0.04, 0.14, 400), "b": (0.5, 8.0, 400)}
+    begin = time.perf_counter()
+    found = benchmark.pedantic(lambda: phase_diagram(*arguments, axes, steps=1000, progress=False), rounds=1)
+    print(f"\n{system}: {time.perf_counter() - begin:.1f} s, compilation included")
+    assert bool(found.dataset.done.all())

@@ -66,10 +66,12 @@ class OneOf(AbstractTuner):
 
 @eqx.filter_jit
 def replay(toy, start, stepsizes, closed):
-    """Sharpness at the weights before every step, from the closed form or else from the dense Hessian."""
+    """Sharpness before every step, and at the averages of three iterates; in closed form or from the dense Hessian."""
     dense = lambda w: jnp.linalg.eigvalsh(jax.hessian(toy)(w))[-1]  # noqa: E731
     sharpness = toy.sharpness if closed else dense
-    return jax.lax.scan(lambda w, eta: (w - eta * jax.grad(toy)(w), sharpness(w)), start, stepsizes)[1]
+    weights = jax.lax.scan(lambda w, eta: (w - eta * jax.grad(toy)(w), w), start, stepsizes)[1]
+    smooth = (weights[:-2] + 2 * weights[1:-1] + weights[2:]) / 4
+    return jax.lax.map(sharpness, weights), jax.lax.map(sharpness, smooth)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,12 +88,15 @@ def test_toy_runs_under_every_tuner_and_through_a_theory(name):
     assert runs.converged[:-1].all()
 
     constant = runs.isel(run=0)
-    exact = replay(toy, toy.initial(), jnp.asarray(constant.stepsize.values), name not in OPEN)
+    exact, smooth = replay(toy, toy.initial(), jnp.asarray(constant.stepsize.values), name not in OPEN)
     np.testing.assert_allclose(constant.iterate_sharpness, exact, rtol=1e-9)
-    # With one mode the centre is the iterate less its amplitude: where that is gone, so is the difference.
-    settled = (np.abs(constant.amplitude[:, 0]) < 1e-6).values
+    # With one mode the centre is the iterate less its amplitude, averaged over three steps: where the amplitude is
+    # gone and no step goes beyond the edge, only the average is left.
+    products = (constant.stepsize * constant.sharpness).values
+    still = (np.abs(constant.amplitude[:, 0]) < 1e-6).values & (products < 2)
+    settled = still[1:-1] & still[:-2]
     assert settled.any() or "student" in name
-    np.testing.assert_allclose(constant.sharpness[settled], exact[settled], rtol=1e-4)
+    np.testing.assert_allclose(constant.sharpness[1:-1][settled], smooth[settled], rtol=1e-5)
 
     prediction = eos.predict(toy, Constant(step), STEPS, theory=theory, experiment=constant, progress=False, modes=1)
     (row,) = eos.compare(constant, prediction).rows()
