@@ -146,7 +146,7 @@ def test_sweep_against_loops(benchmark, rule):
 def test_phase_diagram_of_the_demo_kind(benchmark, system):
     """400 × 400 orbits of 1000 steps, regimes and exponents, compilation included; the bar is 20 s on two cores."""
     if system == "fast map":
-        arguments = (FastMap(Polyak()),)
+        arguments = (FastMap(Polyak()), None)
         axes = {"c": (0.25, 2.0, 400), "A": (2.0, 60.0, 400)}
     else:
         arguments = (valley(), Constant())
