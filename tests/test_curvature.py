@@ -100,7 +100,7 @@ def test_ritz_values_bound_and_residuals_are_true(seed):
     np.testing.assert_allclose(info.residual, residual, rtol=1e-6, atol=1e-9)
     assert value <= spectrum.max() + 1e-9
     assert np.abs(spectrum - value).min() <= residual * abs(value) + 1e-9
-    assert int(info.products) == 3 + 3 or bool(info.converged)
+    assert int(info.products) == 2 + 3 or bool(info.converged)
 
 
 def test_tracks_through_a_crossing():
