@@ -72,7 +72,7 @@ class CenterOscillation(AbstractDynamics):
 
     def step(self, state, t):
         center_loss, _, matvec = linearize(self.objective, state.center)
-        pairs, info = track(matvec, state.pairs)
+        pairs, info = track(matvec, state.pairs, max_expansions=4)
         values, vectors = pairs.values, pairs.vectors
         carried = state.amplitude @ state.pairs.vectors
         amplitude = vectors @ carried
@@ -138,7 +138,7 @@ class GradientFlow(AbstractDynamics):
 
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.weights)
-        pairs, info = track(matvec, state.pairs)
+        pairs, info = track(matvec, state.pairs, max_expansions=4)
         values, vectors = pairs.values, pairs.vectors
         square = jnp.vdot(gradient, gradient)
         line = steepest(self.objective, state.weights, value, gradient, t, values[0])
