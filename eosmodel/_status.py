@@ -7,7 +7,16 @@ they travel through jitted code and into files; `Status.describe` says what to d
 from enum import IntEnum
 
 
-class Status(IntEnum):
+class Coded(IntEnum):
+    """An enumeration whose integers go into files."""
+
+    @property
+    def label(self) -> str:
+        """The name used in tables, files and plots, for example ``"out-of-range"``."""
+        return self.name.lower().replace("_", "-")
+
+
+class Status(Coded):
     """Outcome of a run. `OK` is 0; the order is stable because files store the integers."""
 
     OK = 0
@@ -15,11 +24,6 @@ class Status(IntEnum):
     NONFINITE = 2
     OUT_OF_RANGE = 3
     NOT_RUN = 4
-
-    @property
-    def label(self) -> str:
-        """The name used in scoreboards and plots, for example ``"ok"`` or ``"out-of-range"``."""
-        return self.name.lower().replace("_", "-")
 
     def describe(self) -> str:
         """What happened and what to do about it, in one sentence."""

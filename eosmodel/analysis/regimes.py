@@ -1,10 +1,9 @@
 """Regimes: what an orbit does in the long run, decided from its features by the thresholds written here."""
 
-from enum import IntEnum
-
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from eosmodel._status import Coded
 from eosmodel.analysis.streams import Features
 
 EDGE = 0.01
@@ -24,7 +23,7 @@ CHAOS = 10.0, 3.0
 exceeds this many of its standard errors. What merely runs away, as λ without bound, grows by few."""
 
 
-class Regime(IntEnum):
+class Regime(Coded):
     """What an orbit does; the order is stable because files store the integers.
 
     Decided from the `Features` of the orbit, the first of these that applies:
@@ -57,11 +56,6 @@ class Regime(IntEnum):
     PERIODIC = 5
     CHAOTIC = 6
     DIVERGED = 7
-
-    @property
-    def label(self) -> str:
-        """The name used in files and plots, for example ``"self-stabilised"``."""
-        return self.name.lower().replace("_", "-")
 
     def describe(self) -> str:
         """What it means, in one sentence."""

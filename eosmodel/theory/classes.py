@@ -6,7 +6,6 @@ decides whether the fast map stays away from r = 0 and from r = ∞, whatever it
 or chaos), and nothing here knows which tuner it is.
 """
 
-from enum import IntEnum
 from typing import NamedTuple
 
 import equinox as eqx
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import as_arrays, check_count, check_range
+from eosmodel._status import Coded
 from eosmodel.theory.fast_map import Averages, FastMap, averages
 
 R_RANGE = (1e-6, 1e6)
@@ -35,18 +35,13 @@ _REACH = 0.5
 _JUMP = 1e-3
 
 
-class Kind(IntEnum):
+class Kind(Coded):
     """What bounds the oscillation. The order is stable because files store the integers."""
 
     UNDECIDED = -1
     BELOW_EDGE = 0
     CLAMPED = 1
     SELF_STABILISED = 2
-
-    @property
-    def label(self) -> str:
-        """The name used in tables and plots, for example ``"self-stabilised"``."""
-        return self.name.lower().replace("_", "-")
 
     def describe(self) -> str:
         """What it means, in one sentence."""
