@@ -17,7 +17,7 @@ from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, off_modes, oscillation, slow_coefficients, track
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
 
 Row = dict[str, Array]
 
@@ -67,7 +67,7 @@ class Descent(AbstractDynamics):
         measure_every: measure α, β, κ, G every that many steps, and at every step of the first two such stretches
             (0: never); only on tracked steps.
         divergence: a loss above this multiple of the initial one ends the run.
-        tuner_state: the tuner's memory at the start; None for a fresh one.
+        tuner_state: the tuner's own state at the start; None for a fresh one.
     """
 
     objective: AbstractObjective
@@ -80,7 +80,7 @@ class Descent(AbstractDynamics):
 
     class State(eqx.Module):
         weights: Float[Array, " dim"]
-        tuner: Any
+        tuner: Memory
         center: Modes
         iterate: Modes | None
         pull: Float[Array, " dim"]
@@ -90,7 +90,7 @@ class Descent(AbstractDynamics):
         value, _, pairs = leading(self.objective, start, self.modes)
         iterate = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
-        memory = self.tuner.init(start.dtype) if self.tuner_state is None else self.tuner_state
+        memory = begin(self.tuner, start, self.tuner_state)
         return self.State(start, memory, pairs, iterate, jnp.zeros_like(start), bound)
 
     def center(self, state, gradient, stepsize, t):
@@ -116,7 +116,7 @@ class Descent(AbstractDynamics):
         square = jnp.vdot(gradient, gradient)
         norm = jnp.sqrt(square)
         line = steepest(self.objective, weights, value, gradient, t, sharpness)
-        stepsize, tuner_state, info = self.tuner(line, state.tuner)
+        stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient)
         center, amplitude, pull = self.center(state, gradient, stepsize, t)
 
         def tracked(pairs):
@@ -164,5 +164,5 @@ class Descent(AbstractDynamics):
             "evaluations": info.evaluations,
             "search_failed": info.failed,
         }
-        new = self.State(weights - stepsize * gradient, tuner_state, pairs, iterate, pull, state.bound)
+        new = self.State(weights - stepsize * gradient, memory, pairs, iterate, pull, state.bound)
         return new, row, status_of(value, stepsize, norm, state.bound)

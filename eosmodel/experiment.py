@@ -157,7 +157,7 @@ def _frozen(objective, tuner, start, steps, modes, settings):
         return _blank(steps, record_every, Status.OUT_OF_RANGE)
     valley = valley_at(objective, state.weights, state.center)
     # The tuner goes on from the memory that it had reached, as it would in the run.
-    reduced = Descent(valley, tuner, 1, 1, 0, tuner_state=state.tuner)
+    reduced = Descent(valley, tuner, 1, 1, 0, tuner_state=state.tuner.state)
     result = _run(reduced, valley.initial(), steps - moment, *settings)
     result = _end_where_negative(result)
     return _shift(result, moment, steps, record_every)

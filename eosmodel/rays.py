@@ -7,11 +7,28 @@ difference between theory and experiment is never a difference between two imple
 
 import abc
 from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+
+class Secant(NamedTuple):
+    """What the last step taught about curvature, for the rules that go by it: s = ηd of that step, y the change of the
+    gradient over it. All in the metric in which d is steepest (the Euclidean one for d = −g): a preconditioner P with
+    d = −P⁻¹g makes them s·Ps, s·y and y·P⁻¹y. All 0 where there was no step.
+
+    Fields
+        ss: s·s, of a steepest step η²‖g‖².
+        sy: s·y; negative along negative curvature.
+        yy: y·y.
+    """
+
+    ss: Float[Array, ""] | float = 0.0
+    sy: Float[Array, ""] | float = 0.0
+    yy: Float[Array, ""] | float = 0.0
 
 
 class AbstractRay(eqx.Module):
@@ -25,12 +42,14 @@ class AbstractRay(eqx.Module):
         slope: φ'(0) = g·d; −‖g‖² for steepest descent.
         step: the integer index of the update about to be made, from 0.
         sharpness: λ at the current weights, or NaN for tuners whose `needs_sharpness` is false.
+        secant: the last step's `Secant`, or zeros for tuners whose `needs_secant` is false.
     """
 
     value: eqx.AbstractVar[Float[Array, ""]]
     slope: eqx.AbstractVar[Float[Array, ""]]
     step: eqx.AbstractVar[Int[Array, ""]]
     sharpness: eqx.AbstractVar[Float[Array, ""]]
+    secant: eqx.AbstractVar[Secant]
 
     @abc.abstractmethod
     def curvature(self) -> Float[Array, ""]:
@@ -39,6 +58,10 @@ class AbstractRay(eqx.Module):
     @abc.abstractmethod
     def evaluate(self, stepsize: Float[Array, ""]) -> Float[Array, ""]:
         """φ(stepsize), computed when called."""
+
+    def slope_at(self, stepsize: Float[Array, ""]) -> Float[Array, ""]:
+        """φ'(stepsize), computed when called."""
+        return jax.jvp(self.evaluate, (stepsize,), (jnp.ones_like(stepsize),))[1]
 
 
 class FunctionRay(AbstractRay):
@@ -51,6 +74,7 @@ class FunctionRay(AbstractRay):
     slope: Float[Array, ""]
     step: Int[Array, ""]
     sharpness: Float[Array, ""]
+    secant: Secant
 
     def evaluate(self, stepsize):
         return self.fn(self.weights + stepsize * self.direction)
@@ -71,6 +95,7 @@ class QuadraticRay(AbstractRay):
     second: Float[Array, ""]
     step: Int[Array, ""]
     sharpness: Float[Array, ""]
+    secant: Secant
 
     def evaluate(self, stepsize):
         return self.value + stepsize * (self.slope + 0.5 * stepsize * self.second)
@@ -89,10 +114,18 @@ def steepest(fn, weights, value, gradient, step, sharpness) -> FunctionRay:
         slope=-jnp.vdot(gradient, gradient),
         step=step,
         sharpness=sharpness,
+        secant=Secant(),
     )
 
 
-def ray(fn, weights, direction=None, *, step=0, sharpness=None) -> FunctionRay:
+def two_mode_secant(stepsize, sharpness, kappa, bulk, energy) -> Secant:
+    """The secant of a steepest step on two modes: η²(G + E), η²λ(κG + E), η²λ²(κ²G + E), E = λ²x² the sharp one's."""
+    square = stepsize * stepsize
+    bent = sharpness * (kappa * bulk + energy)
+    return Secant(square * (bulk + energy), square * bent, square * sharpness**2 * (kappa**2 * bulk + energy))
+
+
+def ray(fn, weights, direction=None, *, step=0, sharpness=None, secant=None) -> FunctionRay:
     """The ray of `fn` at `weights`, along steepest descent unless a `direction` is given.
 
     Args:
@@ -101,6 +134,7 @@ def ray(fn, weights, direction=None, *, step=0, sharpness=None) -> FunctionRay:
         direction: d, the same shape as `weights`; −∇fn(weights) by default.
         step: index of the update, an integer.
         sharpness: λ at `weights`, for tuners that need it (`OnEdge`); NaN when not given.
+        secant: `Secant` of the last step, for tuners that need it (Barzilai–Borwein, AdGD); zeros when not given.
 
     Returns:
         A `FunctionRay`.
@@ -128,4 +162,5 @@ def ray(fn, weights, direction=None, *, step=0, sharpness=None) -> FunctionRay:
         slope=jnp.vdot(gradient, direction),
         step=jnp.asarray(step),
         sharpness=jnp.asarray(jnp.nan if sharpness is None else sharpness, weights.dtype),
+        secant=Secant() if secant is None else secant,
     )

@@ -17,7 +17,7 @@ from eosmodel._checks import check_count, check_range
 from eosmodel.analysis.probes import sharpness_at
 from eosmodel.objectives import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, begin, choose
 
 # Points advanced together. The arrays of one step of a small trajectory, 4 kB each in float64, then stay in the first
 # or second level of cache, and a step is still long against the 50 ns that it takes to start a loop over them.
@@ -144,12 +144,14 @@ def descend(
     weights = objective.initial() if weights is None else jnp.asarray(weights)
 
     def step(t, carry):
-        parts, state = carry
+        parts, memory = carry
         value, gradient = jax.value_and_grad(lambda parts: objective(jnp.stack(parts)))(parts)
         here = jnp.stack(parts)
         sharpness = sharpness_at(objective, here) if tuner.needs_sharpness else jnp.full_like(value, jnp.nan)
-        eta, state, _ = tuner(steepest(objective, here, value, jnp.stack(gradient), t, sharpness), state)
-        return tuple(w - eta * g for w, g in zip(parts, gradient, strict=True)), state
+        downhill = jnp.stack(gradient)
+        line = steepest(objective, here, value, downhill, t, sharpness)
+        eta, memory, _ = choose(tuner, line, memory, downhill)
+        return tuple(w - eta * g for w, g in zip(parts, gradient, strict=True)), memory
 
-    parts, _ = jax.lax.fori_loop(0, steps, step, (tuple(weights), tuner.init(weights.dtype)))
+    parts, _ = jax.lax.fori_loop(0, steps, step, (tuple(weights), begin(tuner, weights)))
     return jnp.stack(parts)

@@ -14,7 +14,7 @@ from eosmodel._checks import as_arrays, check_range
 from eosmodel.objectives import AbstractObjective, Valley
 from eosmodel.rays import steepest
 from eosmodel.theory import FastMap
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, begin, choose
 
 DENSE = 24
 """Weights up to which the sharpness of an objective without a formula is an eigenvalue of its dense Hessian."""
@@ -100,15 +100,12 @@ class DescentProbe(AbstractProbe):
 
     def init(self):
         weights = self.objective.initial()
-        return jnp.concatenate([weights, self._memory(weights.dtype)[0]])
-
-    def _memory(self, dtype):
-        flat, unravel = ravel_pytree(self.tuner.init(dtype))
-        return flat.astype(dtype), lambda values: unravel(values.astype(flat.dtype))
+        return jnp.concatenate([weights, ravel_pytree(begin(self.tuner, weights))[0].astype(weights.dtype)])
 
     def _split(self, z):
-        memory, unravel = self._memory(z.dtype)
-        return z[: z.size - memory.size], unravel(z[z.size - memory.size :])
+        dim = self.objective.initial().size
+        flat, unravel = ravel_pytree(begin(self.tuner, z[:dim]))
+        return z[:dim], unravel(z[dim:].astype(flat.dtype))
 
     def _slow(self, weights, stepsize):
         """ηα and ½βηx²."""
@@ -119,7 +116,7 @@ class DescentProbe(AbstractProbe):
         value, gradient = jax.value_and_grad(self.objective.loss)(weights)
         sharpness = sharpness_at(self.objective, weights)
         line = steepest(self.objective, weights, value, gradient, jnp.asarray(step), sharpness)
-        stepsize, memory, _ = self.tuner(line, memory)
+        stepsize, memory, _ = choose(self.tuner, line, memory, gradient)
         new = jnp.concatenate([weights - stepsize * gradient, ravel_pytree(memory)[0].astype(z.dtype)])
         return new, Look(value, -line.slope, stepsize, sharpness, *self._slow(weights, stepsize))
 

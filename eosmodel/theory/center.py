@@ -4,8 +4,6 @@ Two time scales are separated: a centre w̄ that follows the valley floor, and a
 Hessian modes u_i. The modelled iterate is p = w̄ + Σ x_i u_i, and the tuner looks along the true line through p.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ from eosmodel.curvature import Modes, leading, linearize, oscillation, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
 
 
 def _relaxation(stepsize, values):
@@ -60,7 +58,7 @@ class CenterOscillation(AbstractDynamics):
         center: Float[Array, " dim"]
         amplitude: Float[Array, " modes"]
         pairs: Modes
-        tuner: Any
+        tuner: Memory
         bound: Float[Array, ""]
 
     def init(self, start):
@@ -68,7 +66,7 @@ class CenterOscillation(AbstractDynamics):
         amplitude = oscillation(gradient, pairs)
         bound = divergence_bound(value, self.divergence)
         center = start - amplitude @ pairs.vectors
-        return self.State(center, amplitude, pairs, self.tuner.init(start.dtype), bound)
+        return self.State(center, amplitude, pairs, begin(self.tuner, start), bound)
 
     def step(self, state, t):
         center_loss, _, matvec = linearize(self.objective, state.center)
@@ -86,7 +84,7 @@ class CenterOscillation(AbstractDynamics):
 
         square = jnp.vdot(above, above)
         line = steepest(self.objective, iterate, value, above, t, values[0])
-        stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
+        stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, above)
 
         force = vectors @ even
         relaxed = _relaxation(stepsize, values)
@@ -107,7 +105,7 @@ class CenterOscillation(AbstractDynamics):
         }
         status = status_of(value, stepsize, jnp.sqrt(square), state.bound)
         status = _valid(status, values[0])
-        return self.State(center, amplitude_next, pairs, tuner_state, state.bound), row, status
+        return self.State(center, amplitude_next, pairs, memory, state.bound), row, status
 
 
 class GradientFlow(AbstractDynamics):
@@ -128,13 +126,13 @@ class GradientFlow(AbstractDynamics):
     class State(eqx.Module):
         weights: Float[Array, " dim"]
         pairs: Modes
-        tuner: Any
+        tuner: Memory
         bound: Float[Array, ""]
 
     def init(self, start):
         value, _, pairs = leading(self.objective, start, self.modes)
         bound = divergence_bound(value, self.divergence)
-        return self.State(start, pairs, self.tuner.init(start.dtype), bound)
+        return self.State(start, pairs, begin(self.tuner, start), bound)
 
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.weights)
@@ -142,7 +140,7 @@ class GradientFlow(AbstractDynamics):
         values, vectors = pairs.values, pairs.vectors
         square = jnp.vdot(gradient, gradient)
         line = steepest(self.objective, state.weights, value, gradient, t, values[0])
-        stepsize, tuner_state, tuner_info = self.tuner(line, state.tuner)
+        stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient)
         force = vectors @ gradient
         excess = stepsize - _relaxation(stepsize, values)
         weights = state.weights - stepsize * gradient + (excess * force) @ vectors
@@ -159,7 +157,7 @@ class GradientFlow(AbstractDynamics):
             "search_failed": tuner_info.failed,
         }
         status = _valid(status_of(value, stepsize, jnp.sqrt(square), state.bound), values[0])
-        return self.State(weights, pairs, tuner_state, state.bound), row, status
+        return self.State(weights, pairs, memory, state.bound), row, status
 
 
 def _valid(status, sharpness):

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from eosmodel._checks import check_range
-from eosmodel.rays import QuadraticRay
+from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
 from eosmodel.tuners.base import AbstractTuner
 
 # A valley floor that drifts keeps the oscillation alive where its own map would kill it (s = 1): ln r stays above.
@@ -26,8 +26,9 @@ class FastMap(eqx.Module):
 
         φ(0) = L̄ + ½ G r/λ,    φ'(0) = −G(1 + r),    φ''(0) = λG(κ + r),    r = λ²x²/G
 
-    The state is one flat array z = (ln r, tuner state), so a tuner with memory has a map of more dimensions. It is a
-    function z ↦ z' that can be jitted, vmapped and differentiated; all analysis of maps takes it as it is.
+    The state is one flat array z = (ln r, tuner state), so a tuner with memory has a map of more dimensions; one that
+    needs the secant adds (ln r, η) of the step before, the bulk having the one curvature κλ. It is a function z ↦ z'
+    that can be jitted, vmapped and differentiated; all analysis of maps takes it as it is.
 
     Args:
         tuner: any step-size rule.
@@ -78,7 +79,10 @@ class FastMap(eqx.Module):
         return jnp.concatenate([log_r[None], self._memory(log_r.dtype)[0]])
 
     def _memory(self, dtype):
-        flat, unravel = ravel_pytree(self.tuner.init(dtype))
+        """The tuner's state, and ln r and η of the step before if it needs them, as a flat array and back."""
+        zero = jnp.zeros((), dtype)
+        past = (zero, zero) if self.tuner.needs_secant else ()
+        flat, unravel = ravel_pytree((self.tuner.init(dtype), past))
         return flat.astype(dtype), lambda values: unravel(values.astype(flat.dtype))
 
     def _tuned(self, z):
@@ -86,16 +90,23 @@ class FastMap(eqx.Module):
             jnp.asarray(value, z.dtype) for value in (self.sharpness, self.bulk_gradient, self.kappa, self.A)
         )
         r = jnp.exp(z[0])
+        memory, past = self._memory(z.dtype)[1](z[1:])
+        secant = Secant()
+        if self.tuner.needs_secant:
+            log_r, before = past
+            secant = two_mode_secant(before, sharpness, kappa, bulk, bulk * jnp.exp(log_r))
         line = QuadraticRay(
             value=bulk / sharpness * (a + 0.5 * r),
             slope=-bulk * (1 + r),
             second=sharpness * bulk * (kappa + r),
             step=jnp.asarray(self.step),
             sharpness=sharpness,
+            secant=secant,
         )
-        stepsize, memory, _ = self.tuner(line, self._memory(z.dtype)[1](z[1:]))
+        stepsize, memory, _ = self.tuner(line, memory)
+        past = (z[0], stepsize) if self.tuner.needs_secant else ()
         seen = self.Seen(r, stepsize, sharpness * stepsize, stepsize * r * bulk / sharpness**2)
-        return seen, ravel_pytree(memory)[0].astype(z.dtype)
+        return seen, ravel_pytree((memory, past))[0].astype(z.dtype)
 
     def observe(self, z: Float[Array, " dim"]) -> Seen:
         """What the tuner does at a state: r, η, s = ηλ, ηx²."""

@@ -15,7 +15,7 @@ from eosmodel._status import Status
 from eosmodel.curvature import Modes, linearize, off_modes, oscillation, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.valleys import Valley
-from eosmodel.rays import QuadraticRay
+from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
 from eosmodel.tuners.base import AbstractTuner
 
 # An amplitude below this has no effect on anything; it keeps the oscillation alive where a real valley floor, by
@@ -72,6 +72,7 @@ class DrivenValley(AbstractDynamics):
         center_loss: Float[Array, ""]
         time: Float[Array, ""]
         tuner: Any
+        secant: Secant
         bound: Float[Array, ""]
 
     def init(self, start):
@@ -84,6 +85,7 @@ class DrivenValley(AbstractDynamics):
             c.center_loss,
             zero,
             self.tuner.init(start.dtype),
+            Secant(zero, zero, zero),
             divergence_bound(loss, self.divergence),
         )
 
@@ -95,7 +97,7 @@ class DrivenValley(AbstractDynamics):
         x, sharpness = state.amplitude, state.sharpness
         energy = sharpness**2 * x**2
         value = state.center_loss + 0.5 * sharpness * x**2
-        line = QuadraticRay(value, -(bulk + energy), sharpness * (kappa * bulk + energy), t, sharpness)
+        line = QuadraticRay(value, -(bulk + energy), sharpness * (kappa * bulk + energy), t, sharpness, state.secant)
         eta, tuner_state, info = self.tuner(line, state.tuner)
         moved = (1 - eta * sharpness) * x
         floor = jnp.asarray(AMPLITUDE_FLOOR, x.dtype)
@@ -106,6 +108,7 @@ class DrivenValley(AbstractDynamics):
             state.center_loss - eta * (bulk - 0.5 * alpha * x**2) + 0.5 * eta**2 * kappa * sharpness * bulk,
             state.time + eta,
             tuner_state,
+            two_mode_secant(eta, sharpness, kappa, bulk, energy),
             state.bound,
         )
         row = {

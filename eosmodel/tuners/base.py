@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from eosmodel.rays import AbstractRay
+from eosmodel.rays import AbstractRay, FunctionRay, Secant
 
 
 class TunerInfo(NamedTuple):
@@ -28,9 +28,14 @@ class AbstractTuner(eqx.Module):
 
     The least an extension supplies is `__call__`; a rule with memory also supplies `init`. Hyper-parameters are
     fields, given as Python numbers (or arrays of one number a run, to batch runs) and checked in `__check_init__`.
+
+    Class variables
+        needs_sharpness: whether `ray.sharpness` is used; it costs the run an eigenvalue solve a step.
+        needs_secant: whether `ray.secant` is used; it costs the run the memory of the last gradient and direction.
     """
 
     needs_sharpness: ClassVar[bool] = False
+    needs_secant: ClassVar[bool] = False
 
     def init(self, dtype=None) -> Any:
         """The state before the first step: an empty tuple for a rule without memory.
@@ -49,3 +54,44 @@ class AbstractTuner(eqx.Module):
 def no_evaluations(failed=False) -> TunerInfo:
     """The report of a rule that looks nowhere but at η = 0."""
     return TunerInfo(jnp.asarray(0, jnp.int32), jnp.asarray(failed))
+
+
+class Past(NamedTuple):
+    """The step before: its gradient and direction, shape (dim,), and its size, 0 before the first."""
+
+    gradient: Array
+    direction: Array
+    stepsize: Array
+
+
+class Memory(eqx.Module):
+    """What a run carries for its tuner from step to step: the rule's own state, and the past if the rule needs it."""
+
+    state: Any
+    past: Past | None
+
+
+def begin(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None) -> Memory:
+    """The memory before the first step from `weights`; `state` goes on from one that the rule reached elsewhere."""
+    state = tuner.init(weights.dtype) if state is None else state
+    nothing = jnp.zeros_like(weights)
+    past = Past(nothing, nothing, jnp.zeros((), weights.dtype)) if tuner.needs_secant else None
+    return Memory(state, past)
+
+
+def choose(tuner: AbstractTuner, line: FunctionRay, memory: Memory, gradient: Float[Array, " dim"]):
+    """The tuner's step along a line, with the secant of the step before put on it: (η, memory, info)."""
+    if memory.past is None:
+        stepsize, state, info = tuner(line, memory.state)
+        return stepsize, Memory(state, None), info
+    old = memory.past
+    change = gradient - old.gradient
+    # In the metric of the direction: d = −P⁻¹g gives s·Ps = −η² g·d and y·P⁻¹y = −y·(d − d₋).
+    secant = Secant(
+        ss=-(old.stepsize**2) * jnp.vdot(old.gradient, old.direction),
+        sy=old.stepsize * jnp.vdot(old.direction, change),
+        yy=jnp.where(old.stepsize == 0, 0, jnp.vdot(change, old.direction - line.direction)),
+    )
+    line = eqx.tree_at(lambda r: r.secant, line, secant)
+    stepsize, state, info = tuner(line, memory.state)
+    return stepsize, Memory(state, Past(gradient, line.direction, stepsize)), info

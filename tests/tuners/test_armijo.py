@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from eosmodel.rays import QuadraticRay, ray
+from eosmodel.rays import QuadraticRay, Secant, ray
 from eosmodel.tuners import Armijo, ArmijoRestart
 
 BOTH = [Armijo, ArmijoRestart]
@@ -19,7 +19,7 @@ EPS = np.finfo(float).eps
 
 def parabola(value, slope, second, dtype=jnp.float64):
     numbers = (jnp.asarray(x, dtype) for x in (value, slope, second))
-    return QuadraticRay(*numbers, step=jnp.asarray(0), sharpness=jnp.asarray(jnp.nan, dtype))
+    return QuadraticRay(*numbers, step=jnp.asarray(0), sharpness=jnp.asarray(jnp.nan, dtype), secant=Secant())
 
 
 def step_once(tuner, line):

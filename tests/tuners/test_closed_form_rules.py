@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from eosmodel.rays import QuadraticRay, ray
+from eosmodel.rays import QuadraticRay, Secant, ray
 from eosmodel.tuners import CDAT, Constant, Greedy, OnEdge, Polyak, Schedule
 
 DTYPES = [jnp.float32, jnp.float64]
@@ -27,7 +27,7 @@ def line(dtype=jnp.float64, **kwargs):
 
 def parabola(value, slope, second, sharpness=np.nan):
     numbers = [jnp.asarray(x, float) for x in (value, slope, second)]
-    return QuadraticRay(*numbers, step=jnp.asarray(0), sharpness=jnp.asarray(sharpness, float))
+    return QuadraticRay(*numbers, step=jnp.asarray(0), sharpness=jnp.asarray(sharpness, float), secant=Secant())
 
 
 def step(tuner, along):
