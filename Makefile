@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow bench lint clean help
+.PHONY: setup demo sweep test test-slow bench lint clean help
 
 help:
 	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
+	@echo "make sweep      tuners, batch sizes and seeds on digits, on two cores; results in runs/sweep/"
 	@echo "make test       run the test suite"
 	@echo "make test-slow  run the slow studies as well"
 	@echo "make bench      run the benchmarks (ratios within one run)"
@@ -25,6 +26,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/eosmodel compare --out runs/demo --resume
+
+sweep: $(STAMP)
+	$(BIN)/eosmodel sweep --out runs/sweep --workers 2 --resume
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks

@@ -45,6 +45,22 @@ def number(owner: str, key: str, text: str) -> float:
         raise ValueError(f"{owner}: {key} must be a number, got {text!r}") from None
 
 
+def scalar(owner: str, key: str, text: str, default: object) -> str | bool | int | float:
+    """What a text means by the type of the parameter's default: a word, true or false, an integer, else a number."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise ValueError(f"{owner}: {key} must be true or false, got {text!r}")
+        return text == "true"
+    value = number(owner, key, text)
+    if not isinstance(default, int):
+        return value
+    if not value.is_integer():
+        raise ValueError(f"{owner}: {key} must be an integer, got {text!r}")
+    return int(value)
+
+
 def build(owner: str, factory: Callable[..., T], given: Mapping[str, object]) -> T:
     """factory(**given), what it says of a wrong value led by where the value came from."""
     try:

@@ -284,8 +284,10 @@ def _rise(run: xr.Dataset) -> float:
 
 def _early_loss(run: xr.Dataset) -> float:
     row = round(EARLY * (run.sizes["step"] - 1))
-    loss = float(moving_average(run.loss.values, run.step.values)[row])
-    return loss if np.isfinite(loss) else float("inf")
+    losses = moving_average(run.loss.values, run.step.values)[: row + 1]
+    # A stochastic run knows the full loss on tracked rows alone; one that has ended by then is not ahead.
+    known = losses[np.isfinite(losses)]
+    return float(known[-1]) if known.size and steps_of(run) > run.step.values[row] else float("inf")
 
 
 def _final_loss(run: xr.Dataset) -> float:

@@ -9,20 +9,14 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 TUNERS = ("constant:0.6", "armijo", "sps-max", "greedy", "cdat", "on-edge")
+SWEPT = ("constant:{0.4,0.8}", "armijo", "greedy", "cdat:sigma={0.5,1.5,1.9,2}", "cdat:sigma={1,2},ema=0.9")
 Theory = Literal["oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow"]
 
 
 @dataclass(frozen=True)
-class Train:
-    """Train a network, or descend a toy loss, under several step-size tuners, tracking η, λ and the loss; writes
-    experiment.nc.
+class NetworkOptions:
+    """A network and its data."""
 
-    Every option has a default that works: `eosmodel train` alone is a complete command.
-    """
-
-    objective: str = "network"
-    """network (the next eight options) or a toy as name or name:parameter=value,…, a vector as start=2/0.1;
-    `eosmodel list` shows all of them."""
     data: str = "digits"
     """digits, fashion-mnist, cifar10, or the path of an .npz file with arrays x and y."""
     samples: int | None = 1000
@@ -39,14 +33,35 @@ class Train:
     """Initial weights are N(0, init_scale²/fan-in); a small scale leaves room for progressive sharpening."""
     loss: Literal["mse", "ce"] = "mse"
     """½ mean squared error, or mean cross-entropy in nats."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Floating type of the whole computation."""
+
+
+@dataclass(frozen=True)
+class Train(NetworkOptions):
+    """Train a network, or descend a toy loss, under several step-size tuners, tracking η, λ and the loss; writes
+    experiment.nc.
+
+    Every option has a default that works: `eosmodel train` alone is a complete command.
+    """
+
+    objective: str = "network"
+    """network (the options from --data to --loss) or a toy as name or name:parameter=value,…, a vector as start=2/0.1;
+    `eosmodel list` shows all of them."""
     tuners: tuple[str, ...] = TUNERS
     """Step-size rules as name or name:parameter=value,…; `eosmodel list` shows all of them."""
     steps: int = 1200
     """Number of updates."""
     seeds: tuple[int, ...] = ()
-    """Seeds of the initial weights. Without any: 0 for a network, and a toy's own start."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Floating type of the whole computation."""
+    """Seeds of the initial weights and of the batches. Without any: 0 for a network, and a toy's own start."""
+    direction: str = "steepest"
+    """Where steps go: steepest descent, or momentum, nesterov, adam, rmsprop, muon as name:parameter=value,…; λ is then
+    that of the preconditioned Hessian."""
+    batch_size: int | None = None
+    """Samples in a mini-batch, drawn without replacement; None for the full batch. The full loss is looked at, as the
+    sharpness is, every --track-every steps."""
+    replacement: bool = False
+    """Draw mini-batches with replacement."""
     track_every: int = 1
     """Solve for the leading eigenpairs every that many steps."""
     modes: int = 3
@@ -72,6 +87,41 @@ class Compare(Train):
 
     theories: tuple[Theory, ...] = get_args(Theory)
     """Theories to run beside the experiment; `eosmodel list` says what each is."""
+
+
+@dataclass(frozen=True)
+class Sweep(NetworkOptions):
+    """Tuners × batch sizes × seeds of one network in one dataset, with what the numbers say of four statements about
+    batch sizes; writes sweep.nc, findings.json, sweep.html and pictures.
+
+    Every tuner at every batch size is a block, all seeds at once, and a file in the folder `blocks` of --out. With
+    --resume blocks that are there are not computed again, and --tuners and --batch-sizes may differ. Every option has a
+    default that works: `eosmodel sweep` alone is a complete command.
+    """
+
+    tuners: tuple[str, ...] = SWEPT
+    """Step-size rules as for `compare`; values in braces make a grid: cdat:sigma={1,2},ema={0,0.9} is four tuners."""
+    batch_sizes: tuple[str, ...] = ("full", "256", "64", "16")
+    """Samples in a batch, up to all of them; full for the whole set. Steps, not passes over the data, are the same."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds of the initial weights and of the batches; statements need five."""
+    steps: int = 1200
+    """Number of updates."""
+    track_every: int = 11
+    """Solve for the leading eigenpairs, and for the full loss, every that many steps; an odd number sees both phases of
+    an oscillation of period two."""
+    modes: int = 3
+    """Number of leading eigenpairs followed."""
+    workers: int | None = None
+    """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
+    scheduler: str | None = None
+    """Address of the scheduler of a Dask cluster to run on, such as tcp://host:8786."""
+    out: Path = Path("runs/sweep")
+    """Folder for the results."""
+    resume: bool = False
+    """Go on from what is in --out, if anything, and recompute no block that is done."""
+    overwrite: bool = False
+    """Delete the results of an earlier command in --out first."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +208,7 @@ class List:
 Command = (
     Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Orbit, tyro.conf.subcommand("orbit")]
     | Annotated[Report, tyro.conf.subcommand("report")]
@@ -166,7 +217,8 @@ Command = (
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point of `eosmodel`. Exit codes: 0 done, 2 bad input (one line on standard error), 130 interrupted."""
+    """Entry point of `eosmodel`. Exit codes: 0 done, 1 workers lost, 2 bad input (both one line on
+    standard error), 130 interrupted."""
     command = tyro.cli(
         Command,
         args=args,
@@ -191,6 +243,10 @@ def _dispatch(command) -> None:
         from eosmodel.study import redraw
 
         redraw(command.dir)
+    elif isinstance(command, Sweep):
+        from eosmodel.sweep_study import run_sweep
+
+        run_sweep(command)
     elif isinstance(command, Phase):
         from eosmodel.maps_study import run_phase
 
@@ -207,6 +263,8 @@ def _dispatch(command) -> None:
 
 def listing() -> str:
     """The text of `eosmodel list`."""
+    from eosmodel import directions
+    from eosmodel.directions import DIRECTIONS
     from eosmodel.objectives import NETWORKS, OBJECTIVES
     from eosmodel.objectives import registry as toys
     from eosmodel.objectives.data import DATASETS
@@ -222,6 +280,9 @@ def listing() -> str:
             yield name, f"{entry.description} [{given}]"
 
     lines = section("Tuners (name:parameter=value,…)", specified(tuners.REGISTRY, tuners.parameters))
+    modifiers = ((name, f"{text} [{default}]") for name, (default, text) in tuners.MODIFIERS.items())
+    lines += section("Parameters of every tuner, beside its own", modifiers)
+    lines += section("Directions (--direction name:parameter=value,…)", specified(DIRECTIONS, directions.parameters))
     lines += section("Networks (--net)", [(name, text) for name, (_, text) in NETWORKS.items()])
     title = "Toys (--objective name:parameter=value,…; the numbers of a vector are separated by /)"
     lines += section(title, specified(toys.TOYS, toys.parameters))

@@ -15,8 +15,10 @@ from tqdm.auto import tqdm
 from eosmodel import record
 from eosmodel._checks import as_arrays, check_range
 from eosmodel._status import Status
-from eosmodel.dynamics import Descent
+from eosmodel.directions import Direction
+from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.objectives.base import AbstractObjective
+from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.simulation import Progress, fingerprint, load, run, save, template
 from eosmodel.theory import THEORIES, CenterOscillation, Coefficients, DrivenValley, GradientFlow, valley_at
 from eosmodel.tuners import OnEdge
@@ -26,10 +28,11 @@ MEASURE_EVERY = 10
 
 
 def simulate(
-    objective: AbstractObjective,
+    objective: AbstractObjective | AbstractBatches,
     tuner: AbstractTuner,
     steps: int = 1000,
     *,
+    direction: Any = None,
     seeds: int | Sequence[int] | None = None,
     w0: Any = None,
     modes: int = 3,
@@ -40,17 +43,19 @@ def simulate(
     checkpoint: str | Path | None = None,
     throw: bool = False,
 ) -> xr.Dataset:
-    """Gradient descent on `objective` under `tuner`, with the sharpness followed at the oscillation's centre.
+    """Descent on `objective` under `tuner`, with the sharpness followed at the oscillation's centre.
 
     Args:
-        objective: the loss and where it starts.
+        objective: the loss and where it starts; or `MiniBatches` and the like, for steps that see only a batch.
         tuner: the step-size rule. A hyper-parameter given as a vector makes one run of each entry (dimension "run").
         steps: number of updates, at least 1.
+        direction: None for steepest descent, a `Direction`, or any optax transformation that makes a direction of the
+            gradient (its edge of stability is then not known, and edge products are NaN).
         seeds: None for the objective's own start, an integer for one other start, or several for a batch of runs
-            in one call (dimension "seed").
+            in one call (dimension "seed"). A seed also fixes which batches are drawn; None draws those of seed 0.
         w0: starting weights instead, shape (dim,).
         modes: number of leading Hessian eigenpairs followed.
-        track_every: solve for them every that many steps (NaN in between).
+        track_every: solve for them every that many steps (NaN in between); of a stochastic run also the full loss.
         record_every: keep a row every that many steps.
         measure_every: measure α, β, κ and G every that many steps, and at every step of the first two such
             stretches, where everything changes at once; 0 for never.
@@ -76,15 +81,26 @@ def simulate(
     check_range("simulate", "measure_every", measure_every, 0)
     # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
-    start = _starts(objective, seeds, w0)
-    dynamics = Descent(objective, as_arrays(tuner, start.dtype), modes, track_every, due)
+    if direction is not None and not isinstance(direction, Direction):
+        direction = Direction(direction, understood=False)
     config = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
     label = progress if isinstance(progress, str) else type(tuner).__name__
-    return _run(dynamics, start, steps, record_every, config, label, bool(progress), checkpoint, throw)
+    settings = (steps, record_every, config, label, bool(progress), checkpoint, throw)
+    if isinstance(objective, AbstractBatches):
+        start = _starts(objective.objective, seeds, w0)
+        drawn = jnp.zeros(start.shape[:-1], jnp.int32) if seeds is None else jnp.asarray(seeds, jnp.int32)
+        rule = as_arrays(tuner, start.dtype)
+        noisy = StochasticDescent(objective, rule, modes, track_every, due, direction=direction)
+        result = _run(noisy, (start, drawn), *settings)
+    else:
+        start = _starts(objective, seeds, w0)
+        dynamics = Descent(objective, as_arrays(tuner, start.dtype), modes, track_every, due, direction=direction)
+        result = _run(dynamics, start, *settings)
+    return record.describe(result.assign(edge=2.0 if direction is None else direction.edge))
 
 
 def predict(
-    objective: AbstractObjective,
+    objective: AbstractObjective | AbstractBatches,
     tuner: AbstractTuner,
     steps: int = 1000,
     *,
@@ -94,6 +110,7 @@ def predict(
     w0: Any = None,
     modes: int = 3,
     record_every: int = 1,
+    members: int | None = None,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
     throw: bool = False,
@@ -101,10 +118,14 @@ def predict(
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
-        objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`.
+        objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`. Of a
+            stochastic objective the theory knows the mean and the covariance over samples, not which batches the run
+            will see (`surrogate`); only "oscillation" has one.
         theory: "oscillation", "valley", "valley-frozen", "edge-only" or "gradient-flow" (see `theory.THEORIES`).
         experiment: the run that "valley" takes its coefficients from, one run with `measure_every` > 0; made here
             when not given. The other theories need none.
+        members: of a stochastic objective, so many draws of the noise from one start (dimension "member"): see
+            `measures.band` and `measures.coverage`.
 
     Returns:
         Dataset over step, as from `simulate`; both valleys begin at a tenth of the run, past its first
@@ -115,9 +136,27 @@ def predict(
         raise ValueError(f"predict: theory must be one of {', '.join(THEORIES)}, got {theory!r}")
     check_range("predict", "modes", modes, 1)
     check_range("predict", "record_every", record_every, 1)
+    config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": theory}
+    if isinstance(objective, AbstractBatches):
+        if theory != "oscillation":
+            raise ValueError(f"predict: a stochastic objective has the theory 'oscillation' alone, got {theory!r}")
+        start = _starts(objective.objective, seeds, w0)
+        drawn = jnp.zeros(start.shape[:-1], jnp.int32) if seeds is None else jnp.asarray(seeds, jnp.int32)
+        lead = None
+        if members is not None:
+            check_range("predict", "members", members, 1)
+            if start.ndim != 1:
+                raise ValueError("predict: members and several seeds cannot both be batched; loop over the seeds")
+            start = jnp.broadcast_to(start, (members, *start.shape))
+            drawn, lead = jnp.arange(members, dtype=jnp.int32), ("member",)
+        noisy = CenterOscillation(objective.surrogate(), as_arrays(tuner, start.dtype), modes)
+        label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
+        shown = bool(progress)
+        return _run(noisy, (start, drawn), steps, record_every, config, label, shown, checkpoint, throw, lead)
+    if members is not None:
+        raise ValueError("predict: members is for a stochastic objective; this one is not")
     start = _starts(objective, seeds, w0)
     tuner = as_arrays(tuner, start.dtype)
-    config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": theory}
     label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
     settings = (record_every, config, label, bool(progress), checkpoint, throw)
     if theory == "oscillation":
@@ -238,6 +277,7 @@ def _starts(objective, seeds, w0):
 
 def _axes(dynamics, start):
     """Batch axes of (dynamics, start) and their names: tuner parameters given as vectors, then starts."""
+    start = jax.tree.leaves(start)[0]
     vectors = [leaf.shape for leaf in jax.tree.leaves(dynamics.tuner) if eqx.is_array(leaf) and leaf.ndim == 1]
     if len(set(vectors)) > 1:
         raise ValueError(f"vector hyper-parameters of a tuner must have one length, got {sorted(set(vectors))}")
@@ -254,10 +294,11 @@ def _axes(dynamics, start):
     return ((is_batched, None), ("run",)) if vectors else ((None, 0), ("seed",))
 
 
-def _run(dynamics, start, steps, record_every, config, label, show, checkpoint, throw):
+def _run(dynamics, start, steps, record_every, config, label, show, checkpoint, throw, lead=None):
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    axes, lead = _axes(dynamics, start)
+    axes, batched = _axes(dynamics, start)
+    lead = batched if lead is None else lead
     rows_per_chunk = 100
     resume, tag = None, ""
     if checkpoint is not None:
@@ -282,7 +323,9 @@ def _run(dynamics, start, steps, record_every, config, label, show, checkpoint, 
             after_chunk=after_chunk,
         )
     result = record.to_dataset(progress, record_every, lead)
-    result.attrs = record.provenance(config | {"dynamics": type(dynamics).__name__, "dtype": str(start.dtype)})
+    result.attrs = record.provenance(
+        config | {"dynamics": type(dynamics).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
+    )
     if throw:
         ended = Status(int(np.max(result.status.values)))
         if ended != Status.OK:

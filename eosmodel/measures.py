@@ -79,14 +79,45 @@ def last_half(run: xr.Dataset, *names: str) -> np.ndarray:
     return values[:, kept]
 
 
+def edge_of(run: xr.Dataset) -> float:
+    """The edge of stability of ηλ: 2, unless the run has another direction and says so."""
+    return float(run["edge"]) if "edge" in run else 2.0
+
+
 def edge_products(run: xr.Dataset) -> np.ndarray:
-    """η_t λ_t over the last half of the completed steps."""
-    return np.prod(last_half(run, "stepsize", "sharpness"), axis=0)
+    """η_t λ_t over the last half of the completed steps, in units in which the run's edge of stability is 2."""
+    return np.prod(last_half(run, "stepsize", "sharpness"), axis=0) * (2 / edge_of(run))
 
 
 def edge_exponent(run: xr.Dataset) -> float:
-    """Λ = ⟨ln|1 − η_t λ_t|⟩ over the last half, each factor at least float32's resolution; NaN without rows."""
+    """Λ = ⟨ln|1 − η_t λ_t|⟩ over the last half, each factor at least float32's resolution; NaN without rows.
+
+    Of a run along a direction with memory it is the growth of the mode with its memory, which the run has recorded.
+    """
+    if "growth" in run:
+        growth = last_half(run, "growth")[0]
+        return float(growth.mean()) if growth.size else float("nan")
     products = edge_products(run)
     if products.size == 0:
         return float("nan")
     return float(np.mean(np.log(np.maximum(np.abs(1 - products), _SMALLEST_FACTOR))))
+
+
+def band(ensemble: xr.DataArray, level: float = 0.9) -> tuple[xr.DataArray, xr.DataArray]:
+    """The central band of an ensemble over its dimension "member": quantiles (1 − level)/2 and (1 + level)/2.
+
+    Members that have ended leave it; NaN where none is left.
+    """
+    tail = (1 - level) / 2
+    alive = ensemble.notnull().any("member")
+    low, high = (ensemble.quantile(q, "member", skipna=True) for q in (tail, 1 - tail))
+    return low.where(alive).drop_vars("quantile"), high.where(alive).drop_vars("quantile")
+
+
+def coverage(run: xr.DataArray, ensemble: xr.DataArray, level: float = 0.9) -> float:
+    """The share of steps, of those that both know, at which a run lies in the central band of an ensemble."""
+    low, high = band(ensemble, level)
+    run, low, high = xr.align(run, low, high, join="inner")
+    known = (run.notnull() & low.notnull()).values
+    inside = ((run >= low) & (run <= high)).values
+    return float(inside[known].mean()) if known.any() else float("nan")

@@ -104,18 +104,27 @@ class QuadraticRay(AbstractRay):
         return self.second
 
 
-def steepest(fn, weights, value, gradient, step, sharpness) -> FunctionRay:
-    """The ray along −∇fn where the loss and its gradient are already known; slope −‖∇fn‖²."""
+def along(fn, weights, value, gradient, direction, step, sharpness) -> FunctionRay:
+    """The ray along `direction` where the loss and its gradient are already known; −∇fn where it is None."""
+    if direction is None:
+        direction, slope = -gradient, -jnp.vdot(gradient, gradient)
+    else:
+        slope = jnp.vdot(gradient, direction)
     return FunctionRay(
         fn=fn,
         weights=weights,
-        direction=-gradient,
+        direction=direction,
         value=value,
-        slope=-jnp.vdot(gradient, gradient),
+        slope=slope,
         step=step,
         sharpness=sharpness,
         secant=Secant(),
     )
+
+
+def steepest(fn, weights, value, gradient, step, sharpness) -> FunctionRay:
+    """The ray along −∇fn where the loss and its gradient are already known; slope −‖∇fn‖²."""
+    return along(fn, weights, value, gradient, None, step, sharpness)
 
 
 def two_mode_secant(stepsize, sharpness, kappa, bulk, energy) -> Secant:

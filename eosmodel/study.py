@@ -8,6 +8,7 @@ import dataclasses
 import json
 import re
 import shutil
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import xarray as xr
 from eosmodel import record
 from eosmodel._checks import check_count, check_range
 from eosmodel._status import Status
-from eosmodel.cli import Compare, Train
+from eosmodel.cli import Compare, NetworkOptions, Train
 
 CONFIG = "config.json"
 NETWORK = "network"
-NETWORK_OPTIONS = ("data", "samples", "net", "width", "depth", "activation", "init_scale", "loss")
+STEEPEST = "steepest"
+NETWORK_OPTIONS = tuple(field.name for field in dataclasses.fields(NetworkOptions) if field.name != "dtype")
 
 
 def run_study(command: Train) -> None:
@@ -31,10 +33,11 @@ def run_study(command: Train) -> None:
     if command.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     seeds: tuple[int | None, ...] = _seeds(command) or (None,)
-    tuners, objective = _check(command)
+    tuners, objective, direction = _check(command)
     config = _config(command)
     prepare(command, config)
-    dim = objective.initial().size
+    full = objective if command.batch_size is None else objective.objective
+    dim = full.initial().size
     if command.modes > dim:
         print(f"{command.objective} has {dim} weight{'s' * (dim > 1)}: {dim} of --modes {command.modes} are followed")
     parts = command.out / "parts"
@@ -48,7 +51,7 @@ def run_study(command: Train) -> None:
             done += 1
             run = label if seed is None else f"{label}, seed {seed}"
             title = f"[{done}/{total}] {run}"
-            experiment = _part(command, parts, "experiment", title, objective, tuner, label, seed)
+            experiment = _part(command, parts, "experiment", title, objective, tuner, label, seed, direction=direction)
             experiments.append(_label(experiment, tuner=label, seed=seed or 0))
             for theory in theories:
                 done += 1
@@ -82,6 +85,8 @@ def redraw(folder: Path) -> None:
 
 def _check(command: Train):
     """Everything that can be wrong with the input, before anything is written."""
+    from eosmodel import directions
+    from eosmodel.objectives import MiniBatches
     from eosmodel.tuners.registry import from_spec
 
     for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
@@ -96,7 +101,20 @@ def _check(command: Train):
     if isinstance(command, Compare) and command.record_every > 1 and "valley" in command.theories:
         raise ValueError("--theories valley reads coefficients against Σ η and needs --record-every 1")
     tuners = {spec: from_spec(spec) for spec in command.tuners}
-    return tuners, _network(command) if command.objective == NETWORK else _toy(command)
+    direction = None if command.direction == STEEPEST else directions.from_spec(command.direction)
+    theories = command.theories if isinstance(command, Compare) else ()
+    if theories and direction is not None:
+        raise ValueError(f"--direction {command.direction}: theories know steepest descent alone; use `eosmodel train`")
+    if command.batch_size is None:
+        if command.replacement:
+            raise ValueError("--replacement is for mini-batches; give --batch-size")
+        return tuners, _network(command) if command.objective == NETWORK else _toy(command), direction
+    if command.objective != NETWORK:
+        raise ValueError(f"--batch-size is for networks alone; {command.objective} has no samples")
+    unknown = [name for name in theories if name != "oscillation"]
+    if unknown:
+        raise ValueError(f"--batch-size: no stochastic theory {', '.join(unknown)}; add --theories oscillation")
+    return tuners, MiniBatches(_network(command), command.batch_size, command.replacement), direction
 
 
 def _seeds(command: Train) -> tuple[int, ...]:
@@ -105,20 +123,17 @@ def _seeds(command: Train) -> tuple[int, ...]:
 
 
 def _network(command: Train):
-    from eosmodel import objectives
+    from eosmodel.objectives.recipes import network
 
-    data = objectives.data.load(command.data, samples=command.samples)
-    build, _ = objectives.NETWORKS[command.net]
-    return build(
-        data,
-        width=command.width,
-        depth=command.depth,
-        activation=command.activation,
-        init_scale=command.init_scale,
-        loss=command.loss,
-        seed=_seeds(command)[0],
-        dtype=command.dtype,
-    )
+    return network(**network_options(command), seed=_seeds(command)[0])
+
+
+def network_options(command: NetworkOptions) -> dict[str, Any]:
+    """The arguments of `objectives.recipes.network`, a path made absolute."""
+    options = {field.name: getattr(command, field.name) for field in dataclasses.fields(NetworkOptions)}
+    if Path(command.data).suffix == ".npz":
+        options["data"] = str(Path(command.data).resolve())
+    return options
 
 
 def _toy(command: Train):
@@ -159,15 +174,18 @@ def _config(command: Train) -> dict[str, Any]:
     if command.objective != NETWORK:
         for name in NETWORK_OPTIONS:
             del config[name]
-    elif Path(command.data).suffix == ".npz":
-        config["data"] = str(Path(command.data).resolve())
+    else:
+        config |= network_options(command)
     config["command"] = type(command).__name__.lower()
     config["version"] = version("eosmodel")
     return json.loads(json.dumps(config))
 
 
-def prepare(command: Any, config: dict[str, Any]) -> None:
-    """Make the folder ours, or refuse: nothing of another configuration is mixed in or overwritten unasked."""
+def prepare(command: Any, config: dict[str, Any], growing: Collection[str] = ()) -> None:
+    """Make the folder ours, or refuse: nothing of another configuration is mixed in or overwritten unasked.
+
+    Options that are `growing` may differ from those that the folder was begun with.
+    """
     from eosmodel.simulation import atomic
 
     out = command.out
@@ -182,12 +200,13 @@ def prepare(command: Any, config: dict[str, Any]) -> None:
         if command.overwrite:
             for path in (*out.glob("*.png"), *(out / name for name in OUTPUTS)):
                 path.unlink(missing_ok=True)
-            shutil.rmtree(out / "parts", ignore_errors=True)
+            for parts in ("parts", "blocks"):
+                shutil.rmtree(out / parts, ignore_errors=True)
         elif not command.resume:
             raise FileExistsError(f"--out {out} is not empty; --resume goes on with it, --overwrite starts it again")
         else:
             found = json.loads((out / CONFIG).read_text())
-            differing = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
+            differing = sorted(key for key in {*found, *config} - {*growing} if found.get(key) != config.get(key))
             if differing:
                 raise FileExistsError(
                     f"--out {out} holds results of another configuration (differs in {', '.join(differing)}); "
@@ -198,10 +217,21 @@ def prepare(command: Any, config: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
 
 
-OUTPUTS = (CONFIG, "experiment.nc", "theory.nc", "scoreboard.json", "report.html", "phase.nc", "orbit.nc")
+OUTPUTS = (
+    CONFIG,
+    "experiment.nc",
+    "theory.nc",
+    "scoreboard.json",
+    "report.html",
+    "phase.nc",
+    "orbit.nc",
+    "sweep.nc",
+    "sweep.html",
+    "findings.json",
+)
 
 
-def _part(command, folder, kind, title, objective, tuner, label, seed, experiment=None) -> xr.Dataset:
+def _part(command, folder, kind, title, objective, tuner, label, seed, experiment=None, direction=None) -> xr.Dataset:
     """One run or one theory of it: read if it is done, resumed if it was begun, else computed."""
     from eosmodel.experiment import predict, simulate
 
@@ -221,7 +251,7 @@ def _part(command, folder, kind, title, objective, tuner, label, seed, experimen
         "checkpoint": checkpoint,
     }
     if kind == "experiment":
-        result = simulate(objective, tuner, track_every=command.track_every, **common)
+        result = simulate(objective, tuner, direction=direction, track_every=command.track_every, **common)
     else:
         result = predict(objective, tuner, theory=kind, experiment=experiment, **common)
     record.save(result, path)

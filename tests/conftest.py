@@ -1,6 +1,24 @@
 """Both precisions are first-class: float64 is available in the tests, and no operation may mix types silently."""
 
 import jax
+import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def fails(capsys):
+    """Run the command line with bad input: it must end with exit code 2 and one line, which is returned."""
+    from eosmodel.cli import main
+
+    def run(*args):
+        with pytest.raises(SystemExit) as end:
+            main(list(args))
+        error = capsys.readouterr().err
+        assert end.value.code == 2
+        assert error.startswith("eosmodel: ")
+        assert error.count("\n") == 1, error
+        return error
+
+    return run

@@ -51,46 +51,6 @@ def test_polyak_flips_where_its_quadratic_says():
     assert after.kind == before.kind == int(Kind.CLAMPED)
 
 
-@pytest.mark.parametrize(
-    ("spec", "frozen", "kind"),
-    [
-        ("constant:0.1", {"sharpness": 19.0}, Kind.BELOW_EDGE),
-        ("constant:0.1", {"sharpness": 21.0}, Kind.SELF_STABILISED),
-        ("schedule:constant_schedule,value=0.1", {"sharpness": 19.0}, Kind.BELOW_EDGE),
-        ("schedule:constant_schedule,value=0.1", {"sharpness": 21.0}, Kind.SELF_STABILISED),
-        ("armijo", {"sharpness": 20.0}, Kind.CLAMPED),
-        ("armijo-restart:initial=0.09", {"sharpness": 20.0}, Kind.BELOW_EDGE),
-        ("armijo-restart:initial=1", {"sharpness": 20.0}, Kind.CLAMPED),
-        ("polyak:1", {"A": 50.0}, Kind.CLAMPED),
-        ("polyak:0.35", {"A": 50.0}, Kind.CLAMPED),
-        ("polyak:0.2", {"A": 50.0}, Kind.SELF_STABILISED),
-        ("polyak:1", {"A": 1.5}, Kind.BELOW_EDGE),
-        # Small oscillations die (A/c = 1.5), large ones grow (1/(2c) = 2.5).
-        ("polyak:0.2", {"A": 0.3}, Kind.UNDECIDED),
-        ("sps-max:c=1,max=1", {"sharpness": 1.9}, Kind.BELOW_EDGE),
-        ("sps-max:c=1,max=1", {"sharpness": 2.1}, Kind.CLAMPED),
-        ("sps-max:c=0.2,max=1", {"sharpness": 2.1}, Kind.SELF_STABILISED),
-        ("greedy", {}, Kind.CLAMPED),
-        ("cdat:sigma=1.9", {"kappa": 0.1}, Kind.CLAMPED),
-        ("cdat:sigma=2,eps=0", {"kappa": 0.1}, Kind.SELF_STABILISED),
-        ("cdat:sigma=2.1", {}, Kind.SELF_STABILISED),
-        # 1.9 (1 + r)/(κ + r) needs κ < σ/2 to pass 2 at all.
-        ("cdat:sigma=1.9", {"kappa": 0.96}, Kind.BELOW_EDGE),
-        ("on-edge:1.9", {"sharpness": 20.0}, Kind.BELOW_EDGE),
-        ("on-edge:2", {"sharpness": 20.0}, Kind.UNDECIDED),
-        ("on-edge:2.1", {"sharpness": 20.0}, Kind.SELF_STABILISED),
-    ],
-)
-def test_kind_by_hand(spec, frozen, kind):
-    assert kind_of(T.from_spec(spec), **frozen) is kind
-
-
-def test_every_registered_tuner_has_a_kind_by_hand():
-    marks = test_kind_by_hand.pytestmark[0].args[1]
-    tested = {spec.partition(":")[0] for spec, *_ in marks}
-    assert set(T.REGISTRY) <= tested
-
-
 def test_a_constant_step_exactly_at_the_edge_is_held_by_the_sharpness_and_the_on_edge_rule_is_not():
     at = classify(FastMap(T.Constant(0.1), sharpness=20.0), 1.0, 4.0)
     assert Kind(int(at.kind)) is Kind.SELF_STABILISED

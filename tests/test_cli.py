@@ -18,16 +18,6 @@ SMALL = ["--samples", "60", "--width", "6", "--steps", "130", "--init-scale", "0
 CLOCKS = ["seconds_per_step", "compile_seconds"]
 
 
-def fails(capsys, *args):
-    with pytest.raises(SystemExit) as end:
-        main(list(args))
-    error = capsys.readouterr().err
-    assert end.value.code == 2
-    assert error.startswith("eosmodel: ")
-    assert error.count("\n") == 1, error
-    return error
-
-
 def same(a: Path, b: Path):
     for name in ("experiment.nc", "theory.nc"):
         left, right = xr.load_dataset(a / name), xr.load_dataset(b / name)
@@ -50,11 +40,17 @@ def same(a: Path, b: Path):
         (["--seeds", "1", "1"], ["same value twice"]),
         (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
         (["--record-every", "5"], ["--record-every 1"]),
+        (["--batch-size", "1001", "--theories", "oscillation"], ["size must lie in [1, 1000]", "1001"]),
+        (["--batch-size", "10"], ["no stochastic theory", "valley", "--theories oscillation"]),
+        (["--batch-size", "10", "--objective", "valley", "--theories", "oscillation"], ["valley has no samples"]),
+        (["--replacement"], ["--replacement", "--batch-size"]),
+        (["--direction", "adam"], ["--direction adam", "eosmodel train"]),
+        (["--direction", "adm"], ["unknown direction 'adm'", "did you mean adam"]),
     ],
 )
-def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, capsys, args, words):
+def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, fails, args, words):
     out = tmp_path / "out"
-    error = fails(capsys, "compare", "--out", str(out), *args)
+    error = fails("compare", "--out", str(out), *args)
     assert all(word in error for word in words), error
     assert not out.exists()
 
@@ -68,14 +64,14 @@ def test_nan_in_the_data_is_refused(tmp_path, capsys):
     )
 
 
-def test_foreign_folders_are_left_alone(tmp_path, capsys):
+def test_foreign_folders_are_left_alone(tmp_path, fails):
     (tmp_path / "thesis.tex").write_text("years of work")
     for flag in ([], ["--resume"], ["--overwrite"]):
-        assert "not empty" in fails(capsys, "train", "--out", str(tmp_path), *flag)
+        assert "not empty" in fails("train", "--out", str(tmp_path), *flag)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_compare_train_report_and_list(tmp_path, capsys):
+def test_compare_train_report_and_list(tmp_path, capsys, fails):
     out = tmp_path / "run"
     command = ["compare", *SMALL, "--tuners", "constant:0.4", "armijo", "--seeds", "0", "1", "--out", str(out)]
     main(command)
@@ -100,8 +96,8 @@ def test_compare_train_report_and_list(tmp_path, capsys):
     assert not list((out / "parts").glob("*.checkpoint.npz"))
 
     before = (out / "scoreboard.json").read_bytes()
-    assert "--resume" in fails(capsys, *command)
-    assert "width" in fails(capsys, *command, "--resume", "--width", "7")
+    assert "--resume" in fails(*command)
+    assert "width" in fails(*command, "--resume", "--width", "7")
     assert (out / "scoreboard.json").read_bytes() == before
     main([*command, "--resume"])
     assert (out / "scoreboard.json").read_bytes() == before
@@ -184,3 +180,25 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     assert killed >= 2
     finish(start(broken, "--resume"))
     same(tmp_path / "whole", broken)
+
+
+def test_mini_batches_and_a_direction_from_the_command_line(tmp_path):
+    """The file holds what `simulate` gives, and a resumed command computes nothing again."""
+    import eosmodel as eos
+    from eosmodel.directions import from_spec
+
+    out = tmp_path / "out"
+    args = ["train", "--samples", "60", "--width", "2", "--depth", "1", "--steps", "12", "--track-every", "4"]
+    args += ["--batch-size", "20", "--direction", "momentum:0.5", "--tuners", "cdat:1", "--out", str(out)]
+    main(args)
+    found = xr.load_dataset(out / "experiment.nc").isel(tuner=0, seed=0)
+    net = eos.objectives.mlp(eos.data.digits(60), width=2, depth=1, init_scale=0.5, dtype="float32")
+    batches = eos.objectives.MiniBatches(net, 20)
+    options = {"direction": from_spec("momentum:0.5"), "seeds": 0, "track_every": 4, "progress": False}
+    run = eos.simulate(batches, eos.tuners.CDAT(1.0), steps=12, **options)
+    for name in ("batch_loss", "loss", "stepsize", "sharpness"):
+        np.testing.assert_array_equal(found[name], run[name])
+    assert float(found.edge) == 3.0
+    before = (out / "experiment.nc").stat().st_mtime_ns, next((out / "parts").glob("*.nc")).stat().st_mtime_ns
+    main([*args, "--resume"])
+    assert before[1] == next((out / "parts").glob("*.nc")).stat().st_mtime_ns

@@ -14,16 +14,6 @@ from eosmodel.cli import main
 SMALL = ["--x", "c", "0.3", "1", "8", "--y", "A", "4", "40", "6", "--log-y", "--steps", "200"]
 
 
-def fails(capsys, *args):
-    with pytest.raises(SystemExit) as end:
-        main(list(args))
-    error = capsys.readouterr().err
-    assert end.value.code == 2
-    assert error.startswith("eosmodel: ")
-    assert error.count("\n") == 1, error
-    return error
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -44,9 +34,9 @@ def fails(capsys, *args):
         (["--resume", "--overwrite"], ["--resume and --overwrite"]),
     ],
 )
-def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, capsys, args, words):
+def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, fails, args, words):
     out = tmp_path / "out"
-    error = fails(capsys, "phase", "--out", str(out), *args)
+    error = fails("phase", "--out", str(out), *args)
     assert all(word in error for word in words), error
     assert not out.exists()
 
@@ -60,13 +50,13 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, capsys, args, 
         (["--burn-in", "-1"], ["--burn-in"]),
     ],
 )
-def test_bad_input_of_orbit(tmp_path, capsys, args, words):
-    error = fails(capsys, "orbit", "--out", str(tmp_path / "out"), *args)
+def test_bad_input_of_orbit(tmp_path, fails, args, words):
+    error = fails("orbit", "--out", str(tmp_path / "out"), *args)
     assert all(word in error for word in words), error
     assert not (tmp_path / "out").exists()
 
 
-def test_phase_writes_resumes_and_guards_its_folder(tmp_path, capsys, monkeypatch):
+def test_phase_writes_resumes_and_guards_its_folder(tmp_path, capsys, fails, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "out"
     main(["phase", *SMALL, "--out", str(whole)])
     assert "periodic" in capsys.readouterr().out
@@ -90,15 +80,15 @@ def test_phase_writes_resumes_and_guards_its_folder(tmp_path, capsys, monkeypatc
     assert end.value.code == 130
     assert "--resume" in capsys.readouterr().err
     monkeypatch.undo()
-    assert "--resume" in fails(capsys, "phase", *SMALL, "--out", str(out))
-    assert "steps" in fails(capsys, "phase", *SMALL[:-1], "300", "--out", str(out), "--resume")
+    assert "--resume" in fails("phase", *SMALL, "--out", str(out))
+    assert "steps" in fails("phase", *SMALL[:-1], "300", "--out", str(out), "--resume")
     main(["phase", *SMALL, "--chunk", "20", "--out", str(out), "--resume"])
     again = xr.load_dataset(out / "phase.nc")
     xr.testing.assert_identical(again.drop_attrs(), found.drop_attrs())
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     capsys.readouterr()
-    assert "not empty" in fails(capsys, "phase", *SMALL, "--out", str(tmp_path / "thesis"), "--overwrite")
+    assert "not empty" in fails("phase", *SMALL, "--out", str(tmp_path / "thesis"), "--overwrite")
     main(["orbit", "--parameter", "c", "0.3", "0.6", "7", "--out", str(out), "--overwrite"])
     assert {path.name for path in out.iterdir()} == {"config.json", "orbit.nc", "orbit.png"}
     found = xr.load_dataset(out / "orbit.nc")

@@ -14,16 +14,6 @@ from eosmodel.objectives.registry import TOYS, from_spec
 from eosmodel.tuners import Constant
 
 
-def fails(capsys, *args):
-    with pytest.raises(SystemExit) as end:
-        main(list(args))
-    error = capsys.readouterr().err
-    assert end.value.code == 2
-    assert error.startswith("eosmodel: ")
-    assert error.count("\n") == 1, error
-    return error
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -43,14 +33,14 @@ def fails(capsys, *args):
     ],
 )
 @pytest.mark.parametrize("command", ["compare", "train"])
-def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, capsys, command, args, words):
+def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, fails, command, args, words):
     out = tmp_path / "out"
-    error = fails(capsys, command, "--out", str(out), "--objective", *args)
+    error = fails(command, "--out", str(out), "--objective", *args)
     assert all(word in error for word in words), error
     assert not out.exists()
 
 
-def test_compare_a_toy_of_one_weight(tmp_path, capsys):
+def test_compare_a_toy_of_one_weight(tmp_path, capsys, fails):
     """The files hold what the library gives, in the precision asked for, and say what was run."""
     out, spec = tmp_path / "run", "double-well:mu=2,start=1.5"
     command = ["compare", "--objective", spec, "--tuners", "constant:0.3", "armijo", "--steps", "40"]
@@ -73,8 +63,8 @@ def test_compare_a_toy_of_one_weight(tmp_path, capsys):
 
     before = (out / "scoreboard.json").read_bytes()
     other = [word.replace("mu=2", "mu=3") for word in command]
-    assert "differs in objective" in fails(capsys, *other, "--resume")
-    assert "data" in fails(capsys, *[word.replace(spec, "network") for word in command], "--resume")
+    assert "differs in objective" in fails(*other, "--resume")
+    assert "data" in fails(*[word.replace(spec, "network") for word in command], "--resume")
     main([*command, "--resume"])
     assert (out / "scoreboard.json").read_bytes() == before
 

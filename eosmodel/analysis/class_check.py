@@ -17,7 +17,7 @@ from eosmodel.objectives.valleys import Valley
 from eosmodel.simulation import run
 from eosmodel.theory.classes import Kind, classify
 from eosmodel.theory.fast_map import FastMap
-from eosmodel.tuners.registry import from_spec
+from eosmodel.tuners.registry import REGISTRY, from_spec
 
 SPECS = (
     "constant:0.8",
@@ -38,8 +38,23 @@ SPECS = (
     "cdat:2",
     "on-edge:1.9",
     "on-edge:2",
+    "normalized:0.8",
+    "normalized:4",
+    "clipping:step=2.02,max_norm=0.8",
+    "clipping:step=2.02,max_norm=2",
+    "rmsprop:0.8",
+    "rmsprop:4",
+    "adagrad-norm:1",
+    "adagrad-norm:100",
+    "sps-smoothed:0.35",
+    "sps-smoothed:0.2",
+    # A first step of exactly 1/λ would end the oscillation for good.
+    "zhang-hager:initial=0.3",
+    "armijo-window:initial=0.3",
+    "goldstein:initial=0.3",
+    "strong-wolfe:initial=0.3",
 )
-"""Every rule of the registry, on both sides of the edge where its parameters allow it; steps in units of 1/λ."""
+"""Rules on both sides of the edge where their parameters allow it; steps in units of 1/λ."""
 
 # A drift within a quarter of what α alone gives counts as none, predicted or measured.
 _STILL = 0.25
@@ -56,6 +71,17 @@ _APART = 2.0
 _BATCHED = eqx.if_array(0)
 _SLOW = ("sharpness", "bulk_gradient", "kappa", "center_loss", "alpha", "beta")
 _ROWS = (*_SLOW, "stepsize", "loss", "amplitude")
+
+
+def default_specs() -> tuple[str, ...]:
+    """`SPECS`, and every other rule of the registry with its defaults.
+
+    Example:
+        >>> "armijo:initial=0.3" in default_specs(), "adgd" in default_specs()
+        (True, True)
+    """
+    named = {spec.partition(":")[0] for spec in SPECS}
+    return (*SPECS, *(name for name in REGISTRY if name not in named))
 
 
 def probe_valley(alpha, beta, kappa, start_ratio, gamma=0.0) -> Valley:
@@ -80,7 +106,7 @@ def probe_valley(alpha, beta, kappa, start_ratio, gamma=0.0) -> Valley:
 def check_classes(
     alpha: Any,
     beta: Any,
-    specs: Sequence[str] = SPECS,
+    specs: Sequence[str] | None = None,
     *,
     kappa: float = 3e-4,
     gamma: float = 0.0,
@@ -118,11 +144,19 @@ def check_classes(
       size is not, and the run soon leaves the valley (Polyak: x² ~ L̄).
     - Chaos (Polyak, c > ½): ⟨ηx²⟩ rests on rare bursts, so its slope along the grid is noise of order one.
     - On-edge at σ = 2 is undecided, and stays undecided until terms of higher order move x.
+    - AdaGrad-norm is predicted from a fresh memory; a run's b has grown, and it ends below the edge whatever its step.
+    - A rule that remembers losses (Zhang–Hager, the window) sees its reference lie above a floor that falls, which the
+      frozen floor of the fast map leaves out: the kind is right, r is larger than predicted.
+    - Barzilai–Borwein: their rare steps of 1/(κλ) move the bulk at once, so that nothing is slow. The bulk of one
+      curvature is solved within tens of steps (BB2), or the valley left (BB1); agreement that is found there is of
+      undecided with undecided.
+    - A normalised or clipped step that is below the edge for long lets x die; above the edge it is missed for as long
+      as it takes to grow back.
 
     Args:
         alpha: α, increasing, > 0, shape (alphas,).
         beta: β, increasing, ≥ α² (a valley has α² ≤ βG); shape (betas,), two or more.
-        specs: tuners, as `tuners.from_spec` takes them.
+        specs: tuners, as `tuners.from_spec` takes them; `default_specs()` when None.
         kappa: κ of both bulk modes; the slow variables change by a factor e^(−κs) a step.
         gamma: γ ≥ 0 of the valley, which stiffens a large oscillation.
         steps: of each run, ≥ 40.
@@ -150,6 +184,7 @@ def check_classes(
     if beta.size < 2:
         raise ValueError(f"check_classes: beta must have two values or more, got {beta}")
     grid = np.stack(np.meshgrid(alpha, beta, indexing="ij"), axis=-1)
+    specs = default_specs() if specs is None else specs
     parts = [_one(from_spec(spec), grid, kappa, gamma, steps) for spec in specs]
     data = {
         name: (("tuner", "alpha", "beta"), np.stack([part[name] for part in parts]), {"long_name": meaning})

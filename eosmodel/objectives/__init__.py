@@ -2,9 +2,11 @@
 
 from eosmodel.objectives import data
 from eosmodel.objectives.base import AbstractObjective, FunctionObjective, objective
+from eosmodel.objectives.batches import AbstractBatches, GaussianBatches, MiniBatches, Noise
 from eosmodel.objectives.data import Data
 from eosmodel.objectives.diagonal_linear import DiagonalLinear, diagonal_linear
 from eosmodel.objectives.networks import NETWORKS, Network, cnn, mlp, network
+from eosmodel.objectives.noisy_valley import NoisyValley
 from eosmodel.objectives.products import (
     EVEN_LOSSES,
     AbstractProduct,
@@ -42,6 +44,7 @@ __all__ = [
     "NETWORKS",
     "OBJECTIVES",
     "TOYS",
+    "AbstractBatches",
     "AbstractObjective",
     "AbstractProduct",
     "Data",
@@ -50,8 +53,12 @@ __all__ = [
     "DiagonalQuadratic",
     "DoubleWell",
     "FunctionObjective",
+    "GaussianBatches",
+    "MiniBatches",
     "MinimalistExample",
     "Network",
+    "Noise",
+    "NoisyValley",
     "ProductLoss",
     "ScalarFactorization",
     "SecondOrderRegression",

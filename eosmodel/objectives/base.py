@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -22,6 +23,11 @@ class AbstractObjective(eqx.Module):
     @abc.abstractmethod
     def initial(self, seed: int | None = None) -> Float[Array, " dim"]:
         """The starting weights. `seed=None` is the objective's own start; objectives with one start ignore `seed`."""
+
+    def tree(self, weights: Float[Array, " dim"]) -> Any:
+        """The weights in the shapes that a direction works on, in the order of the flat array: that array itself,
+        unless an objective has better ones."""
+        return weights
 
     def __call__(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         return self.loss(weights)

@@ -1,6 +1,7 @@
 """Losses that are drawn anew at every step: mini-batches of a data set, and whatever else is noisy in a known way."""
 
 import abc
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,8 +9,34 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_count
+from eosmodel.curvature import Modes
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.networks import Network
+
+# Samples whose gradients are in memory at once.
+_AT_ONCE = 100
+
+
+class Noise(NamedTuple):
+    """Variances of what one sample says about the loss; a batch of B drawn on its own has them divided by B.
+
+    Fields
+        noise_loss: of ℓ.
+        noise_along: σ_i² of u_i·∇ℓ along each mode, shape (modes,).
+        noise_curvature: of uᵀ∇²ℓ u, u the leading mode.
+        noise_bulk: of ∇ℓ off the tracked modes, tr Cov less the modes' share.
+    """
+
+    noise_loss: Float[Array, ""]
+    noise_along: Float[Array, " modes"]
+    noise_curvature: Float[Array, ""]
+    noise_bulk: Float[Array, ""]
+
+    @classmethod
+    def unknown(cls, modes: int, dtype) -> "Noise":
+        """NaN throughout."""
+        nan = jnp.asarray(jnp.nan, dtype)
+        return cls(nan, jnp.full(modes, nan), nan, nan)
 
 
 class AbstractBatches(eqx.Module):
@@ -25,6 +52,14 @@ class AbstractBatches(eqx.Module):
     @abc.abstractmethod
     def draw(self, seed: Int[Array, ""], t: Int[Array, ""]) -> AbstractObjective:
         """The loss of step t in the run of that seed."""
+
+    @abc.abstractmethod
+    def surrogate(self) -> "AbstractBatches":
+        """Draws of the same mean and covariance of which a theory need know nothing else."""
+
+    @abc.abstractmethod
+    def noise(self, weights: Float[Array, " dim"], pairs: Modes, scale: Float[Array, " dim"] | None) -> Noise:
+        """How noisy the draws are at `weights`; gradients in the coordinates of a scale where there is one."""
 
 
 class MiniBatches(AbstractBatches):
@@ -73,12 +108,81 @@ class MiniBatches(AbstractBatches):
         return jax.lax.dynamic_slice_in_dim(order, (t % passes) * self.size, self.size)
 
     def draw(self, seed, t):
-        chosen = self.indices(seed, t)
-        full = self.objective
-        return eqx.tree_at(lambda net: (net.x, net.y), full, (full.x[chosen], full.y[chosen]))
+        return self.objective.on(self.indices(seed, t))
+
+    def surrogate(self):
+        samples = self.objective.x.shape[0]
+        # Samples that cannot be drawn twice average out sooner.
+        rest = 1.0 if self.replacement else (samples - self.size) / max(samples - 1, 1)
+        return GaussianBatches(self.objective, rest / self.size)
+
+    def noise(self, weights, pairs, scale):
+        return sample_noise(self.objective, weights, pairs, scale)
 
 
-def deviations(losses, weights: Float[Array, " dim"], vectors: Float[Array, "modes dim"]) -> Float[Array, "modes n"]:
-    """u_i·(∇ℓ_j − ∇L) of every sample j along every row u_i: one forward sweep of the losses a row."""
-    along = jax.vmap(lambda v: jax.jvp(losses, (weights,), (v,))[1])(vectors)
-    return along - jnp.mean(along, axis=1, keepdims=True)
+class Weighted(AbstractObjective):
+    """A network's loss with weights on its samples: 1/n Σ_j v_j ℓ_j."""
+
+    net: Network
+    emphasis: Float[Array, " samples"]
+
+    def loss(self, weights):
+        return jnp.mean(self.emphasis * self.net.losses(weights))
+
+    def initial(self, seed=None):
+        return self.net.initial(seed)
+
+    def tree(self, weights):
+        return self.net.tree(weights)
+
+
+class GaussianBatches(AbstractBatches):
+    """The full loss with Gaussian noise of the covariance that its samples have: L + √(variance) Σ_j ε_j (ℓ_j − L)/√n,
+    ε_j independent standard normal numbers. Loss, gradient and Hessian get the noise of one batch, consistently.
+
+    Args:
+        objective: a `Network`.
+        variance: of a batch's mean over that of a sample, ≥ 0: 1/B, times (n − B)/(n − 1) without replacement.
+    """
+
+    objective: Network
+    variance: Float[Array, ""] | float
+
+    def draw(self, seed, t):
+        samples = self.objective.x.shape[0]
+        dtype = self.objective.x.dtype
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), t), (samples,), dtype)
+        size = jnp.sqrt(jnp.asarray(samples * self.variance, dtype))
+        return Weighted(self.objective, 1 + size * (noise - jnp.mean(noise)))
+
+    def surrogate(self):
+        return self
+
+    def noise(self, weights, pairs, scale):
+        return sample_noise(self.objective, weights, pairs, scale)
+
+
+def sample_noise(net: Network, weights: Float[Array, " dim"], pairs: Modes, scale: Any = None) -> Noise:
+    """`Noise` over the samples of a network: forward sweeps of all losses along the modes, and a gradient a sample."""
+
+    def grown(v):
+        return v if scale is None else scale * v
+
+    def along(v):
+        return jax.jvp(net.losses, (weights,), (grown(v),))[1]
+
+    slopes = jax.lax.map(along, pairs.vectors)
+    bends = jax.jvp(
+        lambda w: jax.jvp(net.losses, (w,), (grown(pairs.vectors[0]),))[1], (weights,), (grown(pairs.vectors[0]),)
+    )[1]
+
+    def square(i):
+        gradient = grown(jax.grad(net.on(i[None]))(weights))
+        return jnp.vdot(gradient, gradient)
+
+    samples = net.x.shape[0]
+    squares = jax.lax.map(square, jnp.arange(samples), batch_size=min(_AT_ONCE, samples))
+    mean = grown(jax.grad(net)(weights))
+    along_modes = jnp.var(slopes, axis=1)
+    total = jnp.mean(squares) - jnp.vdot(mean, mean)
+    return Noise(jnp.var(net.losses(weights)), along_modes, jnp.var(bends), total - jnp.sum(along_modes))

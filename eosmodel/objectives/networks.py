@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_count, check_range
 from eosmodel.objectives.base import AbstractObjective
@@ -43,18 +43,32 @@ class Network(AbstractObjective):
     loss_name: str = eqx.field(static=True)
     classes: int | None = eqx.field(static=True)
 
+    def tree(self, weights: Float[Array, " dim"]) -> Any:
+        """Matrices and biases in their own shapes, a tuple."""
+        return tuple(jax.tree.leaves(self._unravelled(weights)))
+
+    def _unravelled(self, weights):
+        return ravel_pytree(eqx.filter(self.model, eqx.is_inexact_array))[1](weights)
+
     def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, "samples outputs"]:
         """The network's outputs f(x_i; w) (logits under "ce")."""
-        params, static = eqx.partition(self.model, eqx.is_inexact_array)
-        _, unravel = ravel_pytree(params)
-        model = eqx.combine(unravel(weights), static)
+        static = eqx.filter(self.model, eqx.is_inexact_array, inverse=True)
+        model = eqx.combine(self._unravelled(weights), static)
         return jax.vmap(model)(self.x.astype(weights.dtype))
 
-    def loss(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
+    def losses(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
+        """ℓ_i(w), the loss of every sample; L is their mean."""
         out, y = self.predictions(weights), self.y.astype(weights.dtype)
         if self.loss_name == "mse":
-            return 0.5 * jnp.mean(jnp.sum((out - y) ** 2, axis=-1))
-        return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(out), axis=-1))
+            return 0.5 * jnp.sum((out - y) ** 2, axis=-1)
+        return -jnp.sum(y * jax.nn.log_softmax(out), axis=-1)
+
+    def loss(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
+        return jnp.mean(self.losses(weights))
+
+    def on(self, indices: Int[Array, " chosen"]) -> "Network":
+        """The same network on some of its samples."""
+        return eqx.tree_at(lambda net: (net.x, net.y), self, (self.x[indices], self.y[indices]))
 
     def accuracy(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """The share of samples whose largest output is their class. ValueError on regression data."""

@@ -8,6 +8,7 @@ from eosmodel.plotting.flows import slow_flow
 from eosmodel.plotting.maps import basins, branch, orbit_diagram, portrait
 from eosmodel.plotting.phase import phase_diagram
 from eosmodel.plotting.responses import response, responses
+from eosmodel.plotting.sweeps import sweep_map, sweep_trajectories
 from eosmodel.plotting.trajectories import errors, summary, trajectories
 
 __all__ = [
@@ -21,5 +22,7 @@ __all__ = [
     "responses",
     "slow_flow",
     "summary",
+    "sweep_map",
+    "sweep_trajectories",
     "trajectories",
 ]

@@ -9,7 +9,7 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.comparison import ERRORS, compare, label_runs
-from eosmodel.measures import moving_average, status_of, steps_of
+from eosmodel.measures import edge_of, moving_average, status_of, steps_of
 from eosmodel.names import VARIABLES
 from eosmodel.plotting._canvas import new_figure
 
@@ -36,7 +36,7 @@ _TITLES = {
     "loss": "loss $L$",
     "stepsize": "step size $\\eta$",
     "sharpness": "sharpness $\\lambda$",
-    _PRODUCT: "$\\eta\\lambda$",
+    _PRODUCT: "$\\eta\\lambda$ (edge at 2)",
     "alignment": "alignment\n$|u\\cdot g|\\,/\\,\\|g\\|$",
 }
 # ηλ is drawn linearly up to here and logarithmically above, where a few tuners jump by decades.
@@ -128,7 +128,7 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
                 shown[name].append(line.get_ydata())
         eta = run.stepsize.values[np.isfinite(run.stepsize.values)]
         if tuner.partition(":")[0] == "constant" and eta.size:
-            limit = grid[2].axhline(2 / eta[0], color=style["color"], linewidth=1.0, linestyle=(0, (2, 2)))
+            limit = grid[2].axhline(edge_of(run) / eta[0], color=style["color"], linewidth=1.0, linestyle=(0, (2, 2)))
             handles["2/η of the constant step"] = limit
     handles = {name: handles[name] for name in sorted(handles, key=lambda name: name.startswith("2/η"))}
     for ax, name in zip(grid, _ROWS[:4], strict=True):
@@ -235,7 +235,7 @@ def _prediction(theory: xr.Dataset | None, kind: str, tuner: str, seed: Any) -> 
 def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: Any):
     """Draw one quantity of one run where it is known; None if it is nowhere known."""
     if name == _PRODUCT:
-        values = run.stepsize.values.astype(float) * run.sharpness.values.astype(float)
+        values = run.stepsize.values.astype(float) * run.sharpness.values.astype(float) * (2 / edge_of(run))
     elif name in run:
         values = run[name].values.astype(float)
     else:

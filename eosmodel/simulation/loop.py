@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eosmodel._status import Status
-from eosmodel.dynamics import AbstractDynamics
+from eosmodel.dynamics import AbstractDynamics, blank
 
 
 class Carry(eqx.Module):
@@ -36,38 +36,43 @@ class Progress(NamedTuple):
     compile_seconds: float
 
 
-def _blank(row):
-    """A row that says "nothing here": NaN, −1 or False by type."""
+def _advance(dynamics, carry, t, last, batched):
+    """The carry one step further and the row of step t, for runs that have not ended."""
 
-    def fill(leaf):
-        value = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else (False if leaf.dtype == jnp.bool_ else -1)
-        return jnp.full(leaf.shape, value, leaf.dtype)
-
-    return jax.tree.map(fill, row)
-
-
-def _advance(dynamics, carry, last):
     def go(carry):
-        state, row, status = dynamics.step(carry.state, carry.t)
+        state, row, status = dynamics.step(carry.state, t)
         good = status == int(Status.OK)
-        row = jax.tree.map(lambda leaf, blank: jnp.where(good, leaf, blank), row, _blank(row))
+        row = jax.tree.map(lambda leaf, nothing: jnp.where(good, leaf, nothing), row, blank(row))
         return Carry(state, carry.t + good.astype(carry.t.dtype), status), row
 
     def stay(carry):
-        row = eqx.filter_eval_shape(lambda c: dynamics.step(c.state, c.t)[1], carry)
-        return carry, _blank(row)
+        row = eqx.filter_eval_shape(lambda c: dynamics.step(c.state, t)[1], carry)
+        return carry, blank(row)
 
-    return jax.lax.cond((carry.status == int(Status.OK)) & (carry.t < last), go, stay, carry)
+    alive = carry.status == int(Status.OK)
+    if not batched:
+        return jax.lax.cond(alive & (t < last), go, stay, carry)
+
+    # In a batch t is one number for all. A branch on `alive` would make it one number a run, and with it a branch on t
+    # inside a step (tracking now and then) a computation of both sides; so the step is taken and then thrown away.
+    def select(carry):
+        kept, gone = go(carry), stay(carry)
+        return jax.tree.map(lambda new, old: jnp.where(alive, new, old), kept, gone)
+
+    return jax.lax.cond(t < last, select, stay, carry)
 
 
-def _chunk(dynamics, carry, last, rows, stride):
-    def body(carry, _):
-        carry, row = _advance(dynamics, carry, last)
+def _chunk(dynamics, carry, first, last, rows, stride, batched):
+    def advance(t, carry):
+        return _advance(dynamics, carry, t, last, batched)
+
+    def body(carry, t):
+        carry, row = advance(t, carry)
         if stride > 1:  # between rows the dynamics goes on unrecorded
-            carry = jax.lax.fori_loop(0, stride - 1, lambda _, c: _advance(dynamics, c, last)[0], carry)
+            carry = jax.lax.fori_loop(t + 1, t + stride, lambda t, c: advance(t, c)[0], carry)
         return carry, row
 
-    return jax.lax.scan(body, carry, None, length=rows)
+    return jax.lax.scan(body, carry, first + stride * jnp.arange(rows, dtype=first.dtype))
 
 
 def _init(dynamics, start, axes):
@@ -79,9 +84,9 @@ def _init(dynamics, start, axes):
 
 
 @eqx.filter_jit
-def _run_chunk(dynamics, carry, last, rows, stride, axes):
+def _run_chunk(dynamics, carry, first, last, rows, stride, axes):
     def single(dynamics, carry):
-        return _chunk(dynamics, carry, last, rows, stride)
+        return _chunk(dynamics, carry, first, last, rows, stride, axes is not None)
 
     if axes is None:
         return single(dynamics, carry)
@@ -131,13 +136,15 @@ def run(
     if resume is None and not batched:
         # A chunk that ends before it begins takes the compilation and nothing else.
         begin = time.perf_counter()
-        jax.block_until_ready(_run_chunk(dynamics, carry, jnp.zeros_like(last), rows_per_chunk, record_every, axes))
+        zero = jnp.zeros_like(last)
+        jax.block_until_ready(_run_chunk(dynamics, carry, zero, zero, rows_per_chunk, record_every, axes))
         compiling = time.perf_counter() - begin
     while len(seconds) * rows_per_chunk < total:
         if bool(np.all(np.asarray(carry.status) != int(Status.OK))):
             break
         begin = time.perf_counter()
-        carry, rows = _run_chunk(dynamics, carry, last, rows_per_chunk, record_every, axes)
+        first = jnp.asarray(len(seconds) * rows_per_chunk * record_every, jnp.int32)
+        carry, rows = _run_chunk(dynamics, carry, first, last, rows_per_chunk, record_every, axes)
         rows = {name: np.asarray(value) for name, value in rows.items()}
         parts.append(rows)
         seconds.append(time.perf_counter() - begin)

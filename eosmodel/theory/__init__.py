@@ -5,6 +5,8 @@ from eosmodel.theory.classes import Classification, Held, Kind, classify, held
 from eosmodel.theory.closures import AbstractClosure, Floor, FrozenClosure, MeasuredClosure, ValleyClosure
 from eosmodel.theory.fast_map import Averages, FastMap, averages, response
 from eosmodel.theory.low_dim import Coefficients, DrivenValley, valley_at
+from eosmodel.theory.noisy_averages import Stationary, stationary
+from eosmodel.theory.noisy_map import NoisyFastMap
 from eosmodel.theory.separation import Separation, separation
 from eosmodel.theory.slow_flow import SlowFlow
 from eosmodel.theory.slow_solution import SlowRegime, SlowSolution
@@ -32,15 +34,18 @@ __all__ = [
     "Held",
     "Kind",
     "MeasuredClosure",
+    "NoisyFastMap",
     "Separation",
     "SlowFlow",
     "SlowRegime",
     "SlowSolution",
+    "Stationary",
     "ValleyClosure",
     "averages",
     "classify",
     "held",
     "response",
     "separation",
+    "stationary",
     "valley_at",
 ]

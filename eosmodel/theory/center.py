@@ -7,14 +7,15 @@ Hessian modes u_i. The modelled iterate is p = w̄ + Σ x_i u_i, and the tuner l
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, oscillation, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
+from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.rays import steepest
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, begin, change_on, choose
 
 
 def _relaxation(stepsize, values):
@@ -41,15 +42,21 @@ class CenterOscillation(AbstractDynamics):
     iterate too. At the start w_0 is split by one Newton step along the modes. What the model leaves out is the odd
     force off the modes, and every oscillation beyond the tracked modes.
 
-    A step takes two gradients, and one linearisation with the tracker's products.
+    A stochastic objective kicks both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
+
+        w̄' gets −η P⊥n,    x_i' gets −η u_i·n,
+
+    and the tuner looks along −∇L_B(p) at the drawn loss. The start is then (weights, seed of the draws).
+
+    A step takes two gradients (three with noise), and one linearisation with the tracker's products.
 
     Fields
-        objective, tuner: what is modelled.
+        objective, tuner: what is modelled; the objective may be stochastic.
         modes: number of oscillating modes.
         divergence: a loss above this multiple of the initial one ends the run.
     """
 
-    objective: AbstractObjective
+    objective: AbstractObjective | AbstractBatches
     tuner: AbstractTuner
     modes: int = eqx.field(static=True, default=3)
     divergence: float = eqx.field(static=True, default=1e6)
@@ -60,16 +67,23 @@ class CenterOscillation(AbstractDynamics):
         pairs: Modes
         tuner: Memory
         bound: Float[Array, ""]
+        seed: Int[Array, ""] | None
+
+    @property
+    def _full(self) -> AbstractObjective:
+        return self.objective.objective if isinstance(self.objective, AbstractBatches) else self.objective
 
     def init(self, start):
-        value, gradient, pairs = leading(self.objective, start, self.modes)
+        weights, seed = start if isinstance(self.objective, AbstractBatches) else (start, None)
+        value, gradient, pairs = leading(self._full, weights, self.modes)
         amplitude = oscillation(gradient, pairs)
         bound = divergence_bound(value, self.divergence)
-        center = start - amplitude @ pairs.vectors
-        return self.State(center, amplitude, pairs, begin(self.tuner, start), bound)
+        center = weights - amplitude @ pairs.vectors
+        return self.State(center, amplitude, pairs, begin(self.tuner, weights), bound, seed)
 
     def step(self, state, t):
-        center_loss, _, matvec = linearize(self.objective, state.center)
+        full = self._full
+        center_loss, _, matvec = linearize(full, state.center)
         pairs, info = track(matvec, state.pairs, max_expansions=4)
         values, vectors = pairs.values, pairs.vectors
         carried = state.amplitude @ state.pairs.vectors
@@ -78,18 +92,30 @@ class CenterOscillation(AbstractDynamics):
         resting = state.center + (carried - displacement)
 
         iterate = resting + displacement
-        value, above = jax.value_and_grad(self.objective)(iterate)
-        below = jax.grad(self.objective)(resting - displacement)
+        value, above = jax.value_and_grad(full)(iterate)
+        below = jax.grad(full)(resting - displacement)
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
 
-        square = jnp.vdot(above, above)
-        line = steepest(self.objective, iterate, value, above, t, values[0])
-        stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, above)
+        extra = {}
+        if isinstance(self.objective, AbstractBatches):
+            drawn = self.objective.draw(state.seed, t)
+            seen, gradient = jax.value_and_grad(drawn)(iterate)
+            extra["batch_loss"] = seen
+            change = change_on(drawn, iterate, gradient, state.tuner)
+        else:
+            drawn, seen, gradient, change = full, value, above, None
+        line = steepest(drawn, iterate, seen, gradient, t, values[0])
+        stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient, change)
 
         force = vectors @ even
         relaxed = _relaxation(stepsize, values)
         center = resting - stepsize * (even - force @ vectors) - (relaxed * force) @ vectors
         amplitude_next = amplitude - stepsize * (vectors @ odd) - (stepsize - relaxed) * force
+        if isinstance(self.objective, AbstractBatches):
+            noise = gradient - above
+            kick = vectors @ noise
+            center = center - stepsize * (noise - kick @ vectors)
+            amplitude_next = amplitude_next - stepsize * kick
         row = {
             "loss": value,
             "stepsize": stepsize,
@@ -103,9 +129,9 @@ class CenterOscillation(AbstractDynamics):
             "evaluations": tuner_info.evaluations,
             "search_failed": tuner_info.failed,
         }
-        status = status_of(value, stepsize, jnp.sqrt(square), state.bound)
+        status = status_of(value, stepsize, jnp.linalg.norm(gradient), state.bound)
         status = _valid(status, values[0])
-        return self.State(center, amplitude_next, pairs, memory, state.bound), row, status
+        return self.State(center, amplitude_next, pairs, memory, state.bound, state.seed), row | extra, status
 
 
 class GradientFlow(AbstractDynamics):

@@ -3,55 +3,11 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
-from eosmodel._checks import check_range
+from eosmodel.tuners._checks import check_backtracking, check_warm_start
+from eosmodel.tuners._search import backtrack, backtrack_on
 from eosmodel.tuners.base import AbstractTuner, TunerInfo
-
-# Rounding in φ, in units of its own spacing: below this two values cannot be told apart.
-_SLACK = 4
-
-
-def _backtrack(ray, trial, c, factor, max_evaluations):
-    """The first of trial, factor·trial, factor²·trial, … that satisfies Armijo's inequality.
-
-    Returns the step, the last trial, whether that trial met the inequality, and the info. The step is 0 only where no
-    trial was acceptable; a trial whose loss is not finite is not acceptable, so it shortens the step like any other
-    refusal. Along a line that does not descend nothing is tried, and the last trial is the first.
-    """
-    slack = _SLACK * jnp.finfo(ray.value.dtype).eps * jnp.abs(ray.value)
-    descending = ray.slope < 0
-
-    def unfinished(carry):
-        _, _, accepted, count = carry
-        return descending & ~accepted & (count < max_evaluations)
-
-    def attempt(carry):
-        stepsize, _, _, count = carry
-        stepsize = jnp.where(count == 0, stepsize, stepsize * factor)
-        value = ray.evaluate(stepsize)
-        accepted = jnp.isfinite(value) & (value <= ray.value + c * stepsize * ray.slope + slack)
-        return stepsize, value, accepted, count + 1
-
-    start = (trial, ray.value, jnp.asarray(False), jnp.asarray(0, jnp.int32))
-    last, value, accepted, count = jax.lax.while_loop(unfinished, attempt, start)
-    usable = accepted | (jnp.isfinite(value) & (value <= ray.value))
-    step = jnp.where(descending & usable, last, 0)
-    # Written so that a slope that is NaN has failed too.
-    failed = ~accepted & (ray.slope != 0)
-    return step, last, accepted, TunerInfo(count, failed)
-
-
-def _check_search(tuner):
-    """The checks that both rules share."""
-    owner = type(tuner).__name__
-    check_range(owner, "c", tuner.c, 0, 1, low_open=True, high_open=True)
-    check_range(owner, "factor", tuner.factor, 0, 1, low_open=True, high_open=True)
-    check_range(owner, "initial", tuner.initial, 0, low_open=True, high_open=True)
-    check_range(owner, "max_evaluations", tuner.max_evaluations, 1)
-    if not isinstance(tuner.max_evaluations, int):
-        raise ValueError(f"{owner}: max_evaluations must be an integer, got {tuner.max_evaluations!r}")
 
 
 class Armijo(AbstractTuner):
@@ -98,22 +54,14 @@ class Armijo(AbstractTuner):
     max_evaluations: int = eqx.field(static=True, default=50)
 
     def __check_init__(self):
-        _check_search(self)
-        check_range("Armijo", "increase", self.increase, 1, high_open=True)
-        check_range("Armijo", "max", self.max, 0, low_open=True)
+        check_warm_start(self)
 
     def init(self, dtype=None):
         """The next trial, before the cap."""
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        limits = jnp.finfo(state.dtype)
-        trial = jnp.minimum(state, jnp.asarray(self.max, state.dtype))
-        step, last, accepted, info = _backtrack(ray, trial, self.c, self.factor, self.max_evaluations)
-        following = jnp.where(accepted, last * self.increase, last * self.factor)
-        following = jnp.where(ray.slope < 0, following, state)
-        # Neither 0 nor infinity would ever change again.
-        return step, jnp.clip(following, limits.tiny, limits.max), info
+        return backtrack_on(self, ray, state)
 
 
 class ArmijoRestart(AbstractTuner):
@@ -142,9 +90,9 @@ class ArmijoRestart(AbstractTuner):
     max_evaluations: int = eqx.field(static=True, default=60)
 
     def __check_init__(self):
-        _check_search(self)
+        check_backtracking(self)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         trial = jnp.asarray(self.initial, ray.value.dtype)
-        step, _, _, info = _backtrack(ray, trial, self.c, self.factor, self.max_evaluations)
+        step, _, _, info = backtrack(ray, trial, self.c, self.factor, self.max_evaluations)
         return step, state, info

@@ -4,6 +4,7 @@ import abc
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -79,18 +80,32 @@ def begin(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None
     return Memory(state, past)
 
 
-def choose(tuner: AbstractTuner, line: FunctionRay, memory: Memory, gradient: Float[Array, " dim"]):
-    """The tuner's step along a line, with the secant of the step before put on it: (η, memory, info)."""
+def change_on(fn: Any, weights: Float[Array, " dim"], gradient: Float[Array, " dim"], memory: Memory, scale=None):
+    """y and P⁻¹y of the last step on the loss of this one, P⁻¹ = diag(scale²): what a rule that goes by secants must see
+    where every step has another loss, at the cost of a second gradient. None for other rules."""
+    if memory.past is None:
+        return None
+    before = weights - memory.past.stepsize * memory.past.direction
+    change = gradient - jax.grad(fn)(before)
+    return change, change if scale is None else scale**2 * change
+
+
+def choose(tuner: AbstractTuner, line: FunctionRay, memory: Memory, gradient: Float[Array, " dim"], change=None):
+    """The tuner's step along a line, with the secant of the step before put on it: (η, memory, info).
+
+    `change` is `change_on` where the loss is another one at every step; by default y is the difference of the two
+    steps' gradients.
+    """
     if memory.past is None:
         stepsize, state, info = tuner(line, memory.state)
         return stepsize, Memory(state, None), info
     old = memory.past
-    change = gradient - old.gradient
+    y, bent = (gradient - old.gradient, old.direction - line.direction) if change is None else change
     # In the metric of the direction: d = −P⁻¹g gives s·Ps = −η² g·d and y·P⁻¹y = −y·(d − d₋).
     secant = Secant(
         ss=-(old.stepsize**2) * jnp.vdot(old.gradient, old.direction),
-        sy=old.stepsize * jnp.vdot(old.direction, change),
-        yy=jnp.where(old.stepsize == 0, 0, jnp.vdot(change, old.direction - line.direction)),
+        sy=old.stepsize * jnp.vdot(old.direction, y),
+        yy=jnp.where(old.stepsize == 0, 0, jnp.vdot(y, bent)),
     )
     line = eqx.tree_at(lambda r: r.secant, line, secant)
     stepsize, state, info = tuner(line, memory.state)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from eosmodel._checks import check_range
+from eosmodel.tuners._checks import check_schedule
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 
 
@@ -38,6 +39,14 @@ class Constant(AbstractTuner):
         return jnp.asarray(self.step, ray.value.dtype), state, no_evaluations()
 
 
+def scheduled(schedule, ray):
+    """A schedule's value at a ray's step, in the type of the ray."""
+    # Optax's schedules mix integers and floats; the result is cast whatever its type.
+    with jax.numpy_dtype_promotion("standard"):
+        value = schedule(ray.step)
+    return jnp.asarray(value, ray.value.dtype)
+
+
 class Schedule(AbstractTuner):
     """η_t = schedule(t), t the index of the update; any optax schedule is one.
 
@@ -60,11 +69,7 @@ class Schedule(AbstractTuner):
     schedule: Callable = eqx.field(static=True)
 
     def __check_init__(self):
-        if not callable(self.schedule):
-            raise ValueError(f"Schedule: schedule must be a function of the step, got {self.schedule!r}")
+        check_schedule("Schedule", self.schedule)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        # Optax's schedules mix integers and floats; the result is cast whatever its type.
-        with jax.numpy_dtype_promotion("standard"):
-            stepsize = self.schedule(ray.step)
-        return jnp.asarray(stepsize, ray.value.dtype), state, no_evaluations()
+        return scheduled(self.schedule, ray), state, no_evaluations()

@@ -8,12 +8,17 @@ from typing import Any, NamedTuple
 import optax  # type: ignore[import-untyped]
 
 from eosmodel import _specs
+from eosmodel.tuners.adaptive import AdaGradNorm, Clipping, NormalizedGD, ScalarRMSProp
 from eosmodel.tuners.armijo import Armijo, ArmijoRestart
 from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.bracketing import Goldstein, StrongWolfe
 from eosmodel.tuners.cdat import CDAT, Greedy
 from eosmodel.tuners.constant import Constant, Schedule
+from eosmodel.tuners.modifiers import Bounded, Scheduled, WarmupCosine
+from eosmodel.tuners.nonmonotone import WindowArmijo, ZhangHager
 from eosmodel.tuners.on_edge import OnEdge
-from eosmodel.tuners.polyak import Polyak
+from eosmodel.tuners.polyak import Polyak, SmoothedSPS, SPSPlus
+from eosmodel.tuners.secants import BB1, BB2, AdGD
 
 
 class Entry(NamedTuple):
@@ -51,12 +56,34 @@ REGISTRY: dict[str, Entry] = {
     "schedule": Entry(schedule, "any optax schedule: schedule:cosine_decay_schedule,init_value=0.4,decay_steps=1000"),
     "armijo": Entry(Armijo, "backtracking line search, warm-started from an increase of the last step"),
     "armijo-restart": Entry(ArmijoRestart, "backtracking line search, restarted from one trial step every time"),
+    "zhang-hager": Entry(ZhangHager, "backtracking against a running average of the losses"),
+    "armijo-window": Entry(WindowArmijo, "backtracking against the largest of the last losses"),
+    "goldstein": Entry(Goldstein, "line search for a step that is neither too long nor too short, by φ alone"),
+    "strong-wolfe": Entry(StrongWolfe, "line search for enough decrease and little slope left"),
     "polyak": Entry(Polyak, "Polyak's step (f − f*)/(c‖g‖²)"),
     "sps-max": Entry(partial(Polyak, max=1.0), "Polyak's step with a cap, SPS_max"),
+    "sps-plus": Entry(SPSPlus, "Polyak's step with c = 1 and f* the loss at the solution, SPS₊"),
+    "sps-smoothed": Entry(SmoothedSPS, "Polyak's step, which grows by no more than a factor a step"),
     "greedy": Entry(Greedy, "minimiser of the parabola along the ray: CDAT with σ = 1"),
     "cdat": Entry(CDAT, "σ times the minimiser of the parabola along the ray"),
     "on-edge": Entry(OnEdge, "η = σ/λ, always at the edge of stability"),
+    "normalized": Entry(NormalizedGD, "step/‖g‖, a move of given length"),
+    "clipping": Entry(Clipping, "a constant step with the gradient clipped at a norm"),
+    "rmsprop": Entry(ScalarRMSProp, "step over the root of a moving average of ‖g‖², one number for all weights"),
+    "adagrad-norm": Entry(AdaGradNorm, "step over the root of the sum of all ‖g‖²"),
+    "adgd": Entry(AdGD, "half the inverse of the curvature that the last step met, Malitsky and Mishchenko"),
+    "bb1": Entry(BB1, "Barzilai and Borwein's long step s·s/s·y"),
+    "bb2": Entry(BB2, "Barzilai and Borwein's short step s·y/y·y"),
 }
+
+MODIFIERS: dict[str, tuple[float | int, str]] = {
+    "cap": (float("inf"), "largest step"),
+    "floor": (0.0, "least positive step"),
+    "warmup": (0, "steps of a linear warm-up"),
+    "decay_steps": (0, "steps of a cosine decay to 0 after it"),
+}
+"""Parameters that every specification takes beside the tuner's own, unless the tuner has one of that name: defaults and
+meanings. The cap and the floor are on the rule's own step; warm-up and decay multiply what they leave of it."""
 
 
 def parameters(name: str) -> list[tuple[str, Any]]:
@@ -66,8 +93,20 @@ def parameters(name: str) -> list[tuple[str, Any]]:
     return [(p.name, None if p.default is p.empty else p.default) for p in kept]
 
 
+def _own(name: str, texts: dict[str, str]) -> dict[str, Any]:
+    """A tuner's own parameters and their defaults; of a schedule the name's and those of the schedule named."""
+    own = dict(parameters(name))
+    if name != "schedule":
+        return own
+    build = _specs.look_up(texts.get("name", own["name"]), SCHEDULES, "schedule")
+    return own | {key: p.default for key, p in inspect.signature(build).parameters.items()}
+
+
 def from_spec(spec: str) -> AbstractTuner:
     """A tuner from `name`, `name:value` or `name:parameter=value,…`; one leading bare value is the first parameter.
+
+    Beside the tuner's own parameters there are those of `MODIFIERS`: `cap` and `floor` (`tuners.Bounded`), `warmup` and
+    `decay_steps` (`tuners.Scheduled`, outside the bounds).
 
     Raises:
         ValueError: unknown name or parameter (the known ones are listed), a value that is not a number, or one that
@@ -76,17 +115,25 @@ def from_spec(spec: str) -> AbstractTuner:
     Example:
         >>> from_spec("cdat:sigma=1.9").sigma
         1.9
+        >>> from_spec("armijo:c=1e-3,cap=1,warmup=50").schedule
+        WarmupCosine(warmup=50, decay_steps=0)
     """
     name, entry, texts = _specs.parse("tuner", spec, REGISTRY, lambda name: [key for key, _ in parameters(name)])
-    owner = f"tuner {spec!r}"
-    if name != "schedule":  # a schedule's parameters are checked against optax's own
-        _specs.check_names(f"tuner {name}", texts, [key for key, _ in parameters(name)])
-    given = {
-        key: text if (name, key) == ("schedule", "name") else _value(owner, key, text) for key, text in texts.items()
-    }
-    return _specs.build(owner, entry.factory, given)
+    owner, own = f"tuner {spec!r}", _own(name, texts)
+    outer = {key: default for key, (default, _) in MODIFIERS.items() if key not in own}
+    _specs.check_names(f"tuner {name}", texts, [*own, *outer])
+    given = {key: _specs.scalar(owner, key, text, (own | outer)[key]) for key, text in texts.items()}
+
+    def built(**given):
+        modifiers = {key: given.pop(key) for key in outer if key in given}
+        return _modified(entry.factory(**given), modifiers)
+
+    return _specs.build(owner, built, given)
 
 
-def _value(owner, key, text):
-    value = _specs.number(owner, key, text)
-    return int(value) if key == "max_evaluations" and value.is_integer() else value
+def _modified(tuner: AbstractTuner, given: dict[str, Any]) -> AbstractTuner:
+    """The tuner inside what is asked for, and nothing else."""
+    bounds = {key: given[key] for key in ("floor", "cap") if key in given}
+    times = {key: given[key] for key in ("warmup", "decay_steps") if key in given}
+    tuner = Bounded(tuner, **bounds) if bounds else tuner
+    return Scheduled(tuner, WarmupCosine(**times)) if times else tuner

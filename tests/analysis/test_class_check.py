@@ -23,7 +23,10 @@ def test_probe_valley_has_the_coefficients_asked_for():
 
 
 def test_every_registered_tuner_is_checked():
-    assert {spec.partition(":")[0] for spec in class_check.SPECS} == set(eos.tuners.REGISTRY)
+    specs = class_check.default_specs()
+    assert {spec.partition(":")[0] for spec in specs} == set(eos.tuners.REGISTRY)
+    assert specs[: len(class_check.SPECS)] == class_check.SPECS
+    assert len(set(specs)) == len(specs)
 
 
 @pytest.fixture(scope="module")

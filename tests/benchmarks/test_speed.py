@@ -55,7 +55,7 @@ def chunk_of(dynamics, network):
     # Past the transient: what is timed is the middle of a run at the edge.
     carry = run(dynamics, network.initial(), 300, rows_per_chunk=STEPS).carry
     last = jnp.asarray(10**6, jnp.int32)
-    return lambda: jax.block_until_ready(_run_chunk(dynamics, carry, last, STEPS, 1, None)[0].t)
+    return lambda: jax.block_until_ready(_run_chunk(dynamics, carry, carry.t, last, STEPS, 1, None)[0].t)
 
 
 def seconds(call):
@@ -103,7 +103,8 @@ def test_eigenvalue_error(benchmark, network, spec, modes):
         new, row, _ = step(state, jnp.asarray(t, jnp.int32))
         products.append(int(row["products"]))
         if t % 20 == 10:
-            center, *_ = dynamics.center(state, jax.grad(network)(state.weights), row["stepsize"], t)
+            gradient = jax.grad(network)(state.weights)
+            center, *_ = dynamics.center(state, gradient, -gradient, row["stepsize"], None, t)
 
             def matvec(v, center=center):
                 return np.asarray(product(center, jnp.asarray(v.ravel(), jnp.float32)), float)

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from eosmodel.rays import QuadraticRay, Secant, ray
-from eosmodel.tuners import CDAT, Constant, Greedy, OnEdge, Polyak, Schedule
+from eosmodel.theory import FastMap, held
+from eosmodel.tuners import CDAT, Constant, Greedy, OnEdge, Polyak, Schedule, SmoothedSPS, SPSPlus
 
 DTYPES = [jnp.float32, jnp.float64]
 CURVATURES = np.asarray([4.0, 1.0, 0.25])
@@ -89,6 +90,42 @@ def test_greedy_is_the_line_minimiser():
     assert abs(slope) < 1e-12 * G
 
 
+def test_sps_plus_is_the_positive_part_of_polyaks_step():
+    for f_star in (-2.0, 0.0, LOSS / 2, LOSS + 1):
+        close(step(SPSPlus(f_star), line())[0], max(LOSS - f_star, 0) / G)
+
+
+def test_smoothed_sps_grows_by_its_factor_until_polyaks_step_binds():
+    tuner = SmoothedSPS(c=2.0, initial=0.01, growth=3.0)
+    state, etas = tuner.init(), []
+    for value in (4.0, 4.0, 4.0, 4.0, 0.02, -1.0, 4.0):
+        eta, state, _ = tuner(parabola(value, -1.0, 1.0), state)
+        etas.append(float(eta))
+    # min(value/2, 3·last); a step of 0 is not remembered.
+    np.testing.assert_allclose(etas, [0.03, 0.09, 0.27, 0.81, 0.01, 0.0, 0.03], rtol=1e-14)
+    assert step(tuner, parabola(1.0, 1.0, 1.0)) == (0.0, True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_smoothed_sps_never_remembers_0_or_infinity(dtype):
+    tuner = SmoothedSPS(growth=1e30)
+    state = tuner.init(dtype)
+    limits = jnp.finfo(dtype)
+    tiny, big = -limits.tiny, limits.max / 4
+    for value, slope in [(big, tiny)] * 12 + [(limits.tiny, -big)] * 3 + [(np.nan, -1.0)]:
+        numbers = (jnp.asarray(x, dtype) for x in (value, slope, 1.0))
+        along = QuadraticRay(*numbers, jnp.asarray(0), jnp.asarray(1, dtype), Secant())
+        _, state, _ = tuner(along, state)
+        assert state > 0
+        assert jnp.isfinite(state)
+
+
+def test_smoothed_sps_responds_as_polyak_with_r_held():
+    for r in (0.1, 3.0, 100.0):
+        seen = held(FastMap(SmoothedSPS(c=0.35, initial=1e-3), A=5.0), r)
+        np.testing.assert_allclose([seen.low, seen.high], (5 + r / 2) / (0.35 * (1 + r)), rtol=1e-12)
+
+
 @pytest.mark.parametrize(("dtype", "scale"), [(jnp.float32, 1e-16), (jnp.float64, 1e-150)])
 def test_cdat_survives_vanishing_gradients(dtype, scale):
     eta, _ = step(CDAT(), ray(bowl, jnp.asarray(START * scale, dtype)))
@@ -149,6 +186,10 @@ def test_constant_and_schedule(dtype):
         (lambda: Polyak(c=0), r"Polyak: c must lie in \(0, inf\), got 0"),
         (lambda: Polyak(f_star=np.inf), r"Polyak: f_star must lie in \(-inf, inf\), got inf"),
         (lambda: Polyak(max=-1), r"Polyak: max must lie in \(0, inf\], got -1"),
+        (lambda: SPSPlus(np.nan), r"Polyak: f_star must lie in \(-inf, inf\), got nan"),
+        (lambda: SmoothedSPS(growth=0.5), r"SmoothedSPS: growth must lie in \[1, inf\), got 0.5"),
+        (lambda: SmoothedSPS(initial=0), r"SmoothedSPS: initial must lie in \(0, inf\), got 0"),
+        (lambda: SmoothedSPS(c=-1), r"SmoothedSPS: c must lie in \(0, inf\), got -1"),
         (lambda: CDAT(sigma=0), r"CDAT: sigma must lie in \(0, inf\), got 0"),
         (lambda: Greedy(eps=-1e-3), r"CDAT: eps must lie in \[0, inf\), got -0.001"),
         (lambda: CDAT(ema=1.0), r"CDAT: ema must lie in \[0, 1\), got 1.0"),

@@ -5,9 +5,8 @@ import optax
 import pytest
 
 from eosmodel.rays import ray
-from eosmodel.tuners import REGISTRY, AbstractTuner, Armijo, ArmijoRestart, Polyak, from_spec
-from eosmodel.tuners.base import no_evaluations
-from eosmodel.tuners.registry import SCHEDULES, Entry, parameters
+from eosmodel.tuners import REGISTRY, Armijo, ArmijoRestart, Polyak, from_spec
+from eosmodel.tuners.registry import SCHEDULES, parameters
 
 
 @pytest.mark.parametrize("name", [name for name in REGISTRY if name != "schedule"])
@@ -75,9 +74,12 @@ def test_schedules_are_functions_of_numbers():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("armjo", r"unknown tuner 'armjo' \(did you mean armijo\?\); known: armijo, armijo-restart, cdat, constant"),
-        ("", "unknown tuner ''; known: armijo"),
-        ("xyzzy:1", "unknown tuner 'xyzzy'; known: armijo"),
+        (
+            "armjo",
+            r"unknown tuner 'armjo' \(did you mean armijo\?\); known: adagrad-norm, adgd, armijo, armijo-restart",
+        ),
+        ("", "unknown tuner ''; known: adagrad-norm"),
+        ("xyzzy:1", "unknown tuner 'xyzzy'; known: adagrad-norm"),
         ("armijo:factr=0.5", r"armijo has no parameter 'factr' \(did you mean factor\?\); it has: c, factor, increase"),
         ("armijo:c=small", "c must be a number, got 'small'"),
         ("constant:fast", "step must be a number, got 'fast'"),
@@ -85,7 +87,7 @@ def test_schedules_are_functions_of_numbers():
         ("armijo:c=1e-4,c=1e-3", "c is given twice"),
         ("polyak:0.5,c=1", "c is given twice"),
         ("armijo:factor=1.5", r"'armijo:factor=1.5': Armijo: factor must lie in \(0, 1\), got 1.5"),
-        ("armijo:max_evaluations=2.5", "max_evaluations must be an integer, got 2.5"),
+        ("armijo:max_evaluations=2.5", "max_evaluations must be an integer, got '2.5'"),
         ("schedule", "cosine_decay_schedule: .*missing.*'init_value' and 'decay_steps'"),
         (
             "schedule:cosine_decay,init_value=1",
@@ -93,7 +95,7 @@ def test_schedules_are_functions_of_numbers():
         ),
         (
             "schedule:cosine_decay_schedule,init_valu=1,decay_steps=3",
-            r"has no parameter 'init_valu' \(did you mean init_value\?\); it has: init_value, decay_steps",
+            r"has no parameter 'init_valu' \(did you mean init_value\?\); it has: name, init_value, .*, cap, floor",
         ),
         ("schedule:cosine_decay_schedule,init_value=x", "init_value must be a number, got 'x'"),
     ],
@@ -101,20 +103,3 @@ def test_schedules_are_functions_of_numbers():
 def test_mistakes_are_named(spec, message):
     with pytest.raises(ValueError, match=message):
         from_spec(spec)
-
-
-class Halving(AbstractTuner):
-    """A tuner that a user might add: η = scale/2^t."""
-
-    scale: float = 1.0
-
-    def __call__(self, ray, state):
-        return self.scale * 0.5 ** ray.step.astype(ray.value.dtype), state, no_evaluations()
-
-
-def test_a_new_tuner_is_one_class_and_one_line(monkeypatch):
-    monkeypatch.setitem(REGISTRY, "halving", Entry(Halving, "halves at every step"))
-    assert parameters("halving") == [("scale", 1.0)]
-    tuner = from_spec("halving:3")
-    eta, _, _ = tuner(ray(lambda w: jnp.sum(w**2), jnp.ones(2), step=2), tuner.init())
-    assert eta == 0.75

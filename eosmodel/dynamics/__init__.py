@@ -1,0 +1,15 @@
+"""What can be run: real descent, full batch or stochastic, and the contract that theories share with it."""
+
+from eosmodel.dynamics.base import AbstractDynamics, Row, blank, divergence_bound, status_of
+from eosmodel.dynamics.descent import Descent
+from eosmodel.dynamics.stochastic import StochasticDescent
+
+__all__ = [
+    "AbstractDynamics",
+    "Descent",
+    "Row",
+    "StochasticDescent",
+    "blank",
+    "divergence_bound",
+    "status_of",
+]

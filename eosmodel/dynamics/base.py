@@ -1,0 +1,56 @@
+"""The contract of everything that the loop can run: a state that a step advances, and the row that the step reports.
+
+Experiments and theories are both dynamics, so that one loop runs them and one set of names labels them.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from eosmodel._status import Status
+
+Row = dict[str, Array]
+
+
+class AbstractDynamics(eqx.Module):
+    """A discrete dynamical system that the loop can run.
+
+    The least an extension supplies: `init` makes the state at step 0 from the start (weights, or what the dynamics
+    says), and `step` maps (state, step index) to the next state, a row of scalars and small vectors describing the
+    state *before* the update (and the step size taken from it), and a status code; a code other than `Status.OK` ends
+    the run and drops the row.
+    """
+
+    @abc.abstractmethod
+    def init(self, start: Any) -> Any: ...
+
+    @abc.abstractmethod
+    def step(self, state: Any, t: Int[Array, ""]) -> tuple[Any, Row, Int[Array, ""]]: ...
+
+
+def status_of(loss, stepsize, gradient_norm, bound) -> Int[Array, ""]:
+    """The status of a step from its numbers; `bound` is the loss beyond which a run counts as diverged."""
+    finite = jnp.isfinite(loss) & jnp.isfinite(stepsize) & jnp.isfinite(gradient_norm)
+    bad = jnp.where(finite, int(Status.DIVERGED), int(Status.NONFINITE))
+    return jnp.where(finite & (loss <= bound), int(Status.OK), bad).astype(jnp.int32)
+
+
+def divergence_bound(value, multiple) -> Array:
+    """The loss beyond which a run that began at `value` counts as diverged; a start at 0 has rounding to grow from, and
+    one that is no number (a sample that a run's batches may never meet) bounds nothing."""
+    bound = multiple * jnp.maximum(jnp.abs(value), jnp.finfo(value.dtype).eps)
+    return jnp.where(jnp.isnan(bound), jnp.inf, bound)
+
+
+def blank(row: Any) -> Any:
+    """A row of the same shapes that says "nothing here": NaN, −1 or False by type."""
+
+    def fill(leaf):
+        value = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else (False if leaf.dtype == jnp.bool_ else -1)
+        return jnp.full(leaf.shape, value, leaf.dtype)
+
+    return jax.tree.map(fill, row)

@@ -1,0 +1,81 @@
+"""What a run sees at the centre of its oscillation: eigenpairs, the loss there, the slow coefficients.
+
+Everything is seen in the coordinates z = w/S in which a preconditioner P = S⁻² is the identity, so that the Hessian is
+S·∇²L·S, the one whose edge counts. Without a preconditioner z = w.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from eosmodel.curvature import Modes, SlowCoefficients, linearize, slow_coefficients, track
+from eosmodel.dynamics.base import Row, blank
+
+
+class Scaled(eqx.Module):
+    """A loss in the coordinates z = w/S: z ↦ f(Sz)."""
+
+    fn: Callable[[Array], Array]
+    scale: Float[Array, " dim"]
+
+    def __call__(self, z):
+        return self.fn(self.scale * z)
+
+
+def scaled(fn: Any, scale: Float[Array, " dim"] | None) -> Any:
+    """f in the coordinates of a scale; f itself without one."""
+    return fn if scale is None else Scaled(fn, scale)
+
+
+def grow(vector: Array, scale: Array | None) -> Array:
+    """S·v: a gradient in the coordinates of a scale, or a displacement in them as one of the weights."""
+    return vector if scale is None else scale * vector
+
+
+def shrink(vector: Array, scale: Array | None) -> Array:
+    """v/S: weights, or a displacement of them, in the coordinates of a scale."""
+    return vector if scale is None else vector / scale
+
+
+def look(fn: Callable, center: Float[Array, " dim"], pairs: Modes, due: Bool[Array, ""]) -> tuple[Modes, Row]:
+    """Eigenpairs and L̄ at the centre, and where `due` α, β, κ, G: the pairs and a row. `fn` and `center` in z."""
+    loss, gradient, matvec = linearize(fn, center)
+    pairs, solved = track(matvec, pairs)
+    nan = jnp.full_like(loss, jnp.nan)
+    slow = jax.lax.cond(
+        due,
+        lambda: slow_coefficients(fn, center, gradient, pairs),
+        lambda: SlowCoefficients(nan, nan, nan, nan),
+    )
+    row = {
+        "sharpness": pairs.values[0],
+        "eigenvalues": pairs.values,
+        "center_loss": loss,
+        **solved._asdict(),
+        **slow._asdict(),
+    }
+    return pairs, row
+
+
+def every(
+    t: Int[Array, ""], stride: int, pairs: Modes, seen: Callable[[Modes], tuple[Modes, Row]]
+) -> tuple[Modes, Row]:
+    """`seen(pairs)` at every `stride`-th step; between them the old pairs and a blank row, never an old value."""
+    if stride == 1:
+        return seen(pairs)
+    _, like = jax.eval_shape(seen, pairs)
+
+    def skipped(pairs):
+        return pairs, blank(like) | {"products": jnp.zeros_like(like["products"])}
+
+    return jax.lax.cond(t % stride == 0, seen, skipped, pairs)
+
+
+def due(t: Int[Array, ""], stride: int) -> Bool[Array, ""]:
+    """When to measure slow coefficients: every `stride` steps (0: never), and at all of the first two such stretches,
+    for the first steps change everything at once, and a grid that misses them misplaces all that follows."""
+    return (t % stride == 0) | (t < 2 * stride) if stride else jnp.asarray(False)

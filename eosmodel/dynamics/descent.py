@@ -1,0 +1,124 @@
+"""The full-batch experiment: real descent on an objective under a tuner, with the sharpness followed at the centre."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from eosmodel.curvature import Modes, linearize, off_modes, oscillation, track
+from eosmodel.directions import Direction
+from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
+from eosmodel.dynamics.center import due, every, grow, look, scaled, shrink
+from eosmodel.dynamics.course import Course, eigenpairs, followed, set_out, to_edge, turn
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.rays import along
+from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+
+
+class Descent(AbstractDynamics):
+    """Descent w' = w + ηd, d = −∇L(w) or a `Direction`'s, η from the tuner on the true ray along d; the sharpness is
+    tracked beside it.
+
+    The centre of a real run is w̄_t = w_t − Σ_i x_i u_i + ½ P⊥(ρ_t d_t − ρ_{t−1} d_{t−1}): a Newton step
+    x_i = (u_i·∇L)/λ_i along the modes tracked at the previous centre, and off them, with ρ = min(η/2, 1/λ_1), the
+    average (w_{t−1} + 2w_t + w_{t+1})/4 of three iterates, shorter where a step goes beyond the edge. The average
+    cancels the oscillation of every mode near the edge, tracked or not, and leaves a smooth path in place. Without
+    it the Hessian at the centre would alternate with the modes that are not tracked. Eigenpairs, L̄ and the slow
+    coefficients are solved for at w̄_t. Of a preconditioned direction all of this is in the coordinates in which its
+    preconditioner is the identity.
+
+    Fields
+        objective, tuner: what is run.
+        modes: number of leading eigenpairs followed.
+        track_every: solve for the eigenpairs every that many steps; rows between have NaN, never an old value.
+        measure_every: measure α, β, κ, G every that many steps, and at every step of the first two such stretches
+            (0: never); only on tracked steps.
+        divergence: a loss above this multiple of the initial one ends the run.
+        tuner_state: the tuner's own state at the start; None for a fresh one.
+        direction: where the steps go; None for steepest descent.
+    """
+
+    objective: AbstractObjective
+    tuner: AbstractTuner
+    modes: int = eqx.field(static=True, default=3)
+    track_every: int = eqx.field(static=True, default=1)
+    measure_every: int = eqx.field(static=True, default=10)
+    divergence: float = eqx.field(static=True, default=1e6)
+    tuner_state: Any = None
+    direction: Direction | None = None
+
+    class State(eqx.Module):
+        weights: Float[Array, " dim"]
+        tuner: Memory
+        course: Course | None
+        center: Modes
+        iterate: Modes | None
+        pull: Float[Array, " dim"]
+        bound: Float[Array, ""]
+
+    def init(self, start):
+        gradient = None if self.direction is None else jax.grad(self.objective)(start)
+        course = set_out(self.direction, self.objective, start, gradient)
+        scale = None if course is None else course.scale
+        value, _, pairs = eigenpairs(self.objective, start, scale, self.modes)
+        iterate = pairs if self.tuner.needs_sharpness else None
+        bound = divergence_bound(value, self.divergence)
+        memory = begin(self.tuner, start, self.tuner_state)
+        return self.State(start, memory, course, pairs, iterate, jnp.zeros_like(start), bound)
+
+    def center(self, state, gradient, direction, stepsize, scale, t):
+        """The centre at the state's weights, the amplitudes x_i along the modes, and ρd, which the next step needs; the
+        first two in the coordinates of the scale."""
+        pairs = state.center
+        amplitude = oscillation(grow(gradient, scale), pairs)
+        top = to_edge(self.direction, pairs.values[0])
+        edge = jnp.where(top > 0, 1 / jnp.where(top > 0, top, 1), 0)
+        pull = jnp.minimum(0.5 * stepsize, edge) * direction
+        turned = 0.5 * shrink(pull - jnp.where(t == 0, pull, state.pull), scale)
+        center = shrink(state.weights, scale) - amplitude @ pairs.vectors + off_modes(turned, pairs)
+        return center, amplitude, pull
+
+    def step(self, state, t):
+        weights, dtype = state.weights, state.weights.dtype
+        if self.tuner.needs_sharpness:
+            scale = None if state.course is None else state.course.scale
+            value, gradient, matvec = linearize(scaled(self.objective, scale), shrink(weights, scale))
+            gradient = shrink(gradient, scale)
+            iterate, _ = track(matvec, state.iterate)
+            sharpness = iterate.values[0]
+        else:
+            value, gradient = jax.value_and_grad(self.objective)(weights)
+            iterate, sharpness = None, jnp.asarray(jnp.nan, dtype)
+        norm = jnp.linalg.norm(gradient)
+
+        d, course = turn(self.direction, self.objective, weights, gradient, state.course)
+        scale = None if course is None else course.scale
+        line = along(self.objective, weights, value, gradient, d, t, to_edge(self.direction, sharpness))
+        stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient)
+        center, amplitude, pull = self.center(state, gradient, line.direction, stepsize, scale, t)
+
+        def seen(pairs):
+            pairs, row = look(scaled(self.objective, scale), center, pairs, due(t, self.measure_every))
+            return pairs, row | {"amplitude": amplitude}
+
+        pairs, tracked = every(t, self.track_every, state.center, seen)
+        course, extra = followed(self.direction, course, stepsize, tracked["sharpness"])
+        inner = grow(gradient, scale)
+        size = jnp.linalg.norm(inner)
+        row = {
+            "loss": value,
+            "stepsize": stepsize,
+            "iterate_sharpness": sharpness,
+            "gradient_norm": norm,
+            "alignment": jnp.abs(pairs.vectors[0] @ inner) / jnp.where(size > 0, size, 1),
+            "evaluations": info.evaluations,
+            "search_failed": info.failed,
+            "ascending": line.slope > 0,
+            **tracked,
+            **extra,
+        }
+        new = weights + stepsize * line.direction
+        status = status_of(value, stepsize, norm, state.bound)
+        return self.State(new, memory, course, pairs, iterate, pull, state.bound), row, status

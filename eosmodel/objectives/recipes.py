@@ -1,0 +1,27 @@
+"""Networks by their names: what the command line and the blocks of a sweep build from plain options."""
+
+from typing import Any
+
+from eosmodel import _specs
+from eosmodel.objectives.data import load
+from eosmodel.objectives.networks import NETWORKS, Network
+
+
+def network(*, data: str, net: str = "mlp", samples: int | None = None, **options: Any) -> Network:
+    """A network of `NETWORKS` on a data set of `data.DATASETS`.
+
+    Args:
+        data: name of the data set, or the path of an .npz file.
+        net: name of the architecture.
+        samples: number of samples, the first ones; all when None.
+        options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype.
+
+    Raises:
+        ValueError: an unknown name, or what the data set or the architecture does not allow.
+
+    Example:
+        >>> network(data="digits", samples=50, width=4, depth=1).x.shape
+        (50, 8, 8, 1)
+    """
+    build, _ = _specs.look_up(net, NETWORKS, "network")
+    return build(load(data, samples=samples), **options)

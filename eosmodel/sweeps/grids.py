@@ -1,0 +1,60 @@
+"""Grids of specifications: `cdat:sigma={1,2},ema={0,0.9}` stands for four tuners."""
+
+import itertools
+import re
+
+from eosmodel import _specs
+from eosmodel.tuners import registry
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+def expand(spec: str) -> tuple[str, ...]:
+    """All specifications that one with values in braces stands for, the last braces changing fastest.
+
+    A specification without braces stands for itself. A shell that expands braces itself comes to the same.
+
+    Args:
+        spec: a specification in which any text may be a list {value,value,…}.
+
+    Raises:
+        ValueError: braces that do not match, or that hold no value or an empty one.
+
+    Example:
+        >>> expand("cdat:sigma={1,2},ema={0,0.9}")
+        ('cdat:sigma=1,ema=0', 'cdat:sigma=1,ema=0.9', 'cdat:sigma=2,ema=0', 'cdat:sigma=2,ema=0.9')
+    """
+    # Splitting at a group gives texts and lists in turn.
+    pieces = _BRACES.split(spec)
+    texts, lists = pieces[::2], [[value.strip() for value in piece.split(",")] for piece in pieces[1::2]]
+    if any(brace in text for text in texts for brace in "{}"):
+        raise ValueError(f"tuner {spec!r}: braces must come in pairs and not within each other")
+    if any(not value for values in lists for value in values):
+        raise ValueError(f"tuner {spec!r}: braces must hold values separated by commas, as in sigma={{1,2}}")
+    return tuple(
+        "".join(itertools.chain(*itertools.zip_longest(texts, values, fillvalue="")))
+        for values in itertools.product(*lists)
+    )
+
+
+def parameters(spec: str) -> tuple[str, dict[str, float]]:
+    """The name of a tuner and its hyper-parameters that are numbers: its own, defaults included, and modifiers given.
+
+    Args:
+        spec: a specification that `tuners.registry.from_spec` takes.
+
+    Example:
+        >>> parameters("cdat:ema=0.9")
+        ('cdat', {'sigma': 2.0, 'eps': 1e-05, 'ema': 0.9})
+    """
+    own = dict(registry.parameters(spec.partition(":")[0]))
+    name, _, texts = _specs.parse("tuner", spec, registry.REGISTRY, lambda _: own)
+    numbers = {key: _number(value) for key, value in (own | texts).items()}
+    return name, {key: number for key, number in numbers.items() if number is not None}
+
+
+def _number(value) -> float | None:
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,199 @@
+"""Steps that shrink where the gradient is large: normalised, clipped, and divided by a memory of its norm.
+
+The norm is √(−φ'(0)): of steepest descent ‖g‖, of a preconditioned direction d = −P⁻¹g the one of its own metric,
+√(g·P⁻¹g).
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from eosmodel._checks import check_range
+from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
+
+
+def _energy(ray):
+    """−φ'(0), or 0 where the line ascends; NaN stays."""
+    return jnp.maximum(-ray.slope, 0)
+
+
+def _over(step, size):
+    """step/size, and 0 where size is 0."""
+    none = size == 0
+    return jnp.where(none, 0, step / jnp.where(none, 1, size))
+
+
+class NormalizedGD(AbstractTuner):
+    """η = step/√(−φ'(0)); of steepest descent step/‖g‖, a move of length `step`.
+
+    A gradient of 0 gives η = 0, and so does a slope that ascends, which is reported as `failed`. The loss is not
+    looked at; a slope of NaN gives NaN.
+
+    Response: Φ = λ·step/√(G(1 + r)). Clamped where λ·step > 2√G, at r* = (λ·step)²/4G − 1 with the multiplier
+    m = (1 − r*)/(1 + r*), never a flip; else below the edge. Held there is x² = step²/4 − G/λ², which grows with λ: if
+    step² > 8α/β the balance q = 1 is stable and λ settles at λ² = G/(step²/4 − 2α/β).
+
+    Args:
+        step: length of the move, > 0, in units of the weights.
+
+    Raises:
+        ValueError: a step that is not positive and finite.
+
+    Source: Nesterov (1984); Hazan, Levy & Shalev-Shwartz (arXiv 1507.02030); at the edge of stability Arora, Li &
+    Panigrahi (arXiv 2205.09745).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = NormalizedGD(0.5)
+        >>> float(tuner(ray(lambda w: jnp.sum(w), jnp.ones(4)), tuner.init())[0])
+        0.25
+    """
+
+    step: Any = 0.1
+
+    def __check_init__(self):
+        check_range("NormalizedGD", "step", self.step, 0, low_open=True, high_open=True)
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        return _over(self.step, jnp.sqrt(_energy(ray))), state, no_evaluations(ray.slope > 0)
+
+
+class Clipping(AbstractTuner):
+    """η = step·min(1, max_norm/√(−φ'(0))); of steepest descent the gradient clipped at the norm max_norm.
+
+    A slope that ascends gives η = 0 and is reported as `failed`. The loss is not looked at; a slope of NaN gives NaN.
+
+    Response: Φ = λ·step·min(1, max_norm/√(G(1 + r))). Clamped where λ·step > 2 and λ·step·max_norm > 2√G, at
+    r* = (λ·step·max_norm)²/4G − 1 (m as in `NormalizedGD`), unless λ answers before r gets there; else below the edge.
+
+    Args:
+        step: η of a gradient that is not clipped, > 0.
+        max_norm: norm at which gradients are clipped, > 0, in units of the gradient.
+
+    Raises:
+        ValueError: a hyper-parameter that is not positive, or an infinite step.
+
+    Source: Pascanu, Mikolov & Bengio (arXiv 1211.5063).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = Clipping(step=0.5, max_norm=1.0)
+        >>> float(tuner(ray(lambda w: jnp.sum(w), jnp.ones(4)), tuner.init())[0])
+        0.25
+    """
+
+    step: Any = 0.1
+    max_norm: Any = 1.0
+
+    def __check_init__(self):
+        check_range("Clipping", "step", self.step, 0, low_open=True, high_open=True)
+        check_range("Clipping", "max_norm", self.max_norm, 0, low_open=True)
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        step = self.step / jnp.maximum(1, jnp.sqrt(_energy(ray)) / self.max_norm)
+        return jnp.where(ray.slope > 0, 0, step), state, no_evaluations(ray.slope > 0)
+
+
+class ScalarRMSProp(AbstractTuner):
+    """ν ← decay·ν + (1 − decay)(−φ'(0)), η = step/(√ν + eps): RMSProp with one number for all weights.
+
+    ν begins at 0; with `bias_correction` it is divided by 1 − decay^t, and is then a mean with weights that sum to 1
+    from the first step on. A denominator of 0 gives η = 0. A slope that ascends gives η = 0, leaves ν alone and is
+    reported as `failed`. The loss is not looked at; a slope of NaN gives NaN.
+
+    Response: with r held ν = G(1 + r), so Φ = λ·step/(√(G(1 + r)) + eps). Clamped where λ·step > 2(√G + eps), else
+    below the edge; the memory makes r approach r* = (λ·step/2 − eps)²/G − 1 more slowly than `NormalizedGD` does.
+
+    Args:
+        step: > 0, in units of the weights.
+        decay: in [0, 1).
+        eps: ≥ 0, in units of the gradient.
+        bias_correction: whether ν is corrected for its start at 0; true or false on the command line.
+
+    Raises:
+        ValueError: a hyper-parameter out of its range.
+
+    Source: Tieleman & Hinton (2012); one number for all weights as in Cohen, Damian et al. (arXiv 2410.24206).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = ScalarRMSProp(step=0.5, eps=0.0)
+        >>> round(float(tuner(ray(lambda w: jnp.sum(w), jnp.ones(4)), tuner.init())[0]), 6)
+        0.25
+    """
+
+    step: Any = 0.1
+    decay: Any = 0.9
+    eps: Any = 1e-8
+    bias_correction: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        check_range("ScalarRMSProp", "step", self.step, 0, low_open=True, high_open=True)
+        check_range("ScalarRMSProp", "decay", self.decay, 0, 1, high_open=True)
+        check_range("ScalarRMSProp", "eps", self.eps, 0, high_open=True)
+
+    def init(self, dtype=None):
+        """ν and the sum of the weights in it, 1 − decay^t, from 0."""
+        zero = jnp.zeros((), jnp.result_type(float) if dtype is None else dtype)
+        return zero, zero
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        ascends, one = ray.slope > 0, jnp.ones_like(ray.slope)
+        nu, weight = (
+            jnp.where(ascends, old, self.decay * old + (1 - self.decay) * now)
+            for old, now in zip(state, (_energy(ray), one), strict=True)
+        )
+        mean = _over(nu, weight) if self.bias_correction else nu
+        step = _over(self.step, jnp.sqrt(mean) + self.eps)
+        return jnp.where(ascends, 0, step), (nu, weight), no_evaluations(ascends)
+
+
+class AdaGradNorm(AbstractTuner):
+    """b² ← b² + (−φ'(0)), η = step/b: AdaGrad with one number for all weights.
+
+    A slope that ascends gives η = 0, leaves b alone and is reported as `failed`. The loss is not looked at; a slope of
+    NaN gives NaN.
+
+    Response: no function of r alone, for b only grows; with r held s = λ·step/√(b² + tG(1 + r)) after t steps. In the
+    end below the edge. While λ·step > 2b the oscillation grows and b² with it, by a geometric series, until s < 2: the
+    rule bounds it once and for all at that λ, and the step has shrunk for good. `theory.classify` sees the moment (64
+    to 192 steps with r held): clamped where s passes 2 within it, else below the edge.
+
+    Args:
+        step: > 0, in units of the weights.
+        b0: b before the first step, > 0, in units of the gradient.
+
+    Raises:
+        ValueError: a hyper-parameter that is not positive and finite.
+
+    Source: Ward, Wu & Bottou (arXiv 1806.01811); Streeter & McMahan (arXiv 1002.4862).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import ray
+        >>> tuner = AdaGradNorm(step=1.0, b0=2.0)
+        >>> eta, b, info = tuner(ray(lambda w: jnp.sum(w), jnp.ones(4)), tuner.init())
+        >>> round(float(b) ** 2, 6), round(float(eta * b), 6)
+        (8.0, 1.0)
+    """
+
+    step: Any = 1.0
+    b0: Any = 0.1
+
+    def __check_init__(self):
+        check_range("AdaGradNorm", "step", self.step, 0, low_open=True, high_open=True)
+        check_range("AdaGradNorm", "b0", self.b0, 0, low_open=True, high_open=True)
+
+    def init(self, dtype=None):
+        """b."""
+        return jnp.asarray(self.b0, jnp.result_type(float) if dtype is None else dtype)
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        ascends = ray.slope > 0
+        # Not as a square, which would underflow where b does not.
+        b = jnp.hypot(state, jnp.sqrt(_energy(ray)))
+        return jnp.where(ascends, 0, self.step / b), b, no_evaluations(ascends)

@@ -1,0 +1,177 @@
+"""Any tuner as an optax transformation, for training loops that are not eosmodel's."""
+
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax  # type: ignore[import-untyped]
+from jax.flatten_util import ravel_pytree
+
+from eosmodel._checks import as_arrays
+from eosmodel.rays import along
+from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+
+
+class AsOptaxState(NamedTuple):
+    """The state of `as_optax`; any field can be read with `optax.tree_utils.tree_get(state, "learning_rate")`.
+
+    Fields
+        learning_rate: the last step size η, 0 before the first.
+        count: steps taken.
+        tuner: what the rule remembers.
+        evaluations: φ evaluations of the last step, beside the value passed.
+        failed: whether the rule could not be met in the last step and its documented fallback was used.
+    """
+
+    learning_rate: jax.Array
+    count: jax.Array  # type: ignore[assignment]
+    tuner: Memory
+    evaluations: jax.Array
+    failed: jax.Array
+
+
+def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
+    """Scales the incoming updates d by a tuner's step along them, η·d, η from φ(η) = f(w + ηd).
+
+    It takes d as a descent direction, sign included, so it stands after what makes one:
+    `optax.chain(optax.sgd(1.0), as_optax(tuner))` is gradient descent, `optax.chain(optax.scale_by_adam(),
+    optax.scale(-1.0), as_optax(tuner))` goes along Adam's direction. What stands behind it moves the weights by
+    something else than ηd: `optax.trace(0.9)` there is heavy ball with a moving step. Rules that go by the last
+    secant (`needs_secant`) take ηd for the last move, so nothing should stand behind them.
+
+    All is computed in the floating type of the parameters (of a tree of several types, the one they promote to): the
+    loss is rounded to bfloat16 if they are, which leaves a line search little to compare.
+
+    Its `update(updates, state, params, *, value, grad, value_fn, sharpness, **extra)` takes, each only if the rule
+    asks for it,
+
+        value: f(w), scalar.
+        grad: ∇f(w), a tree like the updates; −updates if None, which is right if d is the steepest descent. It gives
+            the slope φ'(0) = ∇f·d, and to rules that go by the secant the change of the gradient.
+        value_fn: f, a function of a tree like `params`, of the same loss (the same batch) as `value`. Entries of
+            `extra` go to it if its signature has their names or **kwargs; others are for other transformations.
+        sharpness: λ at w, for `OnEdge`; of P^{-1/2} ∇²f P^{-1/2} for a direction d = −P⁻¹∇f.
+
+    Wrappers: inside `optax.masked` and `optax.multi_transform` the rule sees the masked trees, and `value_fn` gets
+    such a tree, with `optax.MaskedNode` in place of what is not trained, to be filled in:
+
+        frozen = lambda node: isinstance(node, optax.MaskedNode)
+        fill = lambda tree: jax.tree.map(lambda m, p: p if frozen(m) else m, tree, params, is_leaf=frozen)
+        value_fn = lambda tree: f(fill(tree))
+
+    A `grad` is masked like them under their `mask_compatible_extra_args=True`; left out it is −d. `optax.MultiSteps`
+    passes on the arguments of the last of its k calls, while d is made of all k gradients: leave `grad` out, or pass
+    the mean of the k, and pass the mean loss as `value` and the loss of all k batches as `value_fn`. It calls `update`
+    in all k, so a line search there pays for k and uses one. Under `optax.inject_hyperparams(lambda c:
+    as_optax(Polyak(c=c)))(c=schedule)` a hyper-parameter of any rule follows a schedule.
+
+    Args:
+        tuner: any step-size rule, one number for each hyper-parameter (`jax.vmap` makes batches of it).
+
+    Returns:
+        `optax.GradientTransformationExtraArgs` with the state `AsOptaxState`.
+
+    Raises:
+        ValueError: a tuner that is none; parameters that are not floating; in `update`, an argument that the rule asks
+            for and that is not there, or that has the wrong size.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from eosmodel.tuners import Armijo
+        >>> def f(w, x):
+        ...     return jnp.sum((w["a"] - x) ** 2)
+        >>> optimizer = optax.chain(optax.sgd(1.0), as_optax(Armijo(factor=0.5)))
+        >>> w, x = {"a": jnp.ones(3)}, jnp.zeros(3)
+        >>> state = optimizer.init(w)
+        >>> value, grad = jax.value_and_grad(f)(w, x)
+        >>> updates, state = optimizer.update(grad, state, w, value=value, value_fn=f, x=x)
+        >>> optax.apply_updates(w, updates)["a"].tolist()
+        [0.0, 0.0, 0.0]
+        >>> float(optax.tree_utils.tree_get(state, "learning_rate"))
+        0.5
+    """
+    if not isinstance(tuner, AbstractTuner):
+        raise ValueError(f"as_optax: tuner must be a step-size rule of eosmodel.tuners, got {tuner!r}")
+    rule = type(tuner).__name__
+
+    def init(params):
+        weights, _ = _flat(params)
+        zero = jnp.zeros((), weights.dtype)
+        count = jnp.asarray(0, jnp.int32)
+        return AsOptaxState(zero, count, begin(as_arrays(tuner, zero.dtype), weights), count, jnp.asarray(False))
+
+    def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, sharpness=None, **extra):
+        dtype = state.learning_rate.dtype
+        direction = _flat(updates)[0].astype(dtype)
+        gradient = -direction if grad is None else _flat(grad)[0].astype(dtype)
+        weights, unravel = _flat(updates if params is None else params)
+        for name, flat in {"grad": gradient, "params": weights}.items():
+            if flat.size != direction.size:
+                raise ValueError(
+                    f"as_optax: {name} must have as many entries as the updates, {direction.size}, got {flat.size}"
+                    " (under a mask: pass mask_compatible_extra_args=True, or leave grad out)"
+                )
+
+        def loss(flat):
+            for name, given in {"value_fn": value_fn, "params": params}.items():
+                if given is None:
+                    raise ValueError(f"as_optax: {rule} looks along the ray, so update needs {name}, got None")
+            return jnp.asarray(value_fn(unravel(flat), **_named(value_fn, extra)), dtype)
+
+        if tuner.needs_sharpness and sharpness is None:
+            raise ValueError(f"as_optax: {rule} goes by the sharpness, so update needs sharpness, got None")
+        steepness = _number("sharpness", sharpness, dtype)
+        numbers = as_arrays(tuner, dtype)
+
+        def chosen(value):
+            line = along(loss, weights, value, gradient, direction, state.count, steepness)
+            return choose(numbers, line, state.tuner, gradient)
+
+        height = _number("value", value, dtype)
+        if value is None and _depends(chosen, height):
+            raise ValueError(f"as_optax: {rule} goes by the loss, so update needs value, got None")
+        stepsize, memory, info = chosen(height)
+        if jnp.shape(stepsize) != ():
+            raise ValueError(
+                f"as_optax: {rule} must have one number for each hyper-parameter, got steps of shape "
+                f"{jnp.shape(stepsize)}; make the transformation inside jax.vmap"
+            )
+        stepsize = jnp.asarray(stepsize, dtype)
+        scaled = jax.tree.map(lambda leaf: stepsize.astype(leaf.dtype) * leaf, updates)
+        count = optax.safe_increment(state.count)
+        evaluations, failed = jnp.asarray(info.evaluations, jnp.int32), jnp.asarray(info.failed)
+        return scaled, AsOptaxState(stepsize, count, memory, evaluations, failed)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _flat(tree):
+    """A tree of floating-point numbers as one array, and the way back."""
+    with jax.numpy_dtype_promotion("standard"):
+        flat, unravel = ravel_pytree(tree)
+    if not jnp.issubdtype(flat.dtype, jnp.floating):
+        raise ValueError(f"as_optax: parameters and updates must be real and floating, got {flat.dtype}")
+    return flat, unravel
+
+
+def _number(name, value, dtype):
+    """A scalar argument in the type of the run; NaN for one that is not there."""
+    if jnp.shape(value if value is not None else 0) != ():
+        raise ValueError(f"as_optax: {name} must be a scalar, got shape {jnp.shape(value)}")
+    return jnp.asarray(jnp.nan if value is None else value, dtype)
+
+
+def _named(fn, extra: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that a function takes."""
+    parameters = inspect.signature(fn).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return extra
+    return {name: value for name, value in extra.items() if name in parameters}
+
+
+def _depends(fn, number) -> bool:
+    """Whether anything in `fn` is computed from its argument; its type may be read."""
+    jaxpr = jax.make_jaxpr(fn)(number).jaxpr
+    used = [*(v for equation in jaxpr.eqns for v in equation.invars), *jaxpr.outvars]
+    return any(v is jaxpr.invars[0] for v in used)

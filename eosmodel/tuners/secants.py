@@ -1,0 +1,146 @@
+"""Steps from the secant of the last one: what the change of the gradient over it says of the curvature."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from eosmodel._checks import check_range
+from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
+
+
+def _read(ray):
+    """ss, sy, yy in the type of the run, and whether there is a secant at all."""
+    ss, sy, yy = (jnp.asarray(value, ray.value.dtype) for value in ray.secant)
+    return ss, sy, yy, ~((ss == 0) & (sy == 0) & (yy == 0))
+
+
+def _usable(step):
+    """Neither 0 nor infinite nor NaN: a division may have left the range of the type, and 0 would stay 0."""
+    return (step > 0) & jnp.isfinite(step)
+
+
+class BarzilaiBorwein(AbstractTuner):
+    """η = s·s/s·y (long, BB1) or s·y/y·y (short, BB2), s and y the last changes of the weights and of the gradient.
+
+    On a quadratic the long step is the greedy one of the step before. Where s·y ≤ 0 (negative curvature), or the
+    quotient is not a positive number of the type, the last step is kept and reported as `failed`; it is kept without
+    failure where there was no step (`initial` at the start, after a step of 0). A slope that ascends gives η = 0 and
+    is reported as `failed`. The loss is not looked at, nor the slope but for its sign; a secant that is not finite
+    counts as not usable.
+
+    Response, r₋ the r of the step before: long s = (1 + r₋)/(κ + r₋), short s = (κ + r₋)/(κ² + r₋). With r held both
+    fall from 1/κ to 1 and clamp for κ < ½, at r* = 1 − 2κ and κ(1 − 2κ). The delay makes ln r' = ln r + 2 ln|1 − s(r₋)|
+    a map of two dimensions, whose multipliers at r* have the product 2(1 − 2κ)/(1 − κ) for both: an unstable spiral
+    for κ < ⅓. r then swings over orders of magnitude, and rare steps of up to 1/(κλ) make the bulk advance.
+
+    Args:
+        initial: η before there is a secant, > 0.
+        long: whether the long step is taken.
+
+    Raises:
+        ValueError: an initial step that is not positive and finite.
+
+    Source: Barzilai & Borwein (IMA J. Numer. Anal. 8, 1988).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import Secant, ray
+        >>> tuner = BarzilaiBorwein(long=False)
+        >>> along = ray(lambda w: jnp.sum(w**2), jnp.ones(2), secant=Secant(1.0, 2.0, 5.0))
+        >>> round(float(tuner(along, tuner.init())[0]), 6)
+        0.4
+    """
+
+    initial: Any = 0.01
+    long: bool = eqx.field(static=True, default=True)
+    needs_secant: ClassVar[bool] = True
+
+    def __check_init__(self):
+        check_range("BarzilaiBorwein", "initial", self.initial, 0, low_open=True, high_open=True)
+
+    def init(self, dtype=None):
+        """The last step."""
+        return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        ss, sy, yy, some = _read(ray)
+        top, bottom = (ss, sy) if self.long else (sy, yy)
+        step = top / jnp.where(bottom > 0, bottom, 1)
+        usable = (sy > 0) & (bottom > 0) & _usable(step)
+        kept = jnp.where(usable, step, state)
+        ascends = ray.slope > 0
+        return jnp.where(ascends, 0, kept), kept, no_evaluations((some & ~usable) | ascends)
+
+
+def BB1(initial=0.01) -> BarzilaiBorwein:
+    """`BarzilaiBorwein` with the long step s·s/s·y. Arguments and errors as there.
+
+    Example:
+        >>> BB1().long
+        True
+    """
+    return BarzilaiBorwein(initial)
+
+
+def BB2(initial=0.01) -> BarzilaiBorwein:
+    """`BarzilaiBorwein` with the short step s·y/y·y. Arguments and errors as there.
+
+    Example:
+        >>> BB2().long
+        False
+    """
+    return BarzilaiBorwein(initial, long=False)
+
+
+class AdGD(AbstractTuner):
+    """η_t = min(√(1 + θ_{t−1}) η_{t−1}, √(s·s)/(2√(y·y))), θ_t = η_t/η_{t−1}, θ_0 = ∞.
+
+    Half the inverse of the curvature that the last step has met, approached no faster than the first term allows.
+    Where there was no step the last one is kept (`initial` at the start). It is kept too, and reported as `failed`,
+    where the minimum is not a positive finite number (a secant that is not finite, or y = 0 at the second step). A
+    slope that ascends gives η = 0, leaves the memory alone and is reported as `failed`. The loss is not looked at.
+
+    Response: s ≤ ½√((1 + r₋)/(κ² + r₋)), r₋ the r of the step before, with equality where the first term does not
+    bind, as with r held. It falls from 1/(2κ) to ½: clamped for κ < ¼, at r* = (1 − 16κ²)/15, else below the edge.
+
+    Args:
+        initial: η_0 > 0.
+
+    Raises:
+        ValueError: an initial step that is not positive and finite.
+
+    Source: Malitsky & Mishchenko (arXiv 1910.09529).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from eosmodel.rays import Secant, ray
+        >>> tuner = AdGD()
+        >>> along = ray(lambda w: jnp.sum(w**2), jnp.ones(2), secant=Secant(1.0, 2.0, 4.0))
+        >>> round(float(tuner(along, tuner.init())[0]), 6)
+        0.25
+    """
+
+    initial: Any = 0.01
+    needs_secant: ClassVar[bool] = True
+
+    def __check_init__(self):
+        check_range("AdGD", "initial", self.initial, 0, low_open=True, high_open=True)
+
+    def init(self, dtype=None):
+        """The last step and the one before it, 0 where there was none."""
+        last = jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
+        return last, jnp.zeros_like(last)
+
+    def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
+        last, before = state
+        ss, _, yy, some = _read(ray)
+        growth = jnp.where(before > 0, jnp.sqrt(1 + last / jnp.where(before > 0, before, 1)) * last, jnp.inf)
+        # Roots first: the quotient of squares leaves the range of the type sooner.
+        curved = yy != 0
+        local = jnp.where(curved, 0.5 * jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1)), jnp.inf)
+        step = jnp.minimum(growth, local)
+        ascends, usable = ray.slope > 0, some & _usable(step)
+        kept = jnp.where(usable, step, last)
+        state = tuple(jnp.where(usable & ~ascends, *pair) for pair in ((step, last), (last, before)))
+        return jnp.where(ascends, 0, kept), state, no_evaluations((some & ~usable) | ascends)
