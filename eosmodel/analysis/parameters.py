@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from jaxtyping import Array
 from eosmodel import _specs
 from eosmodel._checks import check_count, check_range
 from eosmodel.analysis.probes import AbstractProbe
+from eosmodel.tuners.modifiers import AbstractModifier
 
 SYMBOLS = {
     "sigma": "σ",
@@ -84,7 +86,7 @@ def find(probe: AbstractProbe, name: str) -> Parameter:
         ValueError: no such parameter (the known ones are listed), one that two parts have, an index that is missing,
             not wanted or out of range.
     """
-    known = {f"{part}.{field}": (path, field) for part, path in probe.parts.items() for field in _numbers(probe, path)}
+    known = {f"{part}.{field}": (path, field) for part, path in _parts(probe) for field in _numbers(probe, path)}
     pattern = re.fullmatch(r"(?:(\w+)\.)?(\w+)(?:\[(\d+)\])?", str(name).strip())
     part, field, index = pattern.groups() if pattern else (None, str(name), None)
     # Exact names first; a bare name stands for every part that has it.
@@ -103,6 +105,15 @@ def find(probe: AbstractProbe, name: str) -> Parameter:
         ways = f"{field}[0] … {field}[{size - 1}]"
         raise ValueError(f"phase_diagram: {field} holds {size} numbers, write {ways}, got {name!r}")
     return Parameter(str(name).strip(), path, None if index is None else int(index))
+
+
+def _parts(probe: AbstractProbe) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Where numbers are: the probe's parts, and the rule inside a modifier of a tuner."""
+    for part, path in probe.parts.items():
+        yield part, path
+        while isinstance(follow(probe, path), AbstractModifier):
+            path = (*path, "tuner")
+            yield part, path
 
 
 class Family(eqx.Module):

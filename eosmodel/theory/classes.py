@@ -127,15 +127,16 @@ def _hold(fast, log_r):
 
 
 def _growths(fast, log_r, steps):
-    """γ at each r for the same x in a valley whose λ is larger by the factor e^step."""
+    """γ and ⟨s⟩ at each r for the same x in a valley whose λ is larger by the factor e^step."""
 
-    def growth(log_r, step):
+    def one(log_r, step):
         factor = jnp.exp(step)
         slow = (fast.A * factor, fast.kappa / factor, fast.sharpness * factor)
         changed = eqx.tree_at(lambda f: (f.A, f.kappa, f.sharpness), fast, slow)
-        return jnp.mean(_hold(changed, log_r + 2 * step)[1])
+        states, growth = _hold(changed, log_r + 2 * step)
+        return jnp.mean(growth), jnp.mean(jax.vmap(lambda z: changed.observe(z).s)(states))
 
-    return jax.vmap(growth)(log_r, steps)
+    return jax.vmap(one)(log_r, steps)
 
 
 def _equilibria(fast, grid, growth):
@@ -176,7 +177,8 @@ def classify(
 
     Features: γ at 193 values of r from 1e-6 to 1e6, r held; with α and β also γ and the answer ∂γ/∂ ln λ (at fixed x)
     at the level x² = 2α/β, r_q = 2αλ²/(βG), where λ stops rising. "Above", "at" and "below" mean γ > margin,
-    |γ| ≤ margin and γ < −margin; "answers" means an answer above 0.01. The first line that holds decides:
+    |γ| ≤ margin and γ < −margin, or γ < 0 with s < 1, far below; "answers" means an answer above 0.01. The first line
+    that holds decides:
 
         below for all r                                                   below the edge
         below at small r                                                  undecided: depends on where r begins
@@ -238,20 +240,22 @@ def _classify(fast, alpha, beta, margin, burn_in, steps):
     # One call for all of it: a line search takes seconds to compile.
     step = jnp.asarray(_STEP, level.dtype)
     ends = jnp.stack([-step, jnp.zeros_like(step), step])
-    seen = _growths(fast, jnp.append(grid, jnp.broadcast_to(level, (3,))), jnp.append(jnp.zeros_like(grid), ends))
+    seen, s = _growths(fast, jnp.append(grid, jnp.broadcast_to(level, (3,))), jnp.append(jnp.zeros_like(grid), ends))
     growth, (flatter, growth_at_level, sharper) = seen[:-3], seen[-3:]
     answer = (sharper - flatter) / (2 * step)
     answers = answer > _ANSWER
     r_star, multiplier = _equilibria(fast, grid, growth)
     means, _ = averages(fast, burn_in=burn_in, steps=steps)
 
-    below = growth < -margin
+    # γ also goes to 0 where s does, and there it is far below the edge and not at it.
+    far = (s[:-3] < 1) & (growth < 0)
+    below = far | (growth < -margin)
     near = growth_at_level <= _REACH * answer
     rules = [
         (~jnp.all(jnp.isfinite(growth)), Kind.UNDECIDED),
         (jnp.all(below), Kind.BELOW_EDGE),
         (below[0], Kind.UNDECIDED),
-        (jnp.all(jnp.abs(growth) <= margin) & ~answers, Kind.UNDECIDED),
+        (jnp.all(~below & (jnp.abs(growth) <= margin)) & ~answers, Kind.UNDECIDED),
         (balanced & answers & (growth_at_level >= -margin) & near, Kind.SELF_STABILISED),
         (below[-1] & (growth[0] > margin), Kind.CLAMPED),
         (below[-1], Kind.UNDECIDED),

@@ -52,8 +52,9 @@ class NoisyFastMap(eqx.Module):
         φ'(0)  = −G (e² + h² + (1 − ρ)N)
         φ''(0) = λG ((1 + √m ε_m) e² + κh² + κ_N (1 − ρ)N)
 
-    and the batch's λ is λ(1 + √m ε_m). A tuner that goes by the secant compares gradients of two batches, noise and
-    all. Without noise all this is `FastMap`, r = y².
+    and the batch's λ is λ(1 + √m ε_m). A tuner that goes by the secant compares two gradients of this batch, one at
+    either end of the last step −η(e₋, h₋, …): s·y = η²λ((1 + √m ε_m)e₋² + κh₋² + κ_N(1 − ρ)N), and y·y likewise with
+    the squares of the curvatures. Without noise all this is `FastMap`, r = y².
 
     What follows from it, while λ stands still:
 
@@ -67,8 +68,6 @@ class NoisyFastMap(eqx.Module):
       keep below the edge.
     * η is correlated with h, and the valley drifts as dλ/dt = ⟨ηh⟩α − ½β⟨ηx²⟩, with ⟨η⟩α only where η does not answer
       the noise along the bulk gradient.
-    * A rule that goes by secants of independent batches takes their noise for curvature, the more so the less it moves:
-      once noise dominates, η falls from step to step and does not return (BB2 and AdGD).
 
     Args:
         fast: the map without noise: tuner, A, κ, λ, G.
@@ -160,13 +159,12 @@ class NoisyFastMap(eqx.Module):
         secant = Secant()
         if fast.tuner.needs_secant:
             before, forward, eta = state.past
-            # y = g − g₋: along u as it is, in the bulk what the step −ηg₋ changed and what the two batches differ by.
-            turn, other = eta * sharpness, h - forward - eta * sharpness * kappa * forward
-            spread = 1 + turn * kappa_noise
+            # The step of the batch before, −η(e₋, h₋, …), and what the batch of this step says it changed.
+            size = bulk * eta**2
             ss = forward**2 + before**2 + rest
-            sy = -forward * other - before * (e - before) + rest * spread
-            yy = other**2 + (e - before) ** 2 + rest * (spread**2 + 1)
-            secant = Secant(bulk * eta**2 * ss, bulk * eta * sy, jnp.where(eta == 0, 0, bulk * yy))
+            sy = sharpness * (kappa * forward**2 + bend * before**2 + kappa_noise * rest)
+            yy = sharpness**2 * (kappa**2 * forward**2 + bend**2 * before**2 + kappa_noise**2 * rest)
+            secant = Secant(size * ss, size * sy, size * yy)
         return QuadraticRay(
             value=bulk / sharpness * (left + 0.5 * bend * y * y + push * y + level * draw.loss),
             slope=-bulk * (e**2 + h**2 + rest),

@@ -81,8 +81,11 @@ def begin(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None
 
 
 def change_on(fn: Any, weights: Float[Array, " dim"], gradient: Float[Array, " dim"], memory: Memory, scale=None):
-    """y and P⁻¹y of the last step on the loss of this one, P⁻¹ = diag(scale²): what a rule that goes by secants must see
-    where every step has another loss, at the cost of a second gradient. None for other rules."""
+    """y and P⁻¹y of the last step on the loss of this one, P⁻¹ = diag(scale²); None for rules that need no secant.
+
+    Where every step has another loss, this is what a rule that goes by secants must see: the gradients of two losses
+    differ by noise, which it would take for curvature. It costs a second gradient.
+    """
     if memory.past is None:
         return None
     before = weights - memory.past.stepsize * memory.past.direction
