@@ -25,6 +25,8 @@ from eosmodel.tuners import OnEdge
 from eosmodel.tuners.base import AbstractTuner
 
 MEASURE_EVERY = 10
+# A theory's draws are other ones than those of any run that it is held against.
+_OTHER_DRAWS = 1 << 20
 
 
 def simulate(
@@ -148,7 +150,8 @@ def predict(
             if start.ndim != 1:
                 raise ValueError("predict: members and several seeds cannot both be batched; loop over the seeds")
             start = jnp.broadcast_to(start, (members, *start.shape))
-            drawn, lead = jnp.arange(members, dtype=jnp.int32), ("member",)
+            drawn, lead = drawn + jnp.arange(members, dtype=jnp.int32), ("member",)
+        drawn = drawn + _OTHER_DRAWS
         noisy = CenterOscillation(objective.surrogate(), as_arrays(tuner, start.dtype), modes)
         label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
         shown = bool(progress)

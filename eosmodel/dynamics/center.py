@@ -41,10 +41,17 @@ def shrink(vector: Array, scale: Array | None) -> Array:
     return vector if scale is None else vector / scale
 
 
-def look(fn: Callable, center: Float[Array, " dim"], pairs: Modes, due: Bool[Array, ""]) -> tuple[Modes, Row]:
-    """Eigenpairs and L̄ at the centre, and where `due` α, β, κ, G: the pairs and a row. `fn` and `center` in z."""
+# Expansions of the tracker for every step since the last time, up to a limit.
+_BUDGET, _LONGEST = 8, 5
+
+
+def look(
+    fn: Callable, center: Float[Array, " dim"], pairs: Modes, due: Bool[Array, ""], stride: int
+) -> tuple[Modes, Row]:
+    """Eigenpairs and L̄ at the centre, `stride` steps after those of `pairs`, and where `due` α, β, κ, G: pairs and a
+    row. `fn` and `center` in z."""
     loss, gradient, matvec = linearize(fn, center)
-    pairs, solved = track(matvec, pairs)
+    pairs, solved = track(matvec, pairs, max_expansions=_BUDGET * min(stride, _LONGEST))
     nan = jnp.full_like(loss, jnp.nan)
     slow = jax.lax.cond(
         due,

@@ -100,7 +100,9 @@ class Descent(AbstractDynamics):
         center, amplitude, pull = self.center(state, gradient, line.direction, stepsize, scale, t)
 
         def seen(pairs):
-            pairs, row = look(scaled(self.objective, scale), center, pairs, due(t, self.measure_every))
+            pairs, row = look(
+                scaled(self.objective, scale), center, pairs, due(t, self.measure_every), self.track_every
+            )
             return pairs, row | {"amplitude": amplitude}
 
         pairs, tracked = every(t, self.track_every, state.center, seen)

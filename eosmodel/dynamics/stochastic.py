@@ -88,7 +88,7 @@ class StochasticDescent(AbstractDynamics):
             amplitude = oscillation(grow(whole, scale), pairs)
             center = shrink(weights, scale) - amplitude @ pairs.vectors
             now = due(t, self.measure_every)
-            pairs, row = look(scaled(full, scale), center, pairs, now)
+            pairs, row = look(scaled(full, scale), center, pairs, now, self.track_every)
             here = grow(center, scale)
             nothing = Noise.unknown(pairs.values.shape[0], dtype)
             noise = jax.lax.cond(now, lambda: self.batches.noise(here, pairs, scale), lambda: nothing)

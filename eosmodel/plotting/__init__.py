@@ -4,6 +4,7 @@ Figures are plain `matplotlib.figure.Figure` objects without pyplot's state: the
 `figure.savefig` writes them.
 """
 
+from eosmodel.plotting.ensembles import ensemble
 from eosmodel.plotting.flows import slow_flow
 from eosmodel.plotting.maps import basins, branch, orbit_diagram, portrait
 from eosmodel.plotting.phase import phase_diagram
@@ -14,6 +15,7 @@ from eosmodel.plotting.trajectories import errors, summary, trajectories
 __all__ = [
     "basins",
     "branch",
+    "ensemble",
     "errors",
     "orbit_diagram",
     "phase_diagram",
