@@ -197,7 +197,7 @@ class Report:
     """Draw the report and the figures of a folder again, from its files."""
 
     dir: Annotated[Path, tyro.conf.Positional]
-    """Folder written by `eosmodel compare` or `eosmodel train`."""
+    """Folder written by `eosmodel compare`, `eosmodel train` or `eosmodel sweep`."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +240,10 @@ def _dispatch(command) -> None:
     if isinstance(command, List):
         print(listing())
     elif isinstance(command, Report):
-        from eosmodel.study import redraw
-
+        if (command.dir / "sweep.nc").exists():
+            from eosmodel.sweep_study import redraw
+        else:
+            from eosmodel.study import redraw
         redraw(command.dir)
     elif isinstance(command, Sweep):
         from eosmodel.sweep_study import run_sweep

@@ -22,6 +22,7 @@ from eosmodel.objectives.recipes import network
 from eosmodel.simulation import atomic
 from eosmodel.study import network_options, prepare
 
+DATASET = "sweep.nc"
 GROWING = ("tuners", "batch_sizes")
 """A sweep goes on in its folder with more or fewer of these."""
 
@@ -38,16 +39,21 @@ def run_sweep(command: Sweep) -> None:
     except sweeps.WorkersLost as error:
         print(f"eosmodel: {error}; the same command with --resume goes on from here", file=sys.stderr)
         raise SystemExit(1) from None
-    found = plan.combine(blocks, record.provenance(config))
-    record.save(found, command.out / "sweep.nc")
+    record.save(plan.combine(blocks, record.provenance(config)), command.out / DATASET)
+    redraw(command.out)
+
+
+def redraw(folder: Path) -> None:
+    """Judge and draw a sweep again, from its dataset."""
+    found = record.load(folder / DATASET)
     judged = sweeps.evaluate(found)
-    _write(command.out / "findings.json", json.dumps([dataclasses.asdict(f) for f in judged], indent=2).encode())
+    _write(folder / "findings.json", json.dumps([dataclasses.asdict(f) for f in judged], indent=2).encode())
     figures = _figures(found)
     for name, (_, png) in figures.items():
-        _write(command.out / f"{name}.png", png)
-    _write(command.out / "sweep.html", _page(found, judged, figures).encode())
+        _write(folder / f"{name}.png", png)
+    _write(folder / "sweep.html", _page(found, judged, figures).encode())
     print("\n".join(map(str, judged)))
-    print(f"\nwrote {command.out / 'sweep.nc'} and {command.out / 'sweep.html'}")
+    print(f"\nwrote {folder / 'sweep.html'}")
 
 
 def _check(command: Sweep) -> sweeps.Plan:

@@ -83,6 +83,10 @@ def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
     assert json.loads(found.attrs["config"])["width"] == 4
     assert "not tested" in (out / "sweep.html").read_text()
     assert {finding["id"] for finding in json.loads((out / "findings.json").read_text())} == set("abcd")
+    page = (out / "sweep.html").read_text()
+    (out / "sweep.html").unlink()
+    main(["report", str(out)])
+    assert (out / "sweep.html").read_text() == page
 
     capsys.readouterr()
     # Other steps are another sweep; another tuner is more of the same.

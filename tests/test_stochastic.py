@@ -251,3 +251,20 @@ def test_bands_and_coverage():
     share = np.mean([coverage(one, members) for one in runs])
     assert abs(share - 0.9) < 5 * np.sqrt(0.09 / 5000)
     assert np.isnan(coverage(runs[0].where(False), members))
+
+
+def test_the_picture_of_an_ensemble_shows_its_band_and_every_run():
+    step = np.arange(0, 60)
+    rng = np.random.default_rng(1)
+
+    def dataset(lead, size):
+        values = np.exp(0.1 * rng.normal(size=(size, 60)))
+        return xr.Dataset(dict.fromkeys(("loss", "stepsize", "sharpness"), ((lead, "step"), values)), {"step": step})
+
+    runs, theory = dataset("seed", 2), dataset("member", 300)
+    figure = eos.plotting.ensemble(runs, theory)
+    for ax in figure.axes:
+        assert len(ax.lines) == 3  # a median and two runs
+        assert len(ax.collections) == 1
+        assert ax.get_title().endswith("inside the 90% band")
+        assert ax.get_yscale() == "log"

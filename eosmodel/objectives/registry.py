@@ -94,21 +94,10 @@ def has_start(spec: str) -> bool:
 
 
 def _value(owner: str, key: str, text: str, default: Any) -> Any:
-    """What a text means, by the type of the parameter's default."""
-    if isinstance(default, str):
-        return text
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"{owner}: {key} must be true or false, got {text!r}")
-        return text == "true"
-    if isinstance(default, tuple | None):
-        try:
-            return tuple(map(float, text.split("/")))
-        except ValueError:
-            raise ValueError(f"{owner}: {key} must be numbers separated by /, got {text!r}") from None
-    value = _specs.number(owner, key, text)
-    if not isinstance(default, int):
-        return value
-    if not value.is_integer():
-        raise ValueError(f"{owner}: {key} must be an integer, got {text!r}")
-    return int(value)
+    """What a text means: numbers of a vector, or one value of the type of the parameter's default."""
+    if not isinstance(default, tuple | None):
+        return _specs.scalar(owner, key, text, default)
+    try:
+        return tuple(map(float, text.split("/")))
+    except ValueError:
+        raise ValueError(f"{owner}: {key} must be numbers separated by /, got {text!r}") from None

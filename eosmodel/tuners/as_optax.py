@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from eosmodel._checks import as_arrays
 from eosmodel.rays import along
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, begin, change_on, choose
 
 
 class AsOptaxState(NamedTuple):
@@ -38,7 +38,9 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
     `optax.chain(optax.sgd(1.0), as_optax(tuner))` is gradient descent, `optax.chain(optax.scale_by_adam(),
     optax.scale(-1.0), as_optax(tuner))` goes along Adam's direction. What stands behind it moves the weights by
     something else than ηd: `optax.trace(0.9)` there is heavy ball with a moving step. Rules that go by the last
-    secant (`needs_secant`) take ηd for the last move, so nothing should stand behind them.
+    secant (`needs_secant`) take ηd for the last move, so nothing should stand behind them. On mini-batches give them a
+    `value_fn`: they then take a second gradient of today's batch at the last weights. Without it they compare the
+    gradients of two updates, which is right, and free, in full batch.
 
     All is computed in the floating type of the parameters (of a tree of several types, the one they promote to): the
     loss is rounded to bfloat16 if they are, which leaves a line search little to compare.
@@ -126,7 +128,8 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
 
         def chosen(value):
             line = along(loss, weights, value, gradient, direction, state.count, steepness)
-            return choose(numbers, line, state.tuner, gradient)
+            change = None if value_fn is None else change_on(loss, weights, gradient, state.tuner)
+            return choose(numbers, line, state.tuner, gradient, change)
 
         height = _number("value", value, dtype)
         if value is None and _depends(chosen, height):

@@ -243,3 +243,20 @@ def test_along_a_preconditioned_direction_the_slope_is_that_of_the_gradient():
     with jax.numpy_dtype_promotion("standard"):
         eta, expected = both(START)
     np.testing.assert_allclose(eta, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["adgd", "bb2", "armijo"])
+def test_on_mini_batches_a_rule_sees_one_batch(name):
+    """As `simulate` on the same batches; a secant is that of the step's batch."""
+    x = np.random.default_rng(0).normal(size=(24, 3))
+    net = eos.objectives.mlp(eos.data.from_arrays(x, np.sin(x.sum(1))), width=3, depth=1)
+    batches = eos.objectives.MiniBatches(net, 6)
+    made = eos.simulate(batches, RULES[name], steps=STEPS, seeds=0, track_every=100, progress=False)
+    optimizer, w = descent(RULES[name]), net.initial(0)
+    state = optimizer.init(w)
+    for t in range(STEPS):
+        batch = batches.draw(0, t)
+        value, grad = jax.value_and_grad(batch)(w)
+        updates, state = optimizer.update(grad, state, w, value=value, value_fn=batch)
+        np.testing.assert_allclose(made.stepsize[t], tree_get(state, "learning_rate"), rtol=1e-8)
+        w = optax.apply_updates(w, updates)
