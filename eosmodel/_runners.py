@@ -70,6 +70,7 @@ def _one_set(fn, jobs, todo, workers):
     context = get_context("spawn")
     leash, end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(min(workers, len(todo)), context, _on_leash, (leash,))
+    finished = False
     try:
         futures = {}
         try:
@@ -83,9 +84,13 @@ def _one_set(fn, jobs, todo, workers):
             except BrokenProcessPool:  # so are all others that are not done
                 continue
             yield futures.pop(future), found
+        finished = True
     finally:
-        end.close()
+        # Workers that have nothing left to do go by themselves and leave nothing behind.
+        if not finished:
+            end.close()
         pool.shutdown(cancel_futures=True)
+        end.close()
         leash.close()
 
 
