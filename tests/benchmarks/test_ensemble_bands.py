@@ -1,4 +1,4 @@
-"""How much of a stochastic run lies in the band of the theory: digits (500 samples), MLP 64-16-16-10, float32, 400 steps.
+"""How much of a stochastic run lies in the band of the theory: digits (500), MLP 64-16-16-10, float32, 400 steps.
 
 A study, printed and not judged: `pytest -s tests/benchmarks/test_ensemble_bands.py`. Both sides as 25-step moving
 averages over the rows that the run tracked; the band holds the central 90 % of 16 members.
