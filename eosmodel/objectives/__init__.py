@@ -36,6 +36,8 @@ OBJECTIVES: dict[str, str] = {
     "DenseQuadratic": "½ (w − c)ᵀ H (w − c), given by its Hessian",
     "SecondOrderRegression": "½‖z₀ + Jθ + ½θᵀQθ‖², given by z₀, J and Q",
     "objective": "any jax function of a flat array",
+    "MiniBatches": "a network's loss on a batch of its samples, another one at every step",
+    "NoisyValley": "a valley's loss with noise of given strengths, drawn anew at every step",
 }
 """Name -> one-line description of what this module offers."""
 
