@@ -55,13 +55,11 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, fails, args, w
     assert not out.exists()
 
 
-def test_nan_in_the_data_is_refused(tmp_path, capsys):
+def test_nan_in_the_data_is_refused(tmp_path, fails):
     x = np.ones((10, 3))
     x[4, 1] = np.nan
     np.savez(tmp_path / "bad.npz", x=x, y=np.arange(10) % 2)
-    assert "x" in fails(
-        capsys, "train", "--data", str(tmp_path / "bad.npz"), "--samples", "10", "--out", str(tmp_path / "o")
-    )
+    assert "x" in fails("train", "--data", str(tmp_path / "bad.npz"), "--samples", "10", "--out", str(tmp_path / "o"))
 
 
 def test_foreign_folders_are_left_alone(tmp_path, fails):
