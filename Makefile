@@ -31,10 +31,10 @@ sweep: $(STAMP)
 	$(BIN)/eosmodel sweep --out runs/sweep --workers 2 --resume
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name

@@ -20,7 +20,15 @@ from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.simulation import Progress, fingerprint, load, run, save, template
-from eosmodel.theory import THEORIES, CenterOscillation, Coefficients, DrivenValley, GradientFlow, valley_at
+from eosmodel.theory import (
+    THEORIES,
+    CenterOscillation,
+    CentralFlow,
+    Coefficients,
+    DrivenValley,
+    GradientFlow,
+    valley_at,
+)
 from eosmodel.tuners import OnEdge
 from eosmodel.tuners.base import AbstractTuner
 
@@ -123,7 +131,8 @@ def predict(
         objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`. Of a
             stochastic objective the theory knows the mean and the covariance over samples, not which batches the run
             will see (`surrogate`); only "oscillation" has one.
-        theory: "oscillation", "valley", "valley-frozen", "edge-only" or "gradient-flow" (see `theory.THEORIES`).
+        theory: "oscillation", "valley", "valley-frozen", "central-flow", "edge-only" or "gradient-flow" (see
+            `theory.THEORIES`).
         experiment: the run that "valley" takes its coefficients from, one run with `measure_every` > 0; made here
             when not given. The other theories need none.
         members: of a stochastic objective, so many draws of the noise from one start (dimension "member"): see
@@ -164,6 +173,8 @@ def predict(
     settings = (record_every, config, label, bool(progress), checkpoint, throw)
     if theory == "oscillation":
         return _run(CenterOscillation(objective, tuner, modes), start, steps, *settings)
+    if theory == "central-flow":
+        return _run(CentralFlow(objective, tuner, modes), start, steps, *settings)
     if theory in ("gradient-flow", "edge-only"):
         rule = as_arrays(OnEdge(sigma=2.0), start.dtype) if theory == "edge-only" else tuner
         return _run(GradientFlow(objective, rule, modes), start, steps, *settings)

@@ -1,10 +1,21 @@
 """Both precisions are first-class: float64 is available in the tests, and no operation may mix types silently."""
 
+import gc
+
 import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _released():
+    """Let go of what a file has compiled: every executable is a piece of mapped memory, of which a process may have some
+    65 000, and a suite that keeps all of them ends in a segmentation fault of the compiler."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

@@ -1,0 +1,177 @@
+"""The central flow against closed forms, the slow flow, gradient flow, a dense integrator and a network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+import eosmodel as eos
+from eosmodel._status import Status
+from eosmodel.objectives import DiagonalQuadratic, Valley
+from eosmodel.simulation import run
+from eosmodel.theory import CentralFlow, FastMap, GradientFlow, SlowFlow, SlowRegime, ValleyClosure, averages
+from eosmodel.theory.central_flow import _complementarity
+from eosmodel.tuners import CDAT, Armijo, Constant
+
+STEPS = 200
+
+
+def valley(mu=(0.02, 0.01), start=(0.0, -5.0, 0.0)):
+    return Valley(30.0, 4.0, jnp.array([1.0, 0.0]), jnp.asarray(mu), jnp.asarray(start))
+
+
+def central(objective, tuner, steps=STEPS, modes=1):
+    return run(CentralFlow(objective, jax.tree.map(jnp.asarray, tuner), modes), objective.initial(), steps)
+
+
+def test_a_constant_step_settles_at_the_edge_and_at_what_self_stabilisation_holds():
+    """λ = 2/η, and x² = 2α/β at the α of the moment: z, and with it α, stand still."""
+    floor = valley(start=(0.0, -6.0, 0.0))
+    rows = central(floor, Constant(0.1)).rows
+    last = rows["sharpness"].size // 2
+    np.testing.assert_allclose(rows["sharpness"][last:], 20.0, rtol=1e-9)
+    # λ = 20 there is z = −5, α = −√b μ z = 0.2.
+    np.testing.assert_allclose(rows["amplitude"][last:, 0] ** 2, 2 * 0.2 / 4.0, rtol=1e-6)
+    np.testing.assert_allclose(rows["loss"] - rows["center_loss"], 10 * rows["amplitude"][:, 0] ** 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("tuner", "regime"),
+    [
+        (Constant(0.1), SlowRegime.PINNED),
+        (CDAT(1.5, eps=0.0), SlowRegime.CLAMPED),
+        (CDAT(2.0, eps=0.0), SlowRegime.NEUTRAL),
+    ],
+)
+def test_on_a_valley_it_is_the_slow_flow(tuner, regime):
+    """Two ways to average the same dynamics. On the way to the balance, which takes some steps, they differ by what
+    those do to λ, and that falls with μ at an equal slow time."""
+    errors = []
+    for factor in (1,) if regime is SlowRegime.PINNED else (1, 2):
+        floor = valley((0.02 / factor, 0.01 / factor), (0.05, -5.2, 0.0))
+        rows = central(floor, tuner, STEPS * factor).rows
+        slow = SlowFlow(tuner, ValleyClosure(floor)).solve(STEPS * factor, save_every=STEPS // 20)
+        at = np.flatnonzero((slow.regime == regime) & (slow.time >= 50 * factor) & (slow.time < STEPS * factor))
+        ours = np.stack([rows["sharpness"], rows["stepsize"], rows["amplitude"][:, 0] ** 2])
+        theirs = np.stack([slow.sharpness, slow.stepsize, slow.oscillation])
+        assert at.size > 10
+        errors.append(np.max(np.abs(np.log(ours[:, slow.time[at].astype(int)] / theirs[:, at])), axis=1))
+    if regime is SlowRegime.PINNED:
+        np.testing.assert_allclose(errors[0], 0, atol=1e-9)
+    else:
+        assert (errors[0] < [1e-3, 2e-3, 2e-2]).all()
+        assert (errors[1] < errors[0]).all()
+
+
+def test_below_the_edge_it_is_gradient_flow():
+    bowl = DiagonalQuadratic(jnp.linspace(0.1, 3.0, 10))
+    flow = GradientFlow(bowl, Constant(jnp.asarray(0.6)))
+    rows, theirs = central(bowl, Constant(0.6), 50, modes=3).rows, run(flow, bowl.initial(), 50).rows
+    for name in ("loss", "stepsize", "sharpness"):
+        np.testing.assert_allclose(rows[name], theirs[name], rtol=1e-12)
+    assert not rows["amplitude"].any()
+
+
+def test_two_modes_at_the_edge_hold_each_other():
+    """Two sharp directions over one bulk, at the edge together: ½ B X = α with the full matrix B of both."""
+    slopes, mu = jnp.array([[2.0, 0.5], [0.5, 2.0]]), jnp.array([0.01, 0.01])
+
+    def loss(w):
+        x, z = w[:2], w[2:]
+        return 0.5 * jnp.sum((30.0 + slopes @ z) * x**2) + 0.5 * jnp.sum(mu * z**2)
+
+    start = jnp.array([0.0, 0.0, -4.3, -4.5])
+    rows = central(eos.objective(loss, start), Constant(0.1), 600, modes=2).rows
+    np.testing.assert_allclose(rows["eigenvalues"][-1], 20.0, rtol=1e-6)
+    z = np.linalg.solve(slopes, [-10.0, -10.0])
+    expected = np.linalg.solve(0.5 * slopes @ slopes.T, -slopes @ (mu * z))
+    np.testing.assert_allclose(rows["amplitude"][-1] ** 2, expected, rtol=1e-5)
+
+
+def test_complementarity_is_nonnegative_least_squares():
+    """With B = AᵀA and q = Aᵀb it is the optimality condition of min ‖Ax − b‖, x ≥ 0."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        a, b = rng.normal(size=(5, 4)), rng.normal(size=5)
+        found, miss = _complementarity(jnp.asarray(a.T @ a))(jnp.asarray(a.T @ b))
+        np.testing.assert_allclose(found, nnls(a, b)[0], atol=1e-10)
+        assert miss < 1e-10
+
+
+def test_a_constant_step_follows_the_central_flow_of_a_dense_integrator():
+    """The flow of one critical mode in its textbook form, with nothing projected and nothing solved along modes: the
+    whole Hessian, ∇λ by differences of its top eigenvalue, eight Euler steps to one."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(12, 2)))
+    y = jnp.sin(2 * x[:, 0]) + 0.5 * x[:, 1]
+
+    def loss(w):
+        return 0.5 * jnp.mean((jnp.tanh(x @ w[:8].reshape(2, 4)) @ w[8:] - y) ** 2)
+
+    start, eta, steps, parts, width = 0.3 * rng.normal(size=12), 0.8, 200, 8, 1e-4
+    hessians = jax.jit(jax.vmap(jax.hessian(loss)))
+    slope = jax.jit(jax.grad(loss))
+    moves = width * np.concatenate([np.zeros((1, 12)), np.eye(12), -np.eye(12)])
+    w, h, seen = start.copy(), eta / parts, []
+    for i in range(steps * parts):
+        top = np.linalg.eigvalsh(np.asarray(hessians(jnp.asarray(w + moves))))[:, -1]
+        rise, gradient = (top[1:13] - top[13:]) / (2 * width), np.asarray(slope(jnp.asarray(w)))
+        square = max(0.0, 2 / (h * (rise @ rise)) * (top[0] - h * (gradient @ rise) - 2 / eta))
+        if i % parts == 0:
+            seen.append((top[0], square, float(loss(jnp.asarray(w)))))
+        w = w - h * (gradient + 0.5 * square * rise)
+    top, square, floor = np.array(seen).T
+    rows = central(eos.objective(loss, jnp.asarray(start)), Constant(eta), steps, modes=3).rows
+    # Past the approach, where the integrator's flow is exact in time and ours takes steps as descent does.
+    np.testing.assert_allclose(rows["sharpness"][60:], top[60:], rtol=1e-3)
+    np.testing.assert_allclose(rows["amplitude"][60:, 0] ** 2, square[60:], rtol=0.02)
+    np.testing.assert_allclose(rows["center_loss"][60:], floor[60:], rtol=0.01)
+
+
+def test_it_follows_a_network_where_gradient_flow_cannot():
+    network = eos.objectives.mlp(eos.data.digits(200), width=12, init_scale=0.5)
+    tuner = Constant(1.5)
+    experiment = eos.simulate(network, tuner, 300, progress=False)
+    errors = {}
+    for theory in ("central-flow", "gradient-flow"):
+        predicted = eos.predict(network, tuner, 300, theory=theory, progress=False)
+        names = ("sharpness", "loss", "center_loss")
+        errors[theory] = np.array([eos.measures.log_error(experiment[n], predicted[n]) for n in names])
+        if theory == "central-flow":
+            np.testing.assert_allclose(predicted.sharpness[150:], 2 / 1.5, rtol=0.01)
+    assert errors["central-flow"][0] < 0.05
+    assert (errors["central-flow"] < errors["gradient-flow"]).all()
+    assert errors["central-flow"][2] < 0.25 * errors["gradient-flow"][2]
+
+
+def test_several_runs_are_one_call_and_agree_with_each_alone():
+    both = eos.predict(valley(), Constant(jnp.array([0.12, 0.1])), 60, theory="central-flow", modes=1, progress=False)
+    alone = central(valley(), Constant(0.1), 60).rows
+    np.testing.assert_allclose(both.sharpness.isel(run=1), alone["sharpness"], rtol=1e-9)
+    np.testing.assert_allclose(both.loss.isel(run=1), alone["loss"], rtol=1e-9)
+
+
+def test_a_search_with_memory_is_averaged_over_in_single_precision():
+    floor = Valley(30.0, 4.0, [1.0], [0.01], jnp.array([0.05, -5.2], jnp.float32))
+    tuner = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), Armijo())
+    progress = run(CentralFlow(floor, tuner, 1), floor.initial(), 100)
+    sharpness, stepsize = progress.rows["sharpness"], progress.rows["stepsize"]
+    assert sharpness.dtype == np.float32
+    w = jnp.concatenate([jnp.zeros(1, jnp.float32), progress.carry.state.center[1:]])
+    a = floor.sharpness(w) * floor.loss(w) / floor.bulk_gradient(w)
+    fast = FastMap(Armijo(), a, floor.kappa(w), floor.sharpness(w), floor.bulk_gradient(w))
+    np.testing.assert_allclose((stepsize * sharpness)[-20:].mean(), averages(fast)[0].s, rtol=0.02)
+    # Clamped: λ goes on rising, by what is left of ηα.
+    assert (np.diff(sharpness[10:]) > 0).all()
+
+
+def test_without_positive_curvature_it_says_so():
+    ridge = eos.objective(lambda w: -0.5 * jnp.sum(w**2), jnp.ones(3))
+    progress = central(ridge, Constant(0.1), 5)
+    assert int(progress.carry.status) == int(Status.OUT_OF_RANGE)
+
+
+def test_bad_counts_are_refused():
+    with pytest.raises(ValueError, match="CentralFlow: window must lie in"):
+        CentralFlow(valley(), Constant(0.1), window=0)
