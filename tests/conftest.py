@@ -11,8 +11,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.fixture(autouse=True, scope="module")
 def _released():
-    """Let go of what a file has compiled: every executable is a piece of mapped memory, of which a process may have some
-    65 000, and a suite that keeps all of them ends in a segmentation fault of the compiler."""
+    """Let go of what a file has compiled: every executable is a piece of mapped memory, and a process may have some
+    65 000 of them; a suite that keeps all ends in a segmentation fault of the compiler."""
     yield
     jax.clear_caches()
     gc.collect()
