@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from eosmodel._checks import check_count
+from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, off_modes, oscillation, sharp, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
@@ -212,7 +213,9 @@ class CentralFlow(AbstractDynamics):
             "products": info.products,
             "converged": info.converged,
         }
+        # Without curvature the scales divided by it, and the step, may be no numbers: the theory has nothing to say.
         status = _valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
+        status = jnp.where(values[0] <= 0, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
         energy = jnp.where(met, energy, jnp.where(sharp(pairs), alone, 0))
         side = jnp.where(met, 0, side)
         return self.State(center, pairs, energy, side, after, state.bound), row, status

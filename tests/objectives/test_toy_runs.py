@@ -21,6 +21,7 @@ from eosmodel.theory import THEORIES
 from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
 from eosmodel.tuners.base import AbstractTuner
 
+BATCHED = ("oscillation", "central-flow", "gradient-flow", "edge-only")
 STEPS = 100
 # A step size below the edge of the minimum that the toy falls into, and the theory to hold against it.
 TOYS = {
@@ -135,7 +136,7 @@ def test_every_theory_of_a_toy_ends_with_a_status(spec):
     toy, steps = from_spec(spec, "float64"), 30
     batch = {"tuner": OneOf(jnp.arange(len(RULES)), RULES), "steps": steps, "progress": False}
     runs = eos.simulate(toy, **batch)
-    whole = {name: eos.predict(toy, **batch, theory=name) for name in ("oscillation", "gradient-flow", "edge-only")}
+    whole = {name: eos.predict(toy, **batch, theory=name) for name in BATCHED}
     assert runs.sizes["mode"] == min(3, toy.initial().size)
     assert int(runs.status[1]) == Status.OK  # Armijo's rule never raises the loss
     for i, rule in enumerate(RULES):
