@@ -6,7 +6,7 @@ and the residual ‖Hu − λu‖/λ that comes with it bounds the distance to a
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -239,3 +239,31 @@ def slow_coefficients(fn: Callable, weights: Array, gradient: Array, pairs: Mode
     scale = pairs.values[0] * size
     kappa = jnp.vdot(bulk, hvp(fn, weights, bulk)) / jnp.where(scale != 0, scale, 1)
     return SlowCoefficients(-jnp.vdot(bulk, rise), jnp.vdot(rise, rise), kappa, size)
+
+
+class Scaled(eqx.Module):
+    """A loss in the coordinates z = w/S: z ↦ f(Sz); see `scaled`."""
+
+    fn: Callable[[Array], Array]
+    scale: Float[Array, " dim"]
+
+    def __call__(self, z):
+        return self.fn(self.scale * z)
+
+
+def scaled(fn: Any, scale: Float[Array, " dim"] | None) -> Any:
+    """f in the coordinates z = w/S in which a preconditioner P = S⁻² is the identity; f itself without one.
+
+    Its Hessian there is S·∇²f·S, the one whose edge counts.
+    """
+    return fn if scale is None else Scaled(fn, scale)
+
+
+def grow(vector: Array, scale: Array | None) -> Array:
+    """S·v: a gradient in the coordinates of a scale, or a displacement in them as one of the weights."""
+    return vector if scale is None else scale * vector
+
+
+def shrink(vector: Array, scale: Array | None) -> Array:
+    """v/S: weights, or a displacement of them, in the coordinates of a scale."""
+    return vector if scale is None else vector / scale

@@ -97,8 +97,7 @@ def simulate(
     label = progress if isinstance(progress, str) else type(tuner).__name__
     settings = (steps, record_every, config, label, bool(progress), checkpoint, throw)
     if isinstance(objective, AbstractBatches):
-        start = _starts(objective.objective, seeds, w0)
-        drawn = jnp.zeros(start.shape[:-1], jnp.int32) if seeds is None else jnp.asarray(seeds, jnp.int32)
+        start, drawn = _noisy_starts(objective, seeds, w0)
         rule = as_arrays(tuner, start.dtype)
         noisy = StochasticDescent(objective, rule, modes, track_every, due, direction=direction)
         result = _run(noisy, (start, drawn), *settings)
@@ -148,11 +147,12 @@ def predict(
     check_range("predict", "modes", modes, 1)
     check_range("predict", "record_every", record_every, 1)
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": theory}
+    label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
+    settings = (record_every, config, label, bool(progress), checkpoint, throw)
     if isinstance(objective, AbstractBatches):
         if theory != "oscillation":
             raise ValueError(f"predict: a stochastic objective has the theory 'oscillation' alone, got {theory!r}")
-        start = _starts(objective.objective, seeds, w0)
-        drawn = jnp.zeros(start.shape[:-1], jnp.int32) if seeds is None else jnp.asarray(seeds, jnp.int32)
+        start, drawn = _noisy_starts(objective, seeds, w0)
         lead = None
         if members is not None:
             check_range("predict", "members", members, 1)
@@ -162,15 +162,11 @@ def predict(
             drawn, lead = drawn + jnp.arange(members, dtype=jnp.int32), ("member",)
         drawn = drawn + _OTHER_DRAWS
         noisy = CenterOscillation(objective.surrogate(), as_arrays(tuner, start.dtype), modes)
-        label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
-        shown = bool(progress)
-        return _run(noisy, (start, drawn), steps, record_every, config, label, shown, checkpoint, throw, lead)
+        return _run(noisy, (start, drawn), steps, *settings, lead)
     if members is not None:
         raise ValueError("predict: members is for a stochastic objective; this one is not")
     start = _starts(objective, seeds, w0)
     tuner = as_arrays(tuner, start.dtype)
-    label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
-    settings = (record_every, config, label, bool(progress), checkpoint, throw)
     if theory == "oscillation":
         return _run(CenterOscillation(objective, tuner, modes), start, steps, *settings)
     if theory == "central-flow":
@@ -287,6 +283,12 @@ def _starts(objective, seeds, w0):
     if not seeds:
         raise ValueError("seeds must name at least one seed, got none")
     return jnp.stack([objective.initial(int(seed)) for seed in seeds])
+
+
+def _noisy_starts(batches, seeds, w0):
+    """Starting weights, and the seeds of the draws: those of the weights, 0 where there is none."""
+    start = _starts(batches.objective, seeds, w0)
+    return start, jnp.zeros(start.shape[:-1], jnp.int32) if seeds is None else jnp.asarray(seeds, jnp.int32)
 
 
 def _axes(dynamics, start):

@@ -1,45 +1,17 @@
 """What a run sees at the centre of its oscillation: eigenpairs, the loss there, the slow coefficients.
 
-Everything is seen in the coordinates z = w/S in which a preconditioner P = S⁻² is the identity, so that the Hessian is
-S·∇²L·S, the one whose edge counts. Without a preconditioner z = w.
+Of a preconditioned direction everything is seen in the coordinates in which its preconditioner is the identity, see
+`curvature.scaled`.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from eosmodel.curvature import Modes, SlowCoefficients, linearize, slow_coefficients, track
 from eosmodel.dynamics.base import Row, blank
-
-
-class Scaled(eqx.Module):
-    """A loss in the coordinates z = w/S: z ↦ f(Sz)."""
-
-    fn: Callable[[Array], Array]
-    scale: Float[Array, " dim"]
-
-    def __call__(self, z):
-        return self.fn(self.scale * z)
-
-
-def scaled(fn: Any, scale: Float[Array, " dim"] | None) -> Any:
-    """f in the coordinates of a scale; f itself without one."""
-    return fn if scale is None else Scaled(fn, scale)
-
-
-def grow(vector: Array, scale: Array | None) -> Array:
-    """S·v: a gradient in the coordinates of a scale, or a displacement in them as one of the weights."""
-    return vector if scale is None else scale * vector
-
-
-def shrink(vector: Array, scale: Array | None) -> Array:
-    """v/S: weights, or a displacement of them, in the coordinates of a scale."""
-    return vector if scale is None else vector / scale
-
 
 # Expansions of the tracker for every step since the last time, up to a limit.
 _BUDGET, _LONGEST = 8, 5
@@ -86,3 +58,9 @@ def due(t: Int[Array, ""], stride: int) -> Bool[Array, ""]:
     """When to measure slow coefficients: every `stride` steps (0: never), and at all of the first two such stretches,
     for the first steps change everything at once, and a grid that misses them misplaces all that follows."""
     return (t % stride == 0) | (t < 2 * stride) if stride else jnp.asarray(False)
+
+
+def alignment(pairs: Modes, gradient: Float[Array, " dim"]) -> Float[Array, ""]:
+    """|u·g|/‖g‖, u the leading eigenvector; 0 where g is."""
+    size = jnp.linalg.norm(gradient)
+    return jnp.abs(pairs.vectors[0] @ gradient) / jnp.where(size > 0, size, 1)

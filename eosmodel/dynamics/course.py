@@ -1,15 +1,16 @@
 """Where the steps of a run go: what it carries for a `Direction`, and what that does to the edge of stability."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eosmodel.curvature import Modes, cold_start, linearize
+from eosmodel.curvature import Modes, linearize, scaled, shrink, track
 from eosmodel.directions import Direction
-from eosmodel.dynamics.center import scaled, shrink
 from eosmodel.objectives.base import AbstractObjective
+from eosmodel.rays import FunctionRay, along
 
 
 class Course(eqx.Module):
@@ -53,10 +54,36 @@ def to_edge(direction: Direction | None, sharpness):
     return sharpness if direction is None else sharpness * (2 / direction.edge)
 
 
-@eqx.filter_jit
-def eigenpairs(fn: Any, weights: Float[Array, " dim"], scale: Array | None, modes: int) -> tuple[Array, Array, Modes]:
-    """Loss, gradient and leading eigenpairs at the start, from scratch, in the coordinates of a scale; compiled once
-    for all that start there."""
-    fn, weights = scaled(fn, scale), shrink(weights, scale)
-    value, gradient, matvec = linearize(fn, weights)
-    return value, gradient, cold_start(matvec, gradient, modes)[0]
+class Aim(NamedTuple):
+    """What a step sees before its tuner does: value and gradient of the step's loss, the line, the course turned along
+    it, S of its preconditioner, and where the tuner needs them the eigenpairs of the step's loss at the weights (else
+    None, and a λ of NaN)."""
+
+    value: Array
+    gradient: Array
+    line: FunctionRay
+    course: Course | None
+    scale: Array | None
+    pairs: Modes | None
+    sharpness: Array
+
+
+def aim(fn: Any, full: AbstractObjective, weights, direction: Direction | None, course: Course | None, pairs, t) -> Aim:
+    """Look at a step's loss `fn`, and turn towards where the step goes.
+
+    Args:
+        fn: the loss of the step; `full` gives the weights' shapes to the direction.
+        pairs: eigenpairs of the step before, None for a tuner that needs no sharpness.
+    """
+    if pairs is None:
+        value, gradient = jax.value_and_grad(fn)(weights)
+        sharpness = jnp.full_like(value, jnp.nan)
+    else:
+        scale = None if course is None else course.scale
+        value, gradient, matvec = linearize(scaled(fn, scale), shrink(weights, scale))
+        gradient = shrink(gradient, scale)
+        pairs, _ = track(matvec, pairs)
+        sharpness = pairs.values[0]
+    d, course = turn(direction, full, weights, gradient, course)
+    line = along(fn, weights, value, gradient, d, t, to_edge(direction, sharpness))
+    return Aim(value, gradient, line, course, None if course is None else course.scale, pairs, sharpness)

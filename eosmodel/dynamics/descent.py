@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eosmodel.curvature import Modes, linearize, off_modes, oscillation, track
+from eosmodel.curvature import Modes, grow, leading, off_modes, oscillation, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import due, every, grow, look, scaled, shrink
-from eosmodel.dynamics.course import Course, eigenpairs, followed, set_out, to_edge, turn
+from eosmodel.dynamics.center import alignment, due, every, look
+from eosmodel.dynamics.course import Course, aim, followed, set_out, to_edge
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.rays import along
 from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
 
 
@@ -62,7 +61,7 @@ class Descent(AbstractDynamics):
         gradient = None if self.direction is None else jax.grad(self.objective)(start)
         course = set_out(self.direction, self.objective, start, gradient)
         scale = None if course is None else course.scale
-        value, _, pairs = eigenpairs(self.objective, start, scale, self.modes)
+        value, _, pairs = leading(scaled(self.objective, scale), shrink(start, scale), self.modes)
         iterate = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
         memory = begin(self.tuner, start, self.tuner_state)
@@ -81,21 +80,9 @@ class Descent(AbstractDynamics):
         return center, amplitude, pull
 
     def step(self, state, t):
-        weights, dtype = state.weights, state.weights.dtype
-        if self.tuner.needs_sharpness:
-            scale = None if state.course is None else state.course.scale
-            value, gradient, matvec = linearize(scaled(self.objective, scale), shrink(weights, scale))
-            gradient = shrink(gradient, scale)
-            iterate, _ = track(matvec, state.iterate)
-            sharpness = iterate.values[0]
-        else:
-            value, gradient = jax.value_and_grad(self.objective)(weights)
-            iterate, sharpness = None, jnp.asarray(jnp.nan, dtype)
+        aimed = aim(self.objective, self.objective, state.weights, self.direction, state.course, state.iterate, t)
+        value, gradient, line, course, scale, iterate, sharpness = aimed
         norm = jnp.linalg.norm(gradient)
-
-        d, course = turn(self.direction, self.objective, weights, gradient, state.course)
-        scale = None if course is None else course.scale
-        line = along(self.objective, weights, value, gradient, d, t, to_edge(self.direction, sharpness))
         stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient)
         center, amplitude, pull = self.center(state, gradient, line.direction, stepsize, scale, t)
 
@@ -107,20 +94,18 @@ class Descent(AbstractDynamics):
 
         pairs, tracked = every(t, self.track_every, state.center, seen)
         course, extra = followed(self.direction, course, stepsize, tracked["sharpness"])
-        inner = grow(gradient, scale)
-        size = jnp.linalg.norm(inner)
         row = {
             "loss": value,
             "stepsize": stepsize,
             "iterate_sharpness": sharpness,
             "gradient_norm": norm,
-            "alignment": jnp.abs(pairs.vectors[0] @ inner) / jnp.where(size > 0, size, 1),
+            "alignment": alignment(pairs, grow(gradient, scale)),
             "evaluations": info.evaluations,
             "search_failed": info.failed,
             "ascending": line.slope > 0,
             **tracked,
             **extra,
         }
-        new = weights + stepsize * line.direction
+        new = state.weights + stepsize * line.direction
         status = status_of(value, stepsize, norm, state.bound)
         return self.State(new, memory, course, pairs, iterate, pull, state.bound), row, status

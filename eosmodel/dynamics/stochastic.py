@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from eosmodel.curvature import Modes, linearize, oscillation, track
+from eosmodel.curvature import Modes, grow, leading, oscillation, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import due, every, grow, look, scaled, shrink
-from eosmodel.dynamics.course import Course, eigenpairs, followed, set_out, to_edge, turn
+from eosmodel.dynamics.center import alignment, due, every, look
+from eosmodel.dynamics.course import Course, aim, followed, set_out
 from eosmodel.objectives.batches import AbstractBatches, Noise
 from eosmodel.rays import along
 from eosmodel.tuners.base import AbstractTuner, Memory, begin, change_on, choose
@@ -58,7 +58,7 @@ class StochasticDescent(AbstractDynamics):
             gradient = jax.grad(self.batches.draw(seed, jnp.zeros_like(seed)))(weights)
         course = set_out(self.direction, full, weights, gradient)
         scale = None if course is None else course.scale
-        value, _, pairs = eigenpairs(full, weights, scale, self.modes)
+        value, _, pairs = leading(scaled(full, scale), shrink(weights, scale), self.modes)
         batch = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
         return self.State(weights, seed, begin(self.tuner, weights), course, pairs, batch, bound)
@@ -66,20 +66,9 @@ class StochasticDescent(AbstractDynamics):
     def step(self, state, t):
         weights, dtype = state.weights, state.weights.dtype
         full, batch = self.batches.objective, self.batches.draw(state.seed, t)
-        if self.tuner.needs_sharpness:
-            scale = None if state.course is None else state.course.scale
-            value, gradient, matvec = linearize(scaled(batch, scale), shrink(weights, scale))
-            gradient = shrink(gradient, scale)
-            modes, _ = track(matvec, state.batch)
-            sharpness = modes.values[0]
-        else:
-            value, gradient = jax.value_and_grad(batch)(weights)
-            modes, sharpness = None, jnp.asarray(jnp.nan, dtype)
+        aimed = aim(batch, full, weights, self.direction, state.course, state.batch, t)
+        value, gradient, line, course, scale, modes, sharpness = aimed
         norm = jnp.linalg.norm(gradient)
-
-        d, course = turn(self.direction, full, weights, gradient, state.course)
-        scale = None if course is None else course.scale
-        line = along(batch, weights, value, gradient, d, t, to_edge(self.direction, sharpness))
         change = change_on(batch, weights, gradient, state.tuner, scale)
         stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient, change)
 
@@ -92,14 +81,12 @@ class StochasticDescent(AbstractDynamics):
             here = grow(center, scale)
             nothing = Noise.unknown(pairs.values.shape[0], dtype)
             noise = jax.lax.cond(now, lambda: self.batches.noise(here, pairs, scale), lambda: nothing)
-            inner = grow(gradient, scale)
-            size = jnp.linalg.norm(inner)
             steep = along(batch, weights, value, gradient, None, t, sharpness)
             square = jnp.vdot(gradient, gradient)
             row = row | {
                 "loss": loss,
                 "amplitude": amplitude,
-                "alignment": jnp.abs(pairs.vectors[0] @ inner) / jnp.where(size > 0, size, 1),
+                "alignment": alignment(pairs, grow(gradient, scale)),
                 "batch_sharpness": steep.curvature() / jnp.where(square > 0, square, jnp.nan),
                 **noise._asdict(),
             }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_count
-from eosmodel.curvature import Modes
+from eosmodel.curvature import Modes, grow
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.networks import Network
 
@@ -165,24 +165,20 @@ class GaussianBatches(AbstractBatches):
 def sample_noise(net: Network, weights: Float[Array, " dim"], pairs: Modes, scale: Any = None) -> Noise:
     """`Noise` over the samples of a network: forward sweeps of all losses along the modes, and a gradient a sample."""
 
-    def grown(v):
-        return v if scale is None else scale * v
+    def along(v, w):
+        return jax.jvp(net.losses, (w,), (grow(v, scale),))[1]
 
-    def along(v):
-        return jax.jvp(net.losses, (weights,), (grown(v),))[1]
-
-    slopes = jax.lax.map(along, pairs.vectors)
-    bends = jax.jvp(
-        lambda w: jax.jvp(net.losses, (w,), (grown(pairs.vectors[0]),))[1], (weights,), (grown(pairs.vectors[0]),)
-    )[1]
+    slopes = jax.lax.map(lambda v: along(v, weights), pairs.vectors)
+    first = pairs.vectors[0]
+    bends = jax.jvp(lambda w: along(first, w), (weights,), (grow(first, scale),))[1]
 
     def square(i):
-        gradient = grown(jax.grad(net.on(i[None]))(weights))
+        gradient = grow(jax.grad(net.on(i[None]))(weights), scale)
         return jnp.vdot(gradient, gradient)
 
     samples = net.x.shape[0]
     squares = jax.lax.map(square, jnp.arange(samples), batch_size=min(_AT_ONCE, samples))
-    mean = grown(jax.grad(net)(weights))
+    mean = grow(jax.grad(net)(weights), scale)
     along_modes = jnp.var(slopes, axis=1)
     total = jnp.mean(squares) - jnp.vdot(mean, mean)
     return Noise(jnp.var(net.losses(weights)), along_modes, jnp.var(bends), total - jnp.sum(along_modes))
