@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo sweep test test-slow bench lint clean help
+.PHONY: setup demo sweep figures test test-slow bench lint clean help
 
 help:
 	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
 	@echo "make sweep      tuners, batch sizes and seeds on digits, on two cores; results in runs/sweep/"
+	@echo "make figures    the figures of the field; results in runs/figures/"
 	@echo "make test       run the test suite"
 	@echo "make test-slow  run the slow studies as well"
 	@echo "make bench      run the benchmarks (ratios within one run)"
@@ -29,6 +30,9 @@ demo: $(STAMP)
 
 sweep: $(STAMP)
 	$(BIN)/eosmodel sweep --out runs/sweep --workers 2 --resume
+
+figures: $(STAMP)
+	$(BIN)/eosmodel figures
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks

@@ -10,7 +10,6 @@ import tyro
 
 TUNERS = ("constant:0.6", "armijo", "sps-max", "greedy", "cdat", "on-edge")
 SWEPT = ("constant:{0.4,0.8}", "armijo", "greedy", "cdat:sigma={0.5,1.5,1.9,2}", "cdat:sigma={1,2},ema=0.9")
-Theory = Literal["oscillation", "valley", "valley-frozen", "central-flow", "edge-only", "gradient-flow"]
 
 
 @dataclass(frozen=True)
@@ -18,15 +17,15 @@ class NetworkOptions:
     """A network and its data."""
 
     data: str = "digits"
-    """digits, fashion-mnist, cifar10, or the path of an .npz file with arrays x and y."""
+    """digits, fashion-mnist, cifar10, sorting, or the path of an .npz file with arrays x and y."""
     samples: int | None = 1000
     """Number of samples, the first ones of the data set; None for all."""
-    net: Literal["mlp", "cnn"] = "mlp"
+    net: Literal["mlp", "cnn", "transformer"] = "mlp"
     """Architecture."""
     width: int = 32
-    """Units per hidden layer (mlp) or channels (cnn)."""
+    """Units per hidden layer (mlp), channels (cnn) or features (transformer)."""
     depth: int = 2
-    """Number of hidden layers (mlp) or convolutions (cnn)."""
+    """Number of hidden layers (mlp), convolutions (cnn) or blocks (transformer)."""
     activation: Literal["tanh", "relu", "gelu", "silu"] = "tanh"
     """Nonlinearity."""
     init_scale: float = 0.5
@@ -85,8 +84,8 @@ class Compare(Train):
     that works: `eosmodel compare` alone is a complete command.
     """
 
-    theories: tuple[Theory, ...] = ("oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow")
-    """Theories to run beside the experiment; `eosmodel list` says what each is."""
+    theories: tuple[str, ...] = ("oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow")
+    """Theories to run beside the experiment, as name or name:parameter=value,…; `eosmodel list` shows all of them."""
 
 
 @dataclass(frozen=True)
@@ -193,11 +192,34 @@ class Orbit(Map):
 
 
 @dataclass(frozen=True)
-class Report:
-    """Draw the report and the figures of a folder again, from its files."""
+class Figures:
+    """Compute and draw the figures of the field; writes NAME.pdf, NAME.png and the data behind them as NAME.nc, and
+    manifest.json with caption, claims and command of each.
 
-    dir: Annotated[Path, tyro.conf.Positional]
-    """Folder written by `eosmodel compare`, `eosmodel train` or `eosmodel sweep`."""
+    What is computed already is drawn from its file. `eosmodel list` shows all figures. Every option has a default that
+    works: `eosmodel figures` alone draws all of them.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Figures to draw, all without any; `eosmodel list` shows them."""
+    quick: bool = False
+    """Tiny networks and small grids, to see that everything works; claims mean nothing then."""
+    out: Path = Path("runs/figures")
+    """Folder for the results."""
+    overwrite: bool = False
+    """Compute again what is there."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Draw the report and the figures of a folder again, from its files; of several folders, one page that compares
+    them."""
+
+    dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
+    """Folder written by `eosmodel compare`, `eosmodel train` or `eosmodel sweep`; to compare, two or more that are no
+    sweeps."""
+    out: Path | None = None
+    """The page that compares several folders; comparison.html in the current folder when None."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +233,7 @@ Command = (
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Orbit, tyro.conf.subcommand("orbit")]
+    | Annotated[Figures, tyro.conf.subcommand("figures")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )
@@ -240,11 +263,7 @@ def _dispatch(command) -> None:
     if isinstance(command, List):
         print(listing())
     elif isinstance(command, Report):
-        if (command.dir / "sweep.nc").exists():
-            from eosmodel.sweep_study import redraw
-        else:
-            from eosmodel.study import redraw
-        redraw(command.dir)
+        _report(command.dirs, command.out)
     elif isinstance(command, Sweep):
         from eosmodel.sweep_study import run_sweep
 
@@ -257,20 +276,41 @@ def _dispatch(command) -> None:
         from eosmodel.maps_study import run_orbit
 
         run_orbit(command)
+    elif isinstance(command, Figures):
+        from eosmodel.figures_study import run_figures
+
+        run_figures(command)
     else:
         from eosmodel.study import run_study
 
         run_study(command)
 
 
+def _report(dirs: tuple[Path, ...], out: Path | None) -> None:
+    if not dirs:
+        raise ValueError("report: name a folder; `eosmodel compare` writes one")
+    if len(dirs) > 1:
+        from eosmodel.study import compare_folders
+
+        return compare_folders(dirs, out)
+    if out is not None:
+        raise ValueError("report: --out is for several folders; the report of one goes into it")
+    if (dirs[0] / "sweep.nc").exists():
+        from eosmodel.sweep_study import redraw
+    else:
+        from eosmodel.study import redraw
+    redraw(dirs[0])
+
+
 def listing() -> str:
     """The text of `eosmodel list`."""
+    import paper_figures
     from eosmodel import directions
     from eosmodel.directions import DIRECTIONS
     from eosmodel.objectives import NETWORKS, OBJECTIVES
     from eosmodel.objectives import registry as toys
     from eosmodel.objectives.data import DATASETS
-    from eosmodel.theory import THEORIES
+    from eosmodel.theory.registry import THEORIES, parameters
     from eosmodel.tuners import registry as tuners
 
     def section(title, entries):
@@ -281,6 +321,11 @@ def listing() -> str:
             given = ", ".join(f"{key}={_as_text(value)}" for key, value in parameters(name))
             yield name, f"{entry.description} [{given}]"
 
+    def theories():
+        for name, text in THEORIES.items():
+            given = ", ".join(f"{key}={_as_text(value)}" for key, value in parameters(name).items())
+            yield name, f"{text} [{given}]" if given else text
+
     lines = section("Tuners (name:parameter=value,…)", specified(tuners.REGISTRY, tuners.parameters))
     modifiers = ((name, f"{text} [{default}]") for name, (default, text) in tuners.MODIFIERS.items())
     lines += section("Parameters of every tuner, beside its own", modifiers)
@@ -290,8 +335,9 @@ def listing() -> str:
     lines += section(title, specified(toys.TOYS, toys.parameters))
     others = {name: text for name, text in OBJECTIVES.items() if name not in {*NETWORKS, *toys.TOYS}}
     lines += section("In the library only", others.items())
-    lines += section("Theories (--theories)", THEORIES.items())
+    lines += section("Theories (--theories name:parameter=value,…)", theories())
     lines += section("Data sets (--data)", [(name, text) for name, (_, text) in DATASETS.items()])
+    lines += section("Figures (eosmodel figures NAME…)", paper_figures.titles().items())
     return "\n".join(lines).rstrip()
 
 

@@ -1,6 +1,6 @@
 """`simulate` and `predict`: run an objective, or a theory of it, under a tuner, and get a labelled dataset."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,20 @@ from eosmodel import record
 from eosmodel._checks import as_arrays, check_range
 from eosmodel._status import Status
 from eosmodel.directions import Direction
-from eosmodel.dynamics import Descent, StochasticDescent
+from eosmodel.dynamics import AbstractDynamics, Descent, StochasticDescent
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.simulation import Progress, fingerprint, load, run, save, template
 from eosmodel.theory import (
-    THEORIES,
     CenterOscillation,
     CentralFlow,
     Coefficients,
     DrivenValley,
+    EdgeFlow,
     GradientFlow,
+    Ingredients,
+    RodFlow,
+    parse,
     valley_at,
 )
 from eosmodel.tuners import OnEdge
@@ -35,6 +38,21 @@ from eosmodel.tuners.base import AbstractTuner
 MEASURE_EVERY = 10
 # A theory's draws are other ones than those of any run that it is held against.
 _OTHER_DRAWS = 1 << 20
+# Relative change of the start between the members of an ensemble.
+_TINY = 1e-4
+
+
+# The theories of the whole objective: all that they need is the objective, the tuner and the number of modes.
+_OF_THE_WHOLE: dict[str, Callable[..., AbstractDynamics]] = {
+    "oscillation": lambda objective, tuner, modes, **made_of: CenterOscillation(
+        objective, tuner, modes, Ingredients(**made_of)
+    ),
+    "central-flow": CentralFlow,
+    "edge-flow": lambda objective, tuner, modes: EdgeFlow(objective, tuner),
+    "rod-flow": RodFlow,
+    "edge-only": GradientFlow,
+    "gradient-flow": GradientFlow,
+}
 
 
 def simulate(
@@ -130,50 +148,50 @@ def predict(
         objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`. Of a
             stochastic objective the theory knows the mean and the covariance over samples, not which batches the run
             will see (`surrogate`); only "oscillation" has one.
-        theory: "oscillation", "valley", "valley-frozen", "central-flow", "edge-only" or "gradient-flow" (see
-            `theory.THEORIES`).
+        theory: "oscillation", "valley", "valley-frozen", "central-flow", "edge-flow", "rod-flow", "edge-only" or
+            "gradient-flow" (see `theory.THEORIES`), perhaps with parameters as in "oscillation:modes=6,force=cubic"
+            (see `theory.parse` and `theory.Ingredients`).
         experiment: the run that "valley" takes its coefficients from, one run with `measure_every` > 0; made here
             when not given. The other theories need none.
-        members: of a stochastic objective, so many draws of the noise from one start (dimension "member"): see
-            `measures.band` and `measures.coverage`.
+        members: so many runs of the theory (dimension "member", see `measures.band` and `measures.coverage`): of a
+            stochastic objective with other draws of the noise, of another from starts that differ by 1e-4 of the
+            weights' size, which shows how far a chaotic run can be known.
 
     Returns:
         Dataset over step, as from `simulate`; both valleys begin at a tenth of the run, past its first
         transient, and have NaN before; of a run that ended earlier they say nothing (status NOT_RUN), nor do they
         where no curvature is positive (OUT_OF_RANGE).
     """
-    if theory not in THEORIES:
-        raise ValueError(f"predict: theory must be one of {', '.join(THEORIES)}, got {theory!r}")
     check_range("predict", "modes", modes, 1)
     check_range("predict", "record_every", record_every, 1)
+    if members is not None:
+        check_range("predict", "members", members, 1)
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": theory}
+    theory, options = parse(theory)
+    modes = options.pop("modes", modes)
     label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
     settings = (record_every, config, label, bool(progress), checkpoint, throw)
     if isinstance(objective, AbstractBatches):
         if theory != "oscillation":
             raise ValueError(f"predict: a stochastic objective has the theory 'oscillation' alone, got {theory!r}")
         start, drawn = _noisy_starts(objective, seeds, w0)
-        lead = None
+        lead = None if members is None else ("member",)
         if members is not None:
-            check_range("predict", "members", members, 1)
-            if start.ndim != 1:
-                raise ValueError("predict: members and several seeds cannot both be batched; loop over the seeds")
-            start = jnp.broadcast_to(start, (members, *start.shape))
-            drawn, lead = drawn + jnp.arange(members, dtype=jnp.int32), ("member",)
-        drawn = drawn + _OTHER_DRAWS
-        noisy = CenterOscillation(objective.surrogate(), as_arrays(tuner, start.dtype), modes)
-        return _run(noisy, (start, drawn), steps, *settings, lead)
-    if members is not None:
-        raise ValueError("predict: members is for a stochastic objective; this one is not")
+            start = _copies(start, members)
+            drawn = drawn + jnp.arange(members, dtype=jnp.int32)
+        noisy = CenterOscillation(objective.surrogate(), as_arrays(tuner, start.dtype), modes, Ingredients(**options))
+        return _run(noisy, (start, drawn + _OTHER_DRAWS), steps, *settings, lead)
     start = _starts(objective, seeds, w0)
-    tuner = as_arrays(tuner, start.dtype)
-    if theory == "oscillation":
-        return _run(CenterOscillation(objective, tuner, modes), start, steps, *settings)
-    if theory == "central-flow":
-        return _run(CentralFlow(objective, tuner, modes), start, steps, *settings)
-    if theory in ("gradient-flow", "edge-only"):
-        rule = as_arrays(OnEdge(sigma=2.0), start.dtype) if theory == "edge-only" else tuner
-        return _run(GradientFlow(objective, rule, modes), start, steps, *settings)
+    tuner = as_arrays(OnEdge(sigma=2.0) if theory == "edge-only" else tuner, start.dtype)
+    if theory in _OF_THE_WHOLE:
+        lead = None if members is None else ("member",)
+        if members is not None:
+            start = _copies(start, members)
+            spread = _TINY * jnp.sqrt(jnp.mean(start**2, axis=-1, keepdims=True))
+            start = start + spread * jax.random.normal(jax.random.key(0), start.shape, start.dtype)
+        return _run(_OF_THE_WHOLE[theory](objective, tuner, modes, **options), start, steps, *settings, lead)
+    if members is not None:
+        raise ValueError(f"predict: members is for theories of the whole objective, not for {theory!r}")
     if start.ndim != 1 or any(jnp.ndim(leaf) for leaf in jax.tree.leaves(tuner)):
         raise ValueError(
             f"predict: theory {theory!r} takes one run at a time; give seeds as one integer and tuners single numbers"
@@ -283,6 +301,12 @@ def _starts(objective, seeds, w0):
     if not seeds:
         raise ValueError("seeds must name at least one seed, got none")
     return jnp.stack([objective.initial(int(seed)) for seed in seeds])
+
+
+def _copies(start, members):
+    if start.ndim != 1:
+        raise ValueError("predict: members and several seeds cannot both be batched; loop over the seeds")
+    return jnp.broadcast_to(start, (members, *start.shape))
 
 
 def _noisy_starts(batches, seeds, w0):

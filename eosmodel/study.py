@@ -8,7 +8,7 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from eosmodel._status import Status
 from eosmodel.cli import Compare, NetworkOptions, Train
 
 CONFIG = "config.json"
+COMPARISON = Path("comparison.html")
 NETWORK = "network"
 STEEPEST = "steepest"
 NETWORK_OPTIONS = tuple(field.name for field in dataclasses.fields(NetworkOptions) if field.name != "dtype")
@@ -74,19 +75,41 @@ def redraw(folder: Path) -> None:
     from eosmodel.report import write_report
 
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; `eosmodel compare --out {folder}` makes one")
-    experiment = record.load(folder / "experiment.nc")
-    theory = record.load(folder / "theory.nc") if (folder / "theory.nc").exists() else None
+    experiment, theory = _load(folder)
     write_report(experiment, theory, folder)
     print(compare(experiment, theory))
     print(f"\nwrote {folder / 'report.html'}")
+
+
+def compare_folders(folders: Sequence[Path], out: Path | None) -> None:
+    """Write the page that compares several folders; never over anything but an earlier such page."""
+    from eosmodel.report import write_comparison
+
+    if len(set(folders)) < len(folders):
+        raise ValueError(f"report: the same folder twice: {' '.join(map(str, folders))}")
+    for folder in folders:
+        if (folder / "sweep.nc").exists():
+            raise ValueError(f"report: {folder} is a sweep, which has a page of its own; only runs are compared")
+    names = [folder.resolve().name for folder in folders]
+    names = names if len({*names}) == len(names) else [str(folder) for folder in folders]
+    page = write_comparison(
+        {name: _load(folder) for name, folder in zip(names, folders, strict=True)}, out or COMPARISON
+    )
+    print(f"wrote {page}")
+
+
+def _load(folder: Path) -> tuple[xr.Dataset, xr.Dataset | None]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; `eosmodel compare --out {folder}` makes one")
+    theory = folder / "theory.nc"
+    return record.load(folder / "experiment.nc"), record.load(theory) if theory.exists() else None
 
 
 def _check(command: Train):
     """Everything that can be wrong with the input, before anything is written."""
     from eosmodel import directions
     from eosmodel.objectives import MiniBatches
+    from eosmodel.theory import parse
     from eosmodel.tuners.registry import from_spec
 
     for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
@@ -98,6 +121,8 @@ def _check(command: Train):
             raise ValueError(f"--{name} needs at least one value")
         if len(set(values)) < len(values):
             raise ValueError(f"--{name} has the same value twice: {' '.join(map(str, values))}")
+    for spec in command.theories if isinstance(command, Compare) else ():
+        parse(spec)
     if isinstance(command, Compare) and command.record_every > 1 and "valley" in command.theories:
         raise ValueError("--theories valley reads coefficients against Σ η and needs --record-every 1")
     tuners = {spec: from_spec(spec) for spec in command.tuners}
@@ -111,7 +136,7 @@ def _check(command: Train):
         return tuners, _network(command) if command.objective == NETWORK else _toy(command), direction
     if command.objective != NETWORK:
         raise ValueError(f"--batch-size is for networks alone; {command.objective} has no samples")
-    unknown = [name for name in theories if name != "oscillation"]
+    unknown = [spec for spec in theories if parse(spec)[0] != "oscillation"]
     if unknown:
         raise ValueError(f"--batch-size: no stochastic theory {', '.join(unknown)}; add --theories oscillation")
     return tuners, MiniBatches(_network(command), command.batch_size, command.replacement), direction
@@ -237,8 +262,8 @@ def _part(command, folder, kind, title, objective, tuner, label, seed, experimen
 
     # The edge alone knows no tuner, so all tuners share its one prediction.
     owner = "any" if kind == "edge-only" else label
-    slug = re.sub(r"[^A-Za-z0-9.=+-]+", "_", owner)
-    path = folder / f"{kind}.{slug}.{seed or 0}.nc"
+    slug = re.sub(r"[^A-Za-z0-9.=+-]+", "_", f"{kind}.{owner}")
+    path = folder / f"{slug}.{seed or 0}.nc"
     if path.exists():
         return record.load(path)
     checkpoint = path.with_suffix(".checkpoint.npz")

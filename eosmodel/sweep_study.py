@@ -1,8 +1,6 @@
 """`eosmodel sweep`: check the input, prepare the folder, run the blocks, combine, judge, draw."""
 
-import base64
 import dataclasses
-import io
 import json
 import sys
 from contextlib import closing
@@ -15,11 +13,11 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from eosmodel import plotting, record, sweeps
+from eosmodel import record, sweeps
 from eosmodel._status import Status
 from eosmodel.cli import Sweep
 from eosmodel.objectives.recipes import network
-from eosmodel.simulation import atomic
+from eosmodel.report import write_sweep
 from eosmodel.study import network_options, prepare
 
 DATASET = "sweep.nc"
@@ -47,13 +45,9 @@ def redraw(folder: Path) -> None:
     """Judge and draw a sweep again, from its dataset."""
     found = record.load(folder / DATASET)
     judged = sweeps.evaluate(found)
-    _write(folder / "findings.json", json.dumps([dataclasses.asdict(f) for f in judged], indent=2).encode())
-    figures = _figures(found)
-    for name, (_, png) in figures.items():
-        _write(folder / f"{name}.png", png)
-    _write(folder / "sweep.html", _page(found, judged, figures).encode())
+    page = write_sweep(found, judged, folder)
     print("\n".join(map(str, judged)))
-    print(f"\nwrote {folder / 'sweep.html'}")
+    print(f"\nwrote {page}")
 
 
 def _check(command: Sweep) -> sweeps.Plan:
@@ -111,44 +105,3 @@ def _line(config: dict[str, Any], block: xr.Dataset) -> str:
     loss, sharpness = (float(np.median(block[name])) for name in ("final_loss", "final_sharpness"))
     size, seconds = config["batch_size"], float(block.seconds)
     return f"{config['tuner']}, B = {size}: {ended}, loss {loss:.3g}, λ {sharpness:.3g} (medians), {seconds:.1f} s"
-
-
-def _figures(found: xr.Dataset) -> dict[str, tuple[str, bytes]]:
-    """Caption and picture by name."""
-    cell = "Median over seeds of the final {}, by tuner and batch size. A frame: the lowest of a batch size."
-    figures = {
-        "sweep-loss": (cell.format("full-batch loss"), plotting.sweep_map(found, "final_loss")),
-        "sweep-sharpness": (cell.format("sharpness"), plotting.sweep_map(found, "final_sharpness")),
-        "sweep-trajectories": ("Sharpness of the full loss along the runs.", plotting.sweep_trajectories(found)),
-        "sweep-losses": ("Full-batch loss along the runs.", plotting.sweep_trajectories(found, "loss")),
-    }
-
-    def png(figure) -> bytes:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=130, facecolor="white")
-        return buffer.getvalue()
-
-    return {name: (caption, png(figure)) for name, (caption, figure) in figures.items()}
-
-
-def _page(found: xr.Dataset, judged: tuple[sweeps.Finding, ...], figures: dict[str, tuple[str, bytes]]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("eosmodel"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("sweep.html.jinja").render(
-        findings=judged,
-        figures=[{"caption": caption, "data": base64.b64encode(png).decode()} for caption, png in figures.values()],
-        config=json.loads(found.attrs["config"]),
-        samples=found.attrs["samples"],
-        provenance=found.attrs,
-        variables=[(variable.symbol, variable.meaning) for variable in sweeps.SCALARS.values()],
-        level=sweeps.LEVEL,
-        least=sweeps.LEAST_SEEDS,
-    )
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(content)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 from scipy.optimize import nnls
 
 import eosmodel as eos
@@ -11,8 +12,8 @@ from eosmodel._status import Status
 from eosmodel.objectives import DiagonalQuadratic, Valley
 from eosmodel.simulation import run
 from eosmodel.theory import CentralFlow, FastMap, GradientFlow, SlowFlow, SlowRegime, ValleyClosure, averages
-from eosmodel.theory.central_flow import _complementarity
-from eosmodel.tuners import CDAT, Armijo, Constant
+from eosmodel.theory.central_flow import _complementarity, _rests
+from eosmodel.tuners import CDAT, Armijo, Constant, Polyak, ScalarRMSProp
 
 STEPS = 200
 
@@ -99,9 +100,8 @@ def test_complementarity_is_nonnegative_least_squares():
         assert miss < 1e-10
 
 
-def test_a_constant_step_follows_the_central_flow_of_a_dense_integrator():
-    """The flow of one critical mode in its textbook form, with nothing projected and nothing solved along modes: the
-    whole Hessian, ∇λ by differences of its top eigenvalue, eight Euler steps to one."""
+def small():
+    """A regression network of 12 weights, and a start for it."""
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(12, 2)))
     y = jnp.sin(2 * x[:, 0]) + 0.5 * x[:, 1]
@@ -109,7 +109,14 @@ def test_a_constant_step_follows_the_central_flow_of_a_dense_integrator():
     def loss(w):
         return 0.5 * jnp.mean((jnp.tanh(x @ w[:8].reshape(2, 4)) @ w[8:] - y) ** 2)
 
-    start, eta, steps, parts, width = 0.3 * rng.normal(size=12), 0.8, 200, 8, 1e-4
+    return loss, 0.3 * rng.normal(size=12)
+
+
+def test_a_constant_step_follows_the_central_flow_of_a_dense_integrator():
+    """The flow of one critical mode in its textbook form, with nothing projected and nothing solved along modes: the
+    whole Hessian, ∇λ by differences of its top eigenvalue, eight Euler steps to one."""
+    loss, start = small()
+    eta, steps, parts, width = 0.8, 200, 8, 1e-4
     hessians = jax.jit(jax.vmap(jax.hessian(loss)))
     slope = jax.jit(jax.grad(loss))
     moves = width * np.concatenate([np.zeros((1, 12)), np.eye(12), -np.eye(12)])
@@ -127,6 +134,77 @@ def test_a_constant_step_follows_the_central_flow_of_a_dense_integrator():
     np.testing.assert_allclose(rows["sharpness"][60:], top[60:], rtol=1e-3)
     np.testing.assert_allclose(rows["amplitude"][60:, 0] ** 2, square[60:], rtol=0.02)
     np.testing.assert_allclose(rows["center_loss"][60:], floor[60:], rtol=0.01)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.99])
+def test_scalar_rmsprop_follows_the_published_flow(decay):
+    """w and ν as Cohen, Damian et al. have them, with k = (1 − β₂)/β₂: dw/dt = −η(∇L + ½σ²∇λ),
+    dν/dt = k(‖∇L‖² + σ²λ² − ν), η = step/√ν, σ² = 0 below the edge and from d(ηλ)/dt = 0 at it; with the whole Hessian
+    and third derivative, by an adaptive integrator. The correction of ν for its start makes ν/q of ν, dq/dt = k(1 − q).
+    """
+    loss, start = small()
+    step, steps, k = 0.1, 150, (1 - decay) / decay
+    derivatives = jax.jit(
+        lambda w: (loss(w), jax.grad(loss)(w), jax.hessian(loss)(w), jax.jacfwd(jax.hessian(loss))(w))
+    )
+
+    def look(y):
+        value, gradient, hessian, third = map(np.asarray, derivatives(jnp.asarray(y[:12])))
+        values, vectors = np.linalg.eigh(hessian)
+        top, u, nu, weight = values[-1], vectors[:, -1], y[12], y[13]
+        rise, eta, square = np.einsum("i,ijk,j", u, third, u), step / np.sqrt(nu / weight), gradient @ gradient
+        # d ln λ/dt − ½ d ln(ν/q)/dt = without − σ²·each
+        without = -eta * (rise @ gradient) / top - 0.5 * k * (square / nu - 1 / weight)
+        each = eta * (rise @ rise) / (2 * top) + 0.5 * k * top**2 / nu
+        return value, gradient, top, rise, eta, without, each
+
+    def velocity(edge):
+        def at(_, y):
+            _, gradient, top, rise, eta, without, each = look(y)
+            # The logarithm keeps ηλ at 2 against the errors of the integrator.
+            sigma2 = max(0.0, (without + 0.5 * np.log(eta * top / 2)) / each) if edge else 0.0
+            force, kick = gradient + 0.5 * sigma2 * rise, gradient @ gradient + sigma2 * top**2
+            return np.concatenate([-eta * force, [k * (kick - y[12]), k * (1 - y[13])]])
+
+        return at
+
+    def reached(_, y):
+        return look(y)[4] * look(y)[2] - 2
+
+    reached.terminal = True
+    gradient = np.asarray(jax.grad(loss)(jnp.asarray(start)))
+    # Row 0 has one update of ν behind it.
+    y = np.concatenate([start, (1 - decay) * np.array([gradient @ gradient, 1.0])])
+    times, options = np.arange(steps), {"rtol": 1e-6, "atol": 1e-9}
+    below = solve_ivp(velocity(False), (0, steps), y, events=reached, **options)
+    moment = below.t[-1]
+    rest = times[times > moment]
+    edge = solve_ivp(velocity(True), (moment, steps), below.y[:, -1], t_eval=rest, **options)
+    seen = [look(y) for y in edge.y.T]
+    value, top, eta = (np.array([row[i] for row in seen]) for i in (0, 2, 4))
+    sigma2 = np.array([row[5] / row[6] for row in seen])
+    assert (sigma2 > 0).all()
+    np.testing.assert_allclose(eta * top, 2, rtol=1e-3)
+
+    rows = central(eos.objective(loss, jnp.asarray(start)), ScalarRMSProp(step, decay, eps=0.0), steps, modes=3).rows
+    # Ours takes steps as descent does, and one of them changes η and λ by a per cent or two.
+    late = slice(rest[0] + 10, None)
+    np.testing.assert_allclose(rows["sharpness"][late], top[10:], rtol=0.02)
+    np.testing.assert_allclose(rows["stepsize"][late], eta[10:], rtol=0.02)
+    np.testing.assert_allclose(rows["center_loss"][late], value[10:], rtol=0.02)
+    np.testing.assert_allclose(rows["amplitude"][late, 0] ** 2, sigma2[10:], rtol=0.02)
+    # A memory that had come to rest would hold x² ≤ (step/2)² only.
+    if decay == 0.99:
+        assert (sigma2[10:20] > 1.5 * (step / 2) ** 2).all()
+
+
+@pytest.mark.parametrize(("c", "stable"), [(0.35, True), (0.6, False)])
+def test_a_rule_beyond_its_flip_is_averaged_and_a_stable_one_is_not(c, stable):
+    """Polyak's balance has the multiplier 1/c − 3 for large A, so that it flips at c = ½."""
+    fast = FastMap(Polyak(c=c), A=200.0)
+    balance = fast.init((200.0 - 2 * c) / (2 * c - 0.5))
+    np.testing.assert_allclose(jax.jacfwd(fast)(balance), 1 / c - 3, rtol=0.02)
+    assert bool(_rests(fast, balance)) == stable
 
 
 def test_it_follows_a_network_where_gradient_flow_cannot():

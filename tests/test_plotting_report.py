@@ -1,7 +1,9 @@
 """Pictures and the report: what is drawn is what was recorded, and the page stands alone."""
 
+import html
 import json
 import re
+import shlex
 import sys
 from html.parser import HTMLParser
 
@@ -9,9 +11,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from eosmodel import Status, plotting
+from eosmodel import Status, plotting, record
+from eosmodel.cli import main
 from eosmodel.comparison import compare
-from eosmodel.report import write_report
+from eosmodel.references import cited
+from eosmodel.report import write_comparison, write_report
+from eosmodel.report.pages import LEVELS, command_line, level, number
 
 STEPS = 120
 TUNERS = ["constant:0.4", "armijo:c=1e-4,factor=0.8", "<b>odd</b>"]
@@ -135,13 +140,14 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.links, self.tags, self.alts, self.open = [], [], [], []
+        self.sources, self.links, self.tags, self.alts, self.open = [], [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.tags.append(tag)
-        self.links += [attrs[name] for name in ("src", "href") if name in attrs]
+        self.sources += [attrs["src"]] if "src" in attrs else []
+        self.links += [attrs["href"]] if "href" in attrs else []
         if tag == "img":
             self.alts.append(attrs.get("alt"))
         if tag not in ("meta", "img", "br", "link"):
@@ -151,10 +157,25 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+def read(path):
+    """The text of a page, its pictures left out."""
+    return re.sub(r"base64,[^\"]+", "", path.read_text())
+
+
 @pytest.fixture(scope="module")
 def written(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "new"
     return write_report(*study, out)
+
+
+@pytest.fixture(scope="module")
+def compared(study, tmp_path_factory):
+    """The study beside itself with one seed, another loss, one tuner less and no theory."""
+    experiment, theory = study
+    attrs = {"config": json.dumps({"objective": "network", "loss": "ce", "steps": STEPS})}
+    other = experiment.isel(tuner=[0, 2], seed=[0]).assign(loss=experiment.loss / 2).assign_attrs(attrs)
+    out = tmp_path_factory.mktemp("comparison") / "new" / "both.html"
+    return write_comparison({"first": (experiment, theory), "<i>second</i>": (other, None)}, out)
 
 
 def test_report_folder_holds_everything_and_no_temporaries(written):
@@ -163,26 +184,100 @@ def test_report_folder_holds_everything_and_no_temporaries(written):
     assert all((written.parent / name).read_bytes()[:4] == b"\x89PNG" for name in names if name.endswith("png"))
 
 
-def test_page_is_well_formed_self_contained_and_escaped(written):
-    text = written.read_text()
+@pytest.mark.parametrize("which", ["written", "compared"])
+def test_page_is_well_formed_self_contained_and_escaped(which, request):
+    path = request.getfixturevalue(which)
+    assert path.stat().st_size < 1.5e6
+    text = path.read_text()
     page = Page(text)
     assert page.open == []
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
-    assert {link[1:] for link in page.links if link.startswith("#")} <= set(re.findall(r'id="([^"]+)"', text))
-    assert not re.search(r"(?:https?:)?//\w", re.sub(r"base64,[^\"]+", "", text))
-    assert "script" not in page.tags
-    assert "b" not in page.tags
-    assert len(page.alts) == 3
-    assert all(page.alts)
+    assert all(source.startswith("data:image/webp;base64,") for source in page.sources)
+    inner = {link[1:] for link in page.links if link.startswith("#")}
+    assert inner
+    assert inner <= set(re.findall(r'id="([^"]+)"', text))
+    # Links to what is cited are followed by who clicks them; nothing else leads out.
+    outer = {link for link in page.links if not link.startswith("#")}
+    assert outer == {reference.url for reference in cited([]) if reference.url} | {
+        reference.url
+        for reference in cited(["tuner:constant", "tuner:armijo", "theory:oscillation", "software:matplotlib"])
+        if reference.url
+    }
+    # One script, the template's own: a name that looks like a tag is text.
+    assert page.tags.count("script") == 1
+    assert text.count("</script>") == 1
+    assert "i" not in page.tags
+    assert "&lt;b&gt;odd&lt;/b&gt;" in text
+    # The lowest losses, the errors and the classes are numbers of these runs, and the words of each picture differ.
+    assert len(page.alts) == len(set(page.alts)) == (3 if which == "written" else 2)
+    assert all(re.search(r"\d", alt) for alt in page.alts)
 
 
 def test_page_says_what_was_done_and_how_it_ended(written):
     text = written.read_text()
-    assert "eosmodel compare --steps 120" in text
+    assert "eosmodel compare --steps 120" in re.sub("<[^>]+>", "", text)
     assert "had at the midpoint of two iterates" in text
     assert Status.DIVERGED.describe() in text
+    assert Status.NONFINITE.describe() not in text
     assert "3 step-size tuners were run in 6 runs of up to 120 steps; 4 of them finished." in text
-    assert "nan" not in re.sub(r"base64,[^\"]+", "", text).lower().replace("became nan", "").replace("for nan", "")
+    assert "nan" not in re.sub(r"\bNaN\b", "", read(written)).lower()
+
+
+def test_alt_texts_say_what_the_pictures_show(study, written):
+    runs, theories, errors = Page(written.read_text()).alts
+    for row in compare(*study).rows():
+        if row["seed"] == 5:
+            loss, product = row["experiment"]["final_loss"], row["experiment"]["median_edge_product"]
+            assert f"{row['tuner']} {number(loss)}, " in runs
+            assert f", {number(product, '.2f')}" in runs
+    assert "(diverged after 60 steps)" in runs
+    assert "oscillation and my-own" in theories or "oscillation, my-own" in theories
+    assert "of λ from 0.000" in errors
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb, WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_of_errors_read_in_grey_and_have_contrast(written):
+    found = dict(re.findall(r"\.e(\d) \{ (background: #\w{6}; color: #\w{6});", written.read_text()))
+    assert [*found] == [str(i) for i in range(len(LEVELS) + 1)]
+    pairs = [tuple(map(luminance, re.findall(r"#\w{6}", found[name]))) for name in found]
+    # Steps of lightness L* (CIE), of which 1 can just be seen.
+    light = [116 * background ** (1 / 3) - 16 for background, _ in pairs]
+    assert min(-np.diff(light)) > 8
+    for background, ink in pairs:
+        low, high = sorted((background, ink))
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, "none"), (0.0, "0"), (0.02, "1"), (0.049, "1"), (0.1, "3"), (0.3, "4"), (9.0, "4")]
+)
+def test_levels_are_half_open(value, expected):
+    assert level(value) == expected
+
+
+def test_the_full_command_gives_the_configuration_back():
+    import tyro
+
+    from eosmodel.cli import Command
+    from eosmodel.study import _config
+
+    def parse(line):
+        config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
+        return _config(tyro.cli(Command, args=shlex.split(line)[1:], config=config))
+
+    for line in (
+        "eosmodel compare",
+        "eosmodel train --samples None --tuners 'constant:0.5' cdat:sigma=1,ema=0.9 --seeds 1 2 --dtype float64",
+        "eosmodel compare --objective valley:modes=4 --steps 50 --theories oscillation",
+        "eosmodel train --batch-size 64 --replacement --tuners armijo",
+    ):
+        config = parse(line)
+        assert parse(command_line(config)) == config
 
 
 def test_scoreboard_file_is_strict_json_and_equals_the_rows(study, written):
@@ -198,3 +293,61 @@ def test_report_without_theory(study, tmp_path):
     write_report(study[0], None, tmp_path)
     assert not (tmp_path / "errors.png").exists()
     assert "not tested" in (tmp_path / "report.html").read_text()
+
+
+def cells(text, caption):
+    """The body of the table in the box of that name: a list of cells by row."""
+    table = text.split(f'aria-label="{caption}"')[1].split("</table>")[0].split("<tbody>")[1]
+    return [
+        [re.sub("<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)]
+        for row in table.split("</tr>")[:-1]
+    ]
+
+
+def test_comparison_puts_folders_side_by_side(study, compared):
+    text = read(compared)
+    assert cells(text, "By folder: option")[0][0] in ("data", "objective", "loss")
+    assert ["loss", "–", "ce"] in cells(text, "By folder: option")
+    assert ["steps", "120", "120"] not in cells(text, "By folder: option")
+    rows = compare(*study).rows()
+    finals = {row[0]: row[1:] for row in cells(text, "Final values")}
+    assert [*finals] == [html.escape(tuner) for tuner in TUNERS]
+    losses = [row["experiment"]["final_loss"] for row in rows if row["tuner"] == TUNERS[0]]
+    assert finals[TUNERS[0]][:2] == [number(np.median(losses)), number(losses[0] / 2)]
+    # Run in one folder only; and ended early everywhere.
+    assert finals[TUNERS[1]][1] == ""
+    assert finals["&lt;b&gt;odd&lt;/b&gt;"][:2] == ["diverged", "diverged"]
+    errors = {tuple(row[:2]): row[2:] for row in cells(text, "Errors of the theories")}
+    assert errors["oscillation", TUNERS[0]][:2] == ["0.000", "–"]
+
+
+def test_losses_of_different_things_are_not_ranked(study, compared):
+    assert "cannot be ranked across folders that differ in objective, data, loss." in read(compared)
+    with pytest.raises(ValueError, match="two folders or more, got 1"):
+        write_comparison({"first": study}, compared.parent / "one.html")
+
+
+def test_several_folders_on_the_command_line(study, written, tmp_path, monkeypatch, capsys, fails):
+    monkeypatch.chdir(tmp_path)
+    experiment, theory = study
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        record.save(experiment, tmp_path / name / "experiment.nc")
+    record.save(theory, tmp_path / "a" / "theory.nc")
+    main(["report", "a"])
+    own = (tmp_path / "a" / "report.html").read_bytes()
+    main(["report", "a", "b"])
+    assert capsys.readouterr().out.endswith("wrote comparison.html\n")
+    assert "cannot be ranked" not in (tmp_path / "comparison.html").read_text()
+    # An earlier comparison is replaced.
+    main(["report", "b", "a"])
+    assert "b, a compared" in (tmp_path / "comparison.html").read_text()
+    assert "is not a comparison" in fails("report", "a", "b", "--out", "a/report.html")
+    assert (tmp_path / "a" / "report.html").read_bytes() == own
+    assert not (tmp_path / "b" / "report.html").exists()
+    assert "--out is for several folders" in fails("report", "a", "--out", "x.html")
+    assert "same folder twice" in fails("report", "a", "a")
+    assert "name a folder" in fails("report")
+    assert "c is not a folder" in fails("report", "a", "c")
+    (tmp_path / "b" / "sweep.nc").touch()
+    assert "b is a sweep" in fails("report", "a", "b")

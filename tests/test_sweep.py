@@ -14,8 +14,7 @@ import xarray as xr
 from scipy import stats
 
 import eosmodel as eos
-from eosmodel import plotting, sweeps
-from eosmodel.sweeps.blocks import block_name, load_block
+from eosmodel import blocks, plotting, sweeps
 from eosmodel.sweeps.findings import _compare
 
 NETWORK = {
@@ -150,9 +149,9 @@ def test_a_block_depends_on_its_configuration_alone(whole):
 
 def test_names_of_blocks_tell_configurations_apart():
     config = small_plan().configs[0]
-    assert block_name(dict(reversed(config.items()))) == block_name(config)
+    assert blocks.name_of(dict(reversed(config.items()))) == blocks.name_of(config)
     changed = [config | {key: "other"} for key in config]
-    assert len({block_name(c) for c in (config, *changed)}) == len(config) + 1
+    assert len({blocks.name_of(c) for c in (config, *changed)}) == len(config) + 1
 
 
 def test_thinned_trajectories_are_rows_of_the_run():
@@ -193,14 +192,14 @@ def test_parameters_are_the_numbers_of_a_tuner():
 def test_blocks_that_are_done_are_kept_and_broken_ones_made_again(whole, tmp_path):
     expected, folder = whole
     plan = small_plan()
-    paths = [folder / f"{block_name(config)}.nc" for config in plan.configs]
+    paths = [folder / f"{blocks.name_of(config)}.nc" for config in plan.configs]
     for path in paths:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / paths[1].name).write_bytes(b"half a file")
     # A file under another's name, as after a collision or a clumsy copy.
     (tmp_path / paths[2].name).write_bytes(paths[0].read_bytes())
     eos.record.save(xr.load_dataset(paths[3]).assign(done=0), tmp_path / paths[3].name)
-    assert load_block(tmp_path / paths[3].name, plan.configs[3]) is None
+    assert blocks.load(tmp_path, plan.configs[3]) is None
     found, new = finish(plan, tmp_path)
     assert new == list(plan.configs[1:])
     same(found, expected)

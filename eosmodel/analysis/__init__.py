@@ -7,6 +7,13 @@ from eosmodel.analysis.class_check import check_classes, disagreements
 from eosmodel.analysis.continuation import branch, flip_curve, fold_curve
 from eosmodel.analysis.cycles import Bifurcation, Cycles, cycles, flip, fold
 from eosmodel.analysis.grids import sweep
+from eosmodel.analysis.hedging import (
+    bulk_progress,
+    chebyshev_exponent,
+    chebyshev_steps,
+    normalised_steps,
+    silver_steps,
+)
 from eosmodel.analysis.orbits import Lyapunov, detect_period, lyapunov, orbit_diagram
 from eosmodel.analysis.phase import OBSERVABLES, PhaseDiagram, phase_diagram
 from eosmodel.analysis.portraits import basins, portrait
@@ -25,6 +32,9 @@ __all__ = [
     "Regime",
     "basins",
     "branch",
+    "bulk_progress",
+    "chebyshev_exponent",
+    "chebyshev_steps",
     "check_classes",
     "cycles",
     "decide",
@@ -36,10 +46,12 @@ __all__ = [
     "fold",
     "fold_curve",
     "lyapunov",
+    "normalised_steps",
     "orbit_diagram",
     "phase_diagram",
     "portrait",
     "probe",
     "response_curve",
+    "silver_steps",
     "sweep",
 ]

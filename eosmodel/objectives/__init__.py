@@ -5,7 +5,7 @@ from eosmodel.objectives.base import AbstractObjective, FunctionObjective, objec
 from eosmodel.objectives.batches import AbstractBatches, GaussianBatches, MiniBatches, Noise
 from eosmodel.objectives.data import Data
 from eosmodel.objectives.diagonal_linear import DiagonalLinear, diagonal_linear
-from eosmodel.objectives.networks import NETWORKS, Network, cnn, mlp, network
+from eosmodel.objectives.networks import NETWORKS, Network, cnn, mlp, network, transformer
 from eosmodel.objectives.noisy_valley import NoisyValley
 from eosmodel.objectives.products import (
     EVEN_LOSSES,
@@ -79,6 +79,7 @@ __all__ = [
     "random_quadratic",
     "random_regression",
     "teacher_student",
+    "transformer",
     "two_layer_linear",
     "two_layer_scalar",
     "two_parameter_regression",

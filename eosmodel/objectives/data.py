@@ -1,4 +1,4 @@
-"""Data sets as plain numpy arrays: scikit-learn's digits, Fashion-MNIST and CIFAR-10 from files, and one's own.
+"""Data sets as plain numpy arrays: scikit-learn's digits, Fashion-MNIST and CIFAR-10 from files, sorting, one's own.
 
 Nothing is downloaded and nothing is unpickled; a data set that is not there is an error that says how to get it.
 """
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from eosmodel._checks import check_count
+
 _SYSTEM = pathlib.Path("/usr/share/datasets")
 _FASHION = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 _CIFAR = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
@@ -30,7 +32,8 @@ class Data:
         name: what plots and records call it.
         x: inputs, float64, shape (samples, *features), mean 0 and variance 1 per feature over these samples;
             constant features are 0. Images are (samples, height, width, channels).
-        y: one-hot labels or regression targets, float64, shape (samples, outputs).
+        y: one-hot labels or regression targets, float64, shape (samples, outputs), or (samples, positions, outputs)
+            where every position of a sequence has its own.
         classes: how many classes; None for regression.
     """
 
@@ -40,9 +43,9 @@ class Data:
     classes: int | None
 
     def __post_init__(self):
-        if self.x.ndim < 2 or self.y.ndim != 2 or len(self.x) != len(self.y):
+        if self.x.ndim < 2 or self.y.ndim not in (2, 3) or len(self.x) != len(self.y):
             raise ValueError(
-                "Data: x must have shape (samples, *features) and y (samples, outputs) with as many samples, "
+                "Data: x must have shape (samples, *features) and y (samples, [positions,] outputs), as many samples, "
                 f"got {self.x.shape} and {self.y.shape}; `from_arrays` brings arrays into this form"
             )
 
@@ -176,10 +179,33 @@ def cifar10(samples: int | None = 1000, path=None) -> Data:
     return _images("cifar10", records[:, 1:].reshape(count, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0])
 
 
+def sorting(samples: int | None = 1000, length: int = 8, tokens: int = 8) -> Data:
+    """Sequences to be sorted: random tokens x, the same in order y, both one-hot (samples, length, tokens).
+
+    Args:
+        samples: how many; None for 1000. The first ones are the same whatever the number.
+        length: tokens in a sequence.
+        tokens: different tokens, drawn uniformly.
+
+    Example:
+        >>> from eosmodel.objectives import data
+        >>> pairs = data.sorting(2, length=4)
+        >>> pairs.x.argmax(-1)[0].tolist(), pairs.y.argmax(-1)[0].tolist()
+        ([6, 5, 4, 2], [2, 4, 5, 6])
+    """
+    count = 1000 if samples is None else samples
+    for name, value in (("samples", count), ("length", length), ("tokens", tokens)):
+        check_count("sorting", name, value)
+    drawn = np.random.default_rng(0).integers(tokens, size=(count, length))
+    one_hot = np.eye(tokens)
+    return Data("sorting", one_hot[drawn], one_hot[np.sort(drawn, axis=1)], tokens)
+
+
 DATASETS: dict[str, tuple[Callable[..., Data], str]] = {
     "digits": (digits, "1797 handwritten digits, 8×8 pixels, 10 classes; comes with scikit-learn"),
     "fashion-mnist": (fashion_mnist, "60000 pieces of clothing, 28×28 pixels, 10 classes; from files"),
     "cifar10": (cifar10, "50000 photographs, 32×32×3 pixels, 10 classes; from files"),
+    "sorting": (sorting, "sequences of 8 random tokens to be sorted, for a transformer; drawn here"),
 }
 """Name -> (function, one-line description) of the data sets that `load` knows."""
 

@@ -21,16 +21,17 @@ LOSSES = {"mse": "½ · mean over samples of ‖out − y‖²", "ce": "mean cro
 
 
 class Network(AbstractObjective):
-    """A network's full-batch loss. Build one with `mlp`, `cnn` or, for a model of one's own, `network`.
+    """A network's full-batch loss. Build one with `mlp`, `cnn`, `transformer` or, for a model of one's own, `network`.
 
         mse: L(w) = 1/(2n) Σ_i ‖f(x_i; w) − y_i‖²        ce: L(w) = −1/n Σ_i y_i · log softmax f(x_i; w)
 
-    w is the ravelled weights (dim,), n the samples, f the model. All computations run in the dtype of w.
+    w is the ravelled weights (dim,), n the samples, f the model. Where every position of a sequence has its own target,
+    the loss of a sample is the mean over its positions. All computations run in the dtype of w.
 
     Args:
         model: an equinox module, called on one sample, at its initial weights (its inexact arrays are w).
         x: inputs, shape (samples, *features).
-        y: targets, shape (samples, outputs).
+        y: targets, shape (samples, outputs) or (samples, positions, outputs).
         init_scale: σ of the weights' law N(0, σ²/fan_in) that `initial(seed)` draws from; None for a user's model.
         loss_name: "mse" or "ce".
         classes: how many classes; None for regression.
@@ -38,7 +39,7 @@ class Network(AbstractObjective):
 
     model: Any
     x: Float[Array, "samples *features"]
-    y: Float[Array, "samples outputs"]
+    y: Float[Array, "samples *positions outputs"]
     init_scale: Float[Array, ""] | None
     loss_name: str = eqx.field(static=True)
     classes: int | None = eqx.field(static=True)
@@ -50,7 +51,7 @@ class Network(AbstractObjective):
     def _unravelled(self, weights):
         return ravel_pytree(eqx.filter(self.model, eqx.is_inexact_array))[1](weights)
 
-    def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, "samples outputs"]:
+    def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, "samples *positions outputs"]:
         """The network's outputs f(x_i; w) (logits under "ce")."""
         static = eqx.filter(self.model, eqx.is_inexact_array, inverse=True)
         model = eqx.combine(self._unravelled(weights), static)
@@ -59,9 +60,9 @@ class Network(AbstractObjective):
     def losses(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
         """ℓ_i(w), the loss of every sample; L is their mean."""
         out, y = self.predictions(weights), self.y.astype(weights.dtype)
-        if self.loss_name == "mse":
-            return 0.5 * jnp.sum((out - y) ** 2, axis=-1)
-        return -jnp.sum(y * jax.nn.log_softmax(out), axis=-1)
+        each = 0.5 * (out - y) ** 2 if self.loss_name == "mse" else -y * jax.nn.log_softmax(out)
+        each = jnp.sum(each, axis=-1)
+        return jnp.mean(each, axis=tuple(range(1, each.ndim)))
 
     def loss(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         return jnp.mean(self.losses(weights))
@@ -71,14 +72,14 @@ class Network(AbstractObjective):
         return eqx.tree_at(lambda net: (net.x, net.y), self, (self.x[indices], self.y[indices]))
 
     def accuracy(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The share of samples whose largest output is their class. ValueError on regression data."""
+        """The share of samples, or of positions, whose largest output is their class. ValueError on regression data."""
         if self.classes is None:
             raise ValueError("accuracy: the data are a regression (classes is None)")
         hits = jnp.argmax(self.predictions(weights), axis=-1) == jnp.argmax(self.y, axis=-1)
         return jnp.mean(hits.astype(weights.dtype))
 
     def initial(self, seed: int | None = None) -> Float[Array, " dim"]:
-        """The weights it was built with; for `mlp` and `cnn`, a seed draws them anew for the same architecture."""
+        """The weights it was built with; a seed draws them anew, for a network of an architecture of `NETWORKS`."""
         model = self.model
         if seed is not None:
             if self.init_scale is None:
@@ -113,6 +114,36 @@ class _CNN(eqx.Module):
         for layer in self.layers[:-1]:
             h = ACTIVATIONS[self.activation](layer(h))
         return self.layers[-1](jnp.ravel(h))
+
+
+class _Block(eqx.Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)); a sequence (length, width) in and out."""
+
+    norms: tuple[eqx.nn.LayerNorm, eqx.nn.LayerNorm]
+    attention: eqx.nn.MultiheadAttention
+    inner: eqx.nn.Linear
+    outer: eqx.nn.Linear
+    activation: str = eqx.field(static=True)
+
+    def __call__(self, x):
+        h = jax.vmap(self.norms[0])(x)
+        x = x + self.attention(h, h, h)
+        h = jax.vmap(self.norms[1])(x)
+        return x + _affine(self.outer, ACTIVATIONS[self.activation](_affine(self.inner, h)))
+
+
+class _Transformer(eqx.Module):
+    embedding: eqx.nn.Linear
+    blocks: tuple[_Block, ...]
+    norm: eqx.nn.LayerNorm
+    out: eqx.nn.Linear
+
+    def __call__(self, x):
+        where = jnp.eye(x.shape[0], dtype=x.dtype)
+        h = _affine(self.embedding, jnp.concatenate([x, where], axis=-1))
+        for block in self.blocks:
+            h = block(h)
+        return _affine(self.out, jax.vmap(self.norm)(h))
 
 
 def mlp(
@@ -150,6 +181,7 @@ def mlp(
         ((610,), (50, 10))
     """
     dtype = _check(data, "mlp", width, depth, 0, activation, init_scale, loss, seed, dtype)
+    _check_vectors(data, "mlp")
     sizes = [math.prod(data.x.shape[1:]), *[width] * depth, data.y.shape[1]]
     layers = tuple(_layer(eqx.nn.Linear, i, o, dtype=dtype) for i, o in itertools.pairwise(sizes))
     return _network(_MLP(layers, activation), data, loss, init_scale, seed, dtype)
@@ -177,6 +209,7 @@ def cnn(
         (50, 10)
     """
     dtype = _check(data, "cnn", width, depth, 1, activation, init_scale, loss, seed, dtype)
+    _check_vectors(data, "cnn")
     if data.x.ndim != 4:
         raise ValueError(f"cnn: data.x must have shape (samples, height, width, channels), got {data.x.shape}")
     height, breadth, channels = data.x.shape[1:]
@@ -186,6 +219,56 @@ def cnn(
         height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, width
     layers.append(_layer(eqx.nn.Linear, height * breadth * channels, data.y.shape[1], dtype=dtype))
     return _network(_CNN(tuple(layers), activation), data, loss, init_scale, seed, dtype)
+
+
+def transformer(
+    data: Data,
+    width: int = 16,
+    depth: int = 2,
+    activation: str = "gelu",
+    init_scale: float = 1.0,
+    loss: str = "ce",
+    seed: int = 0,
+    dtype=None,
+) -> Network:
+    """A transformer encoder that answers at every position: pre-norm blocks of attention and a feed-forward layer.
+
+    Tokens and positions are embedded together, linearly; `depth` blocks follow, each with two heads of width/2 and a
+    feed-forward layer of 4·width, then a norm and a linear read-out. No mask, no dropout.
+
+    Needs sequences, x of shape (samples, length, features) and y of shape (samples, length, outputs), as from
+    `data.sorting`, an even width and depth ≥ 1. Arguments, initial law and errors otherwise as for `mlp`; the norms
+    start as the identity.
+
+    Example:
+        >>> from eosmodel.objectives import data, transformer
+        >>> net = transformer(data.sorting(20), width=8, depth=1)
+        >>> net.predictions(net.initial(seed=1)).shape
+        (20, 8, 8)
+    """
+    dtype = _check(data, "transformer", width, depth, 1, activation, init_scale, loss, seed, dtype)
+    if width % 2:
+        raise ValueError(f"transformer: width must be even, for two heads, got {width}")
+    if data.x.ndim != 3 or data.y.shape[:-1] != data.x.shape[:-1]:
+        raise ValueError(
+            "transformer: data.x must have shape (samples, length, features), data.y (samples, length, outputs), got "
+            f"{data.x.shape} and {data.y.shape}; data set 'sorting' has them"
+        )
+    _, length, features = data.x.shape
+    blocks = tuple(
+        _Block(
+            tuple(_layer(_norm, width, dtype=dtype) for _ in range(2)),
+            _layer(_attention, width, dtype=dtype),
+            _layer(eqx.nn.Linear, width, 4 * width, dtype=dtype),
+            _layer(eqx.nn.Linear, 4 * width, width, dtype=dtype),
+            activation,
+        )
+        for _ in range(depth)
+    )
+    embedding = _layer(eqx.nn.Linear, features + length, width, dtype=dtype)
+    out = _layer(eqx.nn.Linear, width, data.y.shape[2], dtype=dtype)
+    model = _Transformer(embedding, blocks, _layer(_norm, width, dtype=dtype), out)
+    return _network(model, data, loss, init_scale, seed, dtype)
 
 
 def network(model, data: Data, loss: str = "mse") -> Network:
@@ -222,6 +305,7 @@ def network(model, data: Data, loss: str = "mse") -> Network:
 NETWORKS: dict[str, tuple[Callable[..., Network], str]] = {
     "mlp": (mlp, "multilayer perceptron on flattened inputs"),
     "cnn": (cnn, "convolutional network of 3×3 filters with stride 2, on images"),
+    "transformer": (transformer, "transformer encoder that answers at every position, on sequences (--data sorting)"),
 }
 """Name -> (constructor, one-line description)."""
 
@@ -229,6 +313,14 @@ NETWORKS: dict[str, tuple[Callable[..., Network], str]] = {
 def _layer(kind, *args, **options):
     """A layer with shapes in place of arrays; `_draw` fills them in."""
     return eqx.filter_eval_shape(lambda key: kind(*args, key=key, **options), jax.random.key(0))
+
+
+def _norm(width, *, dtype, key):
+    return eqx.nn.LayerNorm(width, dtype=dtype)
+
+
+def _attention(width, *, dtype, key):
+    return eqx.nn.MultiheadAttention(2, width, dtype=dtype, key=key)
 
 
 def _network(model, data: Data, loss: str, init_scale: float, seed: int, dtype) -> Network:
@@ -242,13 +334,28 @@ def _arrays(data: Data, dtype) -> tuple[Array, Array]:
 
 @eqx.filter_jit
 def _draw(model, scale: Array, key: Array):
-    """The model with weights N(0, scale²/fan_in) and biases 0; a weight's axes after the first are its inputs."""
-    drawn = []
-    for layer, subkey in zip(model.layers, jax.random.split(key, len(model.layers)), strict=True):
+    """The model with weights N(0, scale²/fan_in) and biases 0; a weight's axes after the first are its inputs. A norm
+    is the identity."""
+    kinds = (eqx.nn.Linear, eqx.nn.Conv2d, eqx.nn.LayerNorm)
+
+    def layers(model):
+        found = jax.tree.leaves(model, is_leaf=lambda node: isinstance(node, kinds))
+        return [layer for layer in found if isinstance(layer, kinds)]
+
+    def arrays(model):
+        return [a for layer in layers(model) for a in (layer.weight, layer.bias) if a is not None]
+
+    found, drawn = layers(model), []
+    for layer, subkey in zip(found, jax.random.split(key, len(found)), strict=True):
         weight, bias = layer.weight, layer.bias
-        drawn.append(scale * jax.random.normal(subkey, weight.shape, weight.dtype) / math.prod(weight.shape[1:]) ** 0.5)
-        drawn.append(jnp.zeros(bias.shape, bias.dtype))
-    return eqx.tree_at(lambda m: [array for layer in m.layers for array in (layer.weight, layer.bias)], model, drawn)
+        if isinstance(layer, eqx.nn.LayerNorm):
+            drawn.append(jnp.ones(weight.shape, weight.dtype))
+        else:
+            fan_in = math.prod(weight.shape[1:])
+            drawn.append(scale * jax.random.normal(subkey, weight.shape, weight.dtype) / fan_in**0.5)
+        if bias is not None:
+            drawn.append(jnp.zeros(bias.shape, bias.dtype))
+    return eqx.tree_at(arrays, model, drawn)
 
 
 def _check_data(owner: str, data: Data, loss: str) -> None:
@@ -261,7 +368,7 @@ def _check_data(owner: str, data: Data, loss: str) -> None:
 
 
 def _check(data: Data, owner: str, width, depth, least, activation, init_scale, loss, seed, dtype) -> np.dtype:
-    """Checks what `mlp` and `cnn` share; returns the dtype."""
+    """Checks what the architectures share; returns the dtype."""
     _check_data(owner, data, loss)
     for name, value, low in (("width", width, 1), ("depth", depth, least), ("seed", seed, 0)):
         check_count(owner, name, value, low)
@@ -274,3 +381,11 @@ def _check(data: Data, owner: str, width, depth, least, activation, init_scale, 
     if dtype == np.float64 and not jax.config.read("jax_enable_x64"):
         raise ValueError(f"{owner}: dtype float64 needs jax.config.update('jax_enable_x64', True)")
     return dtype
+
+
+def _check_vectors(data: Data, owner: str) -> None:
+    if data.y.ndim != 2:
+        raise ValueError(
+            f"{owner}: data.y must have shape (samples, outputs), got {data.y.shape}; a target at every position needs "
+            "net 'transformer'"
+        )

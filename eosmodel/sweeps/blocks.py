@@ -1,17 +1,14 @@
 """A block of a sweep: one tuner at one batch size, all seeds in one batch; a function of a plain configuration."""
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
 
-from eosmodel import measures, record
+from eosmodel import blocks, measures, record
 from eosmodel.experiment import simulate
 from eosmodel.names import VARIABLES, Variable
 from eosmodel.objectives import MiniBatches
@@ -47,12 +44,7 @@ def block_config(network: Mapping[str, Any], tuner: str, batch_size: int | str, 
         batch_size: number of samples, or "full".
         run: `steps`, `seeds`, `modes` and `track_every` of `simulate`.
     """
-    return json.loads(json.dumps({**network, "tuner": tuner, "batch_size": batch_size, **run}))
-
-
-def block_name(config: Mapping[str, Any]) -> str:
-    """A name that is the same for equal configurations and in every process."""
-    return hashlib.sha256(_text(config).encode()).hexdigest()[:20]
+    return blocks.config_of(**network, tuner=tuner, batch_size=batch_size, **run)
 
 
 def compute(config: Mapping[str, Any]) -> xr.Dataset:
@@ -77,25 +69,7 @@ def compute(config: Mapping[str, Any]) -> xr.Dataset:
         objective = net if size == FULL else MiniBatches(net, size)
         found = simulate(objective, from_spec(tuner), **run, measure_every=0, progress=False)
     block = _summary(found.assign_coords(seed=run["seeds"]), run["track_every"])
-    block["done"] = ((), np.int8(1), {"long_name": "1: this block was computed to its end"})
-    block["seconds"] = ((), time.perf_counter() - begin, {"long_name": "wall-clock seconds of the block", "units": "s"})
-    return block.assign_attrs(config=_text(config))
-
-
-def load_block(path: Path, config: Mapping[str, Any]) -> xr.Dataset | None:
-    """The block in a file, or None where there is none, none that can be read, or one that is not done."""
-    if not path.exists():
-        return None
-    try:
-        block = record.load(path)
-    except (OSError, ValueError):  # not a netCDF file, as after a full disk
-        return None
-    done = "done" in block and int(block.done) == 1 and block.attrs.get("config") == _text(config)
-    return block if done else None
-
-
-def _text(config: Mapping[str, Any]) -> str:
-    return json.dumps(config, sort_keys=True)
+    return blocks.finish(block, config, time.perf_counter() - begin)
 
 
 def _summary(run: xr.Dataset, track_every: int) -> xr.Dataset:

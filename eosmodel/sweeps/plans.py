@@ -1,7 +1,6 @@
 """A sweep that has been checked: its blocks, what of them is done, and the dataset that they make together."""
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import record
+from eosmodel import blocks, record
 from eosmodel._checks import check_count
 from eosmodel._runners import Runner, here
 from eosmodel.names import VARIABLES
-from eosmodel.sweeps.blocks import FULL, block_config, block_name, compute, load_block
+from eosmodel.sweeps.blocks import FULL, block_config, compute
 from eosmodel.sweeps.grids import expand, parameters
 from eosmodel.tuners.registry import from_spec
-
-Blocks = Generator[tuple[dict[str, Any], xr.Dataset, bool], None, None]
 
 
 @dataclass(frozen=True)
@@ -36,30 +33,9 @@ class Plan:
     samples: int
     configs: tuple[dict[str, Any], ...]
 
-    def run(self, folder: Path, runner: Runner = here) -> Blocks:
-        """Every block as it is known: first those that are done already, then the others as they are finished.
-
-        Each is written whole or not at all, by this process, before it is given.
-
-        Args:
-            folder: where the block files are; made if it does not exist.
-            runner: where the blocks are computed.
-
-        Returns:
-            An iterator over (configuration, block, whether it was computed now).
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        missing = []
-        for config in self.configs:
-            block = load_block(_path(folder, config), config)
-            if block is None:
-                missing.append(config)
-            else:
-                yield config, block, False
-        with closing(runner(compute, missing)) as results:
-            for i, block in results:
-                record.save(block, _path(folder, missing[i]))
-                yield missing[i], block, True
+    def run(self, folder: Path, runner: Runner = here) -> blocks.Blocks:
+        """Every block as it is known, those that are done already first; see `blocks.run`."""
+        return blocks.run(compute, self.configs, folder, runner)
 
     def combine(self, folder: Path, attrs: Mapping[str, str]) -> xr.Dataset:
         """All blocks as one dataset over tuner, batch_size and seed, trajectories also over step.
@@ -72,9 +48,11 @@ class Plan:
         """
         found = []
         for config in self.configs:
-            block = load_block(_path(folder, config), config)
+            block = blocks.load(folder, config)
             if block is None:
-                raise FileNotFoundError(f"{_path(folder, config)} is missing or not done; run the sweep to its end")
+                raise FileNotFoundError(
+                    f"{blocks.path_of(folder, config)} is missing or not done; run the sweep to its end"
+                )
             found.append(block.drop_attrs(deep=False))
         width = len(self.batch_sizes)
         rows = [xr.concat(found[i : i + width], "batch_size") for i in range(0, len(found), width)]
@@ -143,10 +121,6 @@ def make_plan(
         check_count(owner, name, number)
     configs = tuple(block_config(network, spec, size, seeds=list(seeds), **run) for spec in specs for size in sizes)
     return Plan(tuple(specs), tuple(sizes), samples, configs)
-
-
-def _path(folder: Path, config: Mapping[str, Any]) -> Path:
-    return folder / f"{block_name(config)}.nc"
 
 
 def _size(owner: str, size: int | str, samples: int) -> int | str:

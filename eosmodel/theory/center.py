@@ -4,13 +4,15 @@ Two time scales are separated: a centre w̄ that follows the valley floor, and a
 Hessian modes u_i. The modelled iterate is p = w̄ + Σ x_i u_i, and the tuner looks along the true line through p.
 """
 
+from typing import Literal, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, leading, linearize, oscillation, track
+from eosmodel.curvature import Modes, leading, linearize, oscillation, sharp, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
@@ -23,6 +25,33 @@ def _relaxation(stepsize, values):
     rate = stepsize * values
     small = jnp.abs(rate) < 1e-6
     return stepsize * jnp.where(small, 1 - rate / 2, -jnp.expm1(-rate) / jnp.where(small, 1, rate))
+
+
+class Ingredients(NamedTuple):
+    """What the centre–oscillation model is made of; the defaults are the model, others show what each ingredient does.
+
+    Fields
+        force: on the centre, "even": ½(∇L(p) + ∇L(2w̄ − p)), every even order; or "cubic": ∇L(w̄) + ½ Σ x_i² ∇λ_i.
+        restoring: on the oscillation, "odd": ½(∇L(p) − ∇L(2w̄ − p)), every odd order; or "harmonic": Σ λ_i x_i u_i.
+        line: what the tuner sees, "true": the loss along the ray; or "parabola": the one through
+            L(w̄) + ½ Σ λ_i x_i², with the gradient ∇L(w̄) + Σ λ_i x_i u_i and the Hessian at w̄.
+        floor: how the centre follows the valley floor along the modes, "flow": φ_i = (1 − e^{−ηλ_i})/λ_i; or "newton":
+            φ_i = 1/λ_i.
+        turning: what the turning of the modes leaves of the oscillation outside them, "kept": goes to the centre; or
+            "lost".
+        start: "split" by one Newton step along the modes; or "whole": no oscillation, the centre at w_0.
+        threshold: a mode oscillates only where ηλ_i exceeds this; the centre takes its amplitude elsewhere.
+        noise: least |x_i|; below it an oscillation is held there.
+    """
+
+    force: Literal["even", "cubic"] = "even"
+    restoring: Literal["odd", "harmonic"] = "odd"
+    line: Literal["true", "parabola"] = "true"
+    floor: Literal["flow", "newton"] = "flow"
+    turning: Literal["kept", "lost"] = "kept"
+    start: Literal["split", "whole"] = "split"
+    threshold: float = 0.0
+    noise: float = 0.0
 
 
 class CenterOscillation(AbstractDynamics):
@@ -53,12 +82,14 @@ class CenterOscillation(AbstractDynamics):
     Fields
         objective, tuner: what is modelled; the objective may be stochastic.
         modes: number of oscillating modes.
+        ingredients: see `Ingredients`.
         divergence: a loss above this multiple of the initial one ends the run.
     """
 
     objective: AbstractObjective | AbstractBatches
     tuner: AbstractTuner
     modes: int = eqx.field(static=True, default=3)
+    ingredients: Ingredients = eqx.field(static=True, default=Ingredients())
     divergence: float = eqx.field(static=True, default=1e6)
 
     class State(eqx.Module):
@@ -77,24 +108,34 @@ class CenterOscillation(AbstractDynamics):
         weights, seed = start if isinstance(self.objective, AbstractBatches) else (start, None)
         value, gradient, pairs = leading(self._full, weights, self.modes)
         amplitude = oscillation(gradient, pairs)
+        if self.ingredients.start == "whole":
+            amplitude = jnp.zeros_like(amplitude)
         bound = divergence_bound(value, self.divergence)
         center = weights - amplitude @ pairs.vectors
         return self.State(center, amplitude, pairs, begin(self.tuner, weights), bound, seed)
 
     def step(self, state, t):
-        full = self._full
-        center_loss, _, matvec = linearize(full, state.center)
+        full, made_of = self._full, self.ingredients
+        center_loss, center_gradient, matvec = linearize(full, state.center)
         pairs, info = track(matvec, state.pairs, max_expansions=4)
         values, vectors = pairs.values, pairs.vectors
         carried = state.amplitude @ state.pairs.vectors
         amplitude = vectors @ carried
         displacement = amplitude @ vectors
-        resting = state.center + (carried - displacement)
+        resting = state.center
+        if made_of.turning == "kept":
+            resting = resting + (carried - displacement)
 
         iterate = resting + displacement
         value, above = jax.value_and_grad(full)(iterate)
         below = jax.grad(full)(resting - displacement)
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
+        harmonic = (values * amplitude) @ vectors
+        if made_of.force == "cubic":
+            rises = jax.vmap(lambda u: sharpness_gradient(full, state.center, u))(vectors)
+            even = center_gradient + 0.5 * amplitude**2 @ rises
+        if made_of.restoring == "harmonic":
+            odd = harmonic
 
         extra = {}
         if isinstance(self.objective, AbstractBatches):
@@ -105,10 +146,22 @@ class CenterOscillation(AbstractDynamics):
         else:
             drawn, seen, gradient, change = full, value, above, None
         line = steepest(drawn, iterate, seen, gradient, t, values[0])
+        if made_of.line == "parabola":
+            seen, gradient = center_loss + 0.5 * values @ amplitude**2, center_gradient + harmonic
+            bent = jnp.vdot(gradient, matvec(gradient))
+            square = jnp.vdot(gradient, gradient)
+
+            def parabola(w):
+                along = -jnp.vdot(gradient, w - iterate) / square
+                return seen - along * square + 0.5 * along**2 * bent
+
+            line = steepest(parabola, iterate, seen, gradient, t, values[0])
         stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient, change)
 
         force = vectors @ even
         relaxed = _relaxation(stepsize, values)
+        if made_of.floor == "newton":
+            relaxed = jnp.where(sharp(pairs), 1 / jnp.where(sharp(pairs), values, 1), relaxed)
         center = resting - stepsize * (even - force @ vectors) - (relaxed * force) @ vectors
         amplitude_next = amplitude - stepsize * (vectors @ odd) - (stepsize - relaxed) * force
         if isinstance(self.objective, AbstractBatches):
@@ -116,6 +169,12 @@ class CenterOscillation(AbstractDynamics):
             kick = vectors @ noise
             center = center - stepsize * (noise - kick @ vectors)
             amplitude_next = amplitude_next - stepsize * kick
+        if made_of.threshold > 0:
+            still = jnp.where(stepsize * values > made_of.threshold, 0, amplitude_next)
+            center, amplitude_next = center + still @ vectors, amplitude_next - still
+        if made_of.noise > 0:
+            least = jnp.where(amplitude_next < 0, -made_of.noise, made_of.noise)
+            amplitude_next = jnp.where(jnp.abs(amplitude_next) < made_of.noise, least, amplitude_next)
         row = {
             "loss": value,
             "stepsize": stepsize,

@@ -22,6 +22,10 @@ _NONE = -60.0
 _BISECTIONS = 48
 # The balance may not ask for a fall of λ by more than this share in one step.
 _REACH = 0.5
+# The fast map is followed over 2^6 and 2^7 steps about the balance.
+_DOUBLINGS = 6
+# A rule that jumps has no s = 2, and bisection ends at the jump.
+_AT_TWO = 1e-3
 # Share of the pull-back by which the complementarity may be missed.
 _MISSED = 1e-3
 
@@ -101,9 +105,16 @@ class CentralFlow(AbstractDynamics):
     clamps, and nothing pins λ. Under a cap the smaller of the two holds. The conditions on X at a given c are a linear
     complementarity problem, solved exactly; c is found by bisection.
 
-    From the balance the fast map runs on, λ held at c. It stays where its fixed point is stable; where it is not, or
-    the tuner's memory takes part, its measure gives ⟨η⟩, ⟨ηx²⟩/⟨η⟩ in place of X, and ⟨x²⟩. The predicted loss is
-    L(w̄) + ½ Σ λ_i⟨x_i²⟩. A solver's step is the tuner's: exact along the modes, Euler's off them, as descent has it.
+    Where the fast map stays at the balance, that is all: ⟨η⟩ = 2/c and ⟨x²⟩ = X, and the tuner's memory goes on by one
+    step. A memory that averages over many steps is then a variable of the flow like w̄. Of scalar RMSProp with
+    k = (1 − decay)/decay this is the flow of the source,
+
+        dν/dt = k(‖∇L‖² + λ²X − ν),      X from d(ηλ)/dt = 0,      η = step/√ν,
+
+    stepped implicitly in ν, as the rule itself does it. Where the balance is unstable, or the tuner jumps over Φ = 2,
+    the fast map runs on from there with λ held at c, memory and all; its measure gives ⟨η⟩, ⟨ηx²⟩/⟨η⟩ in place of X,
+    and ⟨x²⟩. The predicted loss is L(w̄) + ½ Σ λ_i⟨x_i²⟩. A solver's step is the tuner's: exact along the modes,
+    Euler's off them, as descent has it.
 
     A start above the edge is no balance. Its weights are split into centre and oscillation by one Newton step along
     the modes, and X_i' = (1 − ηλ_i)²X_i + (η − φ_i)²(u_i·F)² until it meets the balance (F the mean force, φ_i as in
@@ -116,14 +127,14 @@ class CentralFlow(AbstractDynamics):
     comes back; even forces beyond ½x²∇λ, and the softening of a large oscillation; the motion of the bulk inside a
     fast map. Where λ ≤ 0 it ends with status OUT_OF_RANGE.
 
-    A step takes one gradient, the tracker's products and one more, the `modes` third derivatives ∇λ_i, and up to
-    50 + `burn_in` + `window` calls of the tuner on parabolas.
+    A step takes one gradient, the tracker's products and one more, the `modes` third derivatives ∇λ_i, and some 50
+    calls of the tuner on parabolas, `burn_in` + `window` more where it averages.
 
     Args:
         objective, tuner: what is modelled.
         modes: number of modes that may oscillate; the balance tries all 2^modes sets of them.
         divergence: a loss above this multiple of the initial one ends the run.
-        burn_in, window: steps of the fast map left out and averaged over, in every step at the edge.
+        burn_in, window: steps of the fast map left out and averaged over, in every step at an unstable balance.
 
     Raises:
         ValueError: burn_in < 0 or window < 1.
@@ -192,7 +203,8 @@ class CentralFlow(AbstractDynamics):
         energy = jnp.where(met, balance.energy, state.energy)
         log_r = jnp.where(met, balance.log_r, jnp.log(carried / bulk))
         z = state.fast.at[0].set(jnp.clip(log_r, _NONE, -_NONE))
-        (stepsize, kick, r), after = self._averages(fast(level), z, at_edge)
+        at_rest = ~at_edge | _rests(fast(level), z)
+        (stepsize, kick, r), after = self._averages(fast(level), z, at_rest)
         mean = jnp.where(at_edge, energy * kick / (stepsize * jnp.maximum(jnp.sum(energy), tiny)), energy)
         loss = value + 0.5 * jnp.where(at_edge, bulk * r / level, values @ energy)
 
@@ -220,9 +232,9 @@ class CentralFlow(AbstractDynamics):
         side = jnp.where(met, 0, side)
         return self.State(center, pairs, energy, side, after, state.bound), row, status
 
-    def _averages(self, fast, z, at_edge):
-        """⟨η⟩, ⟨ηx²⟩ and ⟨r⟩ along the orbit from z, of one point of it where nothing is at the edge."""
-        burn_in, window = jnp.where(at_edge, self.burn_in, 0), jnp.where(at_edge, self.window, 1)
+    def _averages(self, fast, z, at_rest):
+        """⟨η⟩, ⟨ηx²⟩ and ⟨r⟩ along the orbit from z, or of that one point where nothing has to be averaged."""
+        burn_in, window = jnp.where(at_rest, 0, self.burn_in), jnp.where(at_rest, 1, self.window)
 
         def look(i, carry):
             z, sums = carry
@@ -248,6 +260,17 @@ def _above_edge(flow, weights, pairs, z):
     value, gradient, matvec = linearize(flow.objective, weights)
     fast = flow._maps(value, off_modes(gradient, pairs), matvec, jnp.asarray(0, jnp.int32))
     return fast(pairs.values[0]).observe(z.at[0].set(_NONE)).s > 2
+
+
+def _rests(fast, z):
+    """Whether the balance z is one point: s = 2 there, and its fast map does not lead away, at most as slowly as by 1 %
+    a step. It need not be a fixed point: a memory that is slow may be on its way."""
+    slope = jax.jacfwd(fast)(z)
+    for _ in range(_DOUBLINGS):
+        slope = slope @ slope
+    further = jnp.linalg.norm(slope @ slope)
+    bounded = jnp.isfinite(further) & (further <= 2 * jnp.linalg.norm(slope))
+    return bounded & (jnp.abs(fast.observe(z).s - 2) < _AT_TWO)
 
 
 def _balance(fast, z, free, gram, bulk) -> _Balance:

@@ -7,6 +7,7 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo
 from eosmodel.tuners.bracketing import Goldstein, StrongWolfe
 from eosmodel.tuners.cdat import CDAT, Greedy
 from eosmodel.tuners.constant import Constant, Schedule
+from eosmodel.tuners.hedge import EdgeHedge
 from eosmodel.tuners.modifiers import AbstractModifier, Bounded, Scheduled, WarmupCosine
 from eosmodel.tuners.nonmonotone import WindowArmijo, ZhangHager
 from eosmodel.tuners.on_edge import OnEdge
@@ -30,6 +31,7 @@ __all__ = [
     "Bounded",
     "Clipping",
     "Constant",
+    "EdgeHedge",
     "Goldstein",
     "Greedy",
     "NormalizedGD",

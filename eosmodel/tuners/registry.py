@@ -14,6 +14,7 @@ from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.bracketing import Goldstein, StrongWolfe
 from eosmodel.tuners.cdat import CDAT, Greedy
 from eosmodel.tuners.constant import Constant, Schedule
+from eosmodel.tuners.hedge import EdgeHedge
 from eosmodel.tuners.modifiers import Bounded, Scheduled, WarmupCosine
 from eosmodel.tuners.nonmonotone import WindowArmijo, ZhangHager
 from eosmodel.tuners.on_edge import OnEdge
@@ -74,6 +75,7 @@ REGISTRY: dict[str, Entry] = {
     "adgd": Entry(AdGD, "half the inverse of the curvature that the last step met, Malitsky and Mishchenko"),
     "bb1": Entry(BB1, "Barzilai and Borwein's long step s·s/s·y"),
     "bb2": Entry(BB2, "Barzilai and Borwein's short step s·y/y·y"),
+    "edge-hedge": Entry(EdgeHedge, "Barzilai and Borwein's long or short step, by the angle of s and y"),
 }
 
 MODIFIERS: dict[str, tuple[float | int, str]] = {

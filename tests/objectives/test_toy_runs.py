@@ -21,7 +21,7 @@ from eosmodel.theory import THEORIES
 from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
 from eosmodel.tuners.base import AbstractTuner
 
-BATCHED = ("oscillation", "central-flow", "gradient-flow", "edge-only")
+BATCHED = ("oscillation", "central-flow", "edge-flow", "rod-flow", "gradient-flow", "edge-only")
 STEPS = 100
 # A step size below the edge of the minimum that the toy falls into, and the theory to hold against it.
 TOYS = {

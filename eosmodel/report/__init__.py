@@ -1,0 +1,10 @@
+"""Pages that one can send to a colleague: one HTML file each, which opens offline and needs nothing else.
+
+`write_report` is of one folder of runs, `write_comparison` of several, `write_sweep` of a sweep over batch sizes.
+"""
+
+from eosmodel.report.runs import write_report
+from eosmodel.report.several import write_comparison
+from eosmodel.report.sweep import write_sweep
+
+__all__ = ["write_comparison", "write_report", "write_sweep"]

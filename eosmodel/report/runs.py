@@ -1,0 +1,101 @@
+"""The report of a folder of runs: figures, `scoreboard.json`, and one HTML page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from eosmodel import claims, plotting
+from eosmodel._status import Status
+from eosmodel.comparison import ERRORS, compare, scoreboard
+from eosmodel.measures import WINDOW
+from eosmodel.names import VARIABLES
+from eosmodel.report import pages, words
+from eosmodel.report.pages import Picture
+
+
+def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:
+    """Write summary.png, trajectories.png, errors.png, scoreboard.json and report.html into a folder.
+
+    Every file is written whole or not at all. With several seeds the pictures show the first one, and the tables all.
+    errors.png is left out where there are no errors to show.
+
+    Args:
+        experiment: dataset over (tuner, seed, step), or one run.
+        theory: dataset over (theory, tuner, seed, step), or None.
+        out: folder; made if it does not exist.
+
+    Returns:
+        The path of report.html.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    comparison = compare(experiment, theory)
+    experiment, theory, rows = comparison.experiment, comparison.theory, comparison.rows()
+    pictures = _pictures(experiment, theory, rows)
+    for picture in pictures:
+        pages.write(out / f"{picture.name}.png", picture.png())
+    origin = pages.origin(experiment.attrs)
+    text = json.dumps(scoreboard(origin["config"], rows), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    pages.write(out / "scoreboard.json", text.encode())
+    judged = claims.evaluate(experiment, theory)
+    seen = _statuses(rows)
+    page = pages.render(
+        "report.html.jinja",
+        rows=rows,
+        theories=words.theories_of(rows),
+        errors={error: VARIABLES[name].symbol for error, name in ERRORS.items()},
+        claims=judged,
+        pictures=pictures,
+        setting=words.setting(origin["config"]),
+        sentences=words.summary(rows, judged),
+        statuses=[status for status in Status if status.label in seen],
+        origin=origin,
+        definition=_definition(experiment),
+        variables=[
+            (v.symbol, v.meaning) for name, v in VARIABLES.items() if name in {*experiment.data_vars} - {"sharpness"}
+        ],
+        window=WINDOW,
+        references=pages.references([experiment, theory]),
+    )
+    pages.write(out / "report.html", page)
+    return out / "report.html"
+
+
+def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    shown = f" Seed {experiment.seed.values[0]}." if experiment.sizes["seed"] > 1 else ""
+    pictures = [
+        Picture(
+            "summary",
+            plotting.summary(experiment),
+            f"All tuners: loss, step size, sharpness and their product, as moving averages over {WINDOW} steps. "
+            f"Dotted: 2/η of a constant step. Dashed: ηλ = 2.{shown}",
+            words.shows_runs(rows),
+        ),
+        Picture(
+            "trajectories",
+            plotting.trajectories(experiment, theory),
+            "Experiment and theories, one column per tuner. Thin light lines: every recorded row; a cross: where a run "
+            f"or a theory ended early. ηλ is drawn logarithmically above 4 where it gets there.{shown}",
+            words.shows_theories(rows),
+        ),
+    ]
+    if any(words.error_medians(rows, error) for error in ERRORS):
+        caption = (
+            "Errors of the theories, medians over seeds. A dagger: the theory ended early for some seed, and is "
+            "compared over what it has. Grey: nothing to compare."
+        )
+        pictures.append(Picture("errors", plotting.errors(rows), caption, words.shows_errors(rows)))
+    return pictures
+
+
+def _statuses(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {row["status"] for row in rows} | {said["status"] for row in rows for said in row["theories"].values()}
+
+
+def _definition(experiment: xr.Dataset) -> str:
+    """How the sharpness of the run was had: its own words, else the variable's meaning."""
+    attrs = experiment["sharpness"].attrs
+    return str(attrs.get("definition", attrs.get("long_name", VARIABLES["sharpness"].meaning)))

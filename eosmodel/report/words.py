@@ -1,0 +1,186 @@
+"""Results in words, every sentence made from the numbers: summaries, and what pictures show for who cannot see them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eosmodel import claims
+from eosmodel._status import Status
+from eosmodel.comparison import ERRORS
+from eosmodel.names import VARIABLES
+from eosmodel.report.pages import number
+
+Rows = Sequence[Mapping[str, Any]]
+
+_MOST = 8
+_HALF_NEAR = f"within {100 * claims.NEAR:.0f} % of 2"
+
+
+def count(n: int, what: str) -> str:
+    """3 runs, 1 run."""
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def listed(items: Iterable[str], most: int = _MOST) -> str:
+    """Some items and how many more there are."""
+    items = list(items)
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def finished(rows: Rows) -> Rows:
+    """Rows of runs that did not end early: a run that diverged has a last loss, but not one to be ranked."""
+    return [row for row in rows if row["status"] == Status.OK.label]
+
+
+def medians(rows: Rows, key: str) -> dict[str, float]:
+    """Median over seeds of one number of the experiment by tuner, where it is known."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if row["experiment"][key] is not None:
+            values.setdefault(row["tuner"], []).append(row["experiment"][key])
+    return {tuner: float(np.median(known)) for tuner, known in values.items()}
+
+
+def error_medians(rows: Rows, error: str) -> dict[tuple[str, str], float]:
+    """Median over seeds of one error by theory and tuner, where it is known."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        for theory, said in row["theories"].items():
+            if said[error] is not None:
+                values.setdefault((theory, row["tuner"]), []).append(said[error])
+    return {key: float(np.median(known)) for key, known in values.items()}
+
+
+def theories_of(rows: Rows) -> list[str]:
+    """Theories in the order in which they come."""
+    return list(dict.fromkeys(name for row in rows for name in row["theories"]))
+
+
+def setting(config: Mapping[str, Any]) -> str:
+    """What was descended, in a few words; empty if the configuration does not say."""
+    if config.get("objective", "network") != "network":
+        return str(config["objective"])
+    if "net" not in config:
+        return ""
+    samples = "all samples" if config["samples"] is None else f"the first {config['samples']} samples"
+    size = config.get("batch_size")
+    batch = "" if "batch_sizes" in config else ", full batch" if size is None else f", batches of {size}"
+    return (
+        f"{config['net']} of width {config['width']} and depth {config['depth']} ({config['activation']}) on "
+        f"{samples} of {config['data']}, loss {config['loss']}{batch}, {config['dtype']}"
+    )
+
+
+def summary(rows: Rows, judged: Sequence[claims.Claim]) -> list[str]:
+    """The result of a folder of runs."""
+    tuners = {row["tuner"] for row in rows}
+    steps = max((row["steps"] for row in rows), default=0)
+    done = finished(rows)
+    said = [
+        f"{count(len(tuners), 'step-size tuner')} {'was' if len(tuners) == 1 else 'were'} run in "
+        f"{count(len(rows), 'run')} of up to {steps} steps; {len(done)} of them finished."
+    ]
+    loss = medians(done, "final_loss")
+    if len(loss) > 1:
+        best, worst = min(loss, key=loss.__getitem__), max(loss, key=loss.__getitem__)
+        said.append(
+            f"The lowest final loss is {best}'s, {number(loss[best])}; the highest {worst}'s, {number(loss[worst])}."
+        )
+    product = medians(done, "median_edge_product")
+    near = [f"{name} ({value:.2f})" for name, value in product.items() if abs(value / 2 - 1) <= claims.NEAR]
+    if product:
+        who = f"for {listed(near)}" if near else "for no tuner"
+        said.append(f"Over the last half of the steps the median of ηλ is {_HALF_NEAR} {who}.")
+    said += [_theory(rows, name) for name in theories_of(rows)]
+    nearest = _nearest(rows)
+    if nearest and len(theories_of(rows)) > 1:
+        said.append(f"Of the theories that did not end early, the nearest in λ: {nearest}.")
+    return [*said, verdicts((claim.id, claim.verdict) for claim in judged)]
+
+
+def verdicts(judged: Iterable[tuple[str, str]], what: str = "claim") -> str:
+    """How claims were judged: their numbers by verdict."""
+    by: dict[str, list[str]] = {}
+    for name, verdict in judged:
+        by.setdefault(verdict, []).append(name)
+    order = [v for v in ("supported", "partly", "not supported", "undecided", "not tested") if v in by]
+    total = sum(map(len, by.values()))
+    parts = "; ".join(f"{len(by[v])} {v} ({', '.join(by[v])})" for v in order)
+    return f"Of {count(total, what)} judged from these numbers: {parts}."
+
+
+def shows_runs(rows: Rows) -> str:
+    """The summary picture in words."""
+    numbers = (
+        f"{row['tuner']} {number(row['experiment']['final_loss'])}, {number(row['experiment']['final_sharpness'])}, "
+        f"{number(row['experiment']['median_edge_product'], '.2f')}"
+        + ("" if row["status"] == Status.OK.label else f" ({row['status']} after {row['steps']} steps)")
+        for row in _first_seed(rows)
+    )
+    return (
+        "Lines of loss, step size, sharpness and ηλ against the step. "
+        f"Final loss, final λ and median ηλ: {listed(numbers, 12)}."
+    )
+
+
+def shows_theories(rows: Rows) -> str:
+    """The picture of experiment and theories in words."""
+    names = theories_of(rows)
+    first = _first_seed(rows)
+    beside = f" and {listed(names)}" if names else ""
+    errors = "; ".join(
+        f"{row['tuner']}: "
+        + listed(f"{name} {number(said['sharpness_error'], '.3f')}" for name, said in row["theories"].items())
+        for row in first[:12]
+        if row["theories"]
+    )
+    return (
+        f"Columns for {listed(row['tuner'] for row in first)}; in each, lines of loss, step size, sharpness, ηλ and "
+        f"alignment against the step, from the experiment{beside}."
+        + (f" Errors of sharpness: {errors}." if errors else "")
+    )
+
+
+def shows_errors(rows: Rows) -> str:
+    """The picture of the errors in words."""
+    parts = []
+    for error, name in ERRORS.items():
+        known = error_medians(rows, error)
+        if known:
+            low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+            parts.append(
+                f"of {VARIABLES[name].symbol} from {number(known[low], '.3f')} ({low[0]}, {low[1]}) "
+                f"to {number(known[high])} ({high[0]}, {high[1]})"
+            )
+    return f"Heat maps of errors, theory by tuner: {'; '.join(parts)}."
+
+
+def _theory(rows: Rows, theory: str) -> str:
+    entries = [row["theories"][theory] for row in rows if theory in row["theories"]]
+    parts = []
+    for error, name in ERRORS.items():
+        known = [entry[error] for entry in entries if entry[error] is not None]
+        parts += [f"{VARIABLES[name].symbol} {np.median(known):.2g}"] if known else []
+    early = sum(entry["status"] != Status.OK.label for entry in entries)
+    ended = f"; {early} of its {count(len(entries), 'run')} ended early" if early else ""
+    return f"Median error of the theory “{theory}” over all runs: {', '.join(parts) or 'nothing to compare'}{ended}."
+
+
+def _nearest(rows: Rows) -> str:
+    """By tuner, the theory of least error in λ, of those that ended early for no seed."""
+    early = {
+        (n, row["tuner"]) for row in rows for n, said in row["theories"].items() if said["status"] != Status.OK.label
+    }
+    known = {key: v for key, v in error_medians(rows, "sharpness_error").items() if key not in early}
+    best: dict[str, tuple[float, str]] = {}
+    for (theory, tuner), value in known.items():
+        best[tuner] = min(best.get(tuner, (np.inf, "")), (value, theory))
+    by: dict[str, list[str]] = {}
+    for tuner, (value, theory) in best.items():
+        by.setdefault(theory, []).append(f"{tuner} ({number(value, '.2g')})")
+    return "; ".join(f"{theory} for {listed(tuners)}" for theory, tuners in by.items())
+
+
+def _first_seed(rows: Rows) -> Rows:
+    return [row for row in rows if row["seed"] == rows[0]["seed"]]

@@ -1,0 +1,146 @@
+"""A comparator for constant steps: two consecutive iterates as a rod, whose centre and extent flow."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from eosmodel._checks import check_count
+from eosmodel.curvature import Modes, leading, linearize, track
+from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.rays import steepest
+from eosmodel.theory.center import _valid
+from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+
+
+class RodFlow(AbstractDynamics):
+    """A model of the type of Rod Flow: descent as a rod, with the ends w̄ ± δ for two consecutive iterates.
+
+    The centre w̄ = ½(w_t + w_{t+1}) and the extent Σ = δδᵀ, δ = ½(w_{t+1} − w_t), of descent obey, with F the mean and
+    A half the difference of the gradients at both ends,
+
+        w̄' − w̄ = −ηF,      Σ' − Σ = ½η²(FFᵀ + AAᵀ) − 2Σ,
+
+    exactly. Σ does not see the sign of an oscillation that flips at every step, so that both change slowly and may
+    flow, t in steps and H = ∇²L(w̄):
+
+        dw̄/dt = −η(F + ½ηHF),      dΣ/dt = ½η²(FFᵀ + AAᵀ) − 2Σ
+
+    ½ηHF is the backward error of descent, by which the flow agrees with it to second order in η. Along a mode Σ grows
+    at the rate ½(ηλ)² − 2, positive beyond the edge; what drifts has the extent ½ηF of a step. This much is the
+    source's (its H is the mean over both ends). What had to be decided here:
+
+    - A drift and an oscillation are two directions, and Σ the sum of both: it is kept as `rods` orthogonal rods, the
+      leading eigenpairs of what each part of a step makes of them. F is ∇L(w̄) and what each rod's pair of ends adds to
+      it, and every rod has its A. The drift takes one of the rods. What is smallest is dropped, also where it would
+      grow later: with two rods the edge is sometimes noticed too late.
+    - A step is `substeps` Euler steps of length h = 1/`substeps`. Euler's own error supplies the share h of the
+      backward error, so that ½(1 − h)ηHF is added; with h = 1 the model would be descent itself.
+
+    It is made for constant steps and schedules. Any tuner works: it looks along the true line through w̄ − Σ_k δ_k, each
+    δ_k pointing downhill. The start is the first step of descent. `loss` is the mean over the ends, half a step later
+    than a run's. The eigenpairs at w̄, and with them `sharpness`, are tracked beside the flow, which does not use them.
+    `amplitude` is √(u_i·Σu_i). Where λ ≤ 0 it ends with status OUT_OF_RANGE, as the other theories do.
+
+    A step takes 2·`rods` + 1 gradients and one Hessian–vector product per substep, as many gradients again, and the
+    tracker's products.
+
+    Args:
+        objective, tuner: what is modelled.
+        modes: number of leading eigenpairs followed.
+        divergence: a loss above this multiple of the initial one ends the run.
+        rods: rank of Σ, ≥ 1.
+        substeps: Euler steps in a step, ≥ 2; with 4 the flow along a mode is stable up to ηλ = 3.4.
+
+    Raises:
+        ValueError: a count below its least.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import eosmodel as eos
+        >>> from eosmodel.simulation import run
+        >>> floor = eos.objectives.Valley(22.0, 4.0, [1.0], [0.5], [0.1, -3.0])
+        >>> rows = run(RodFlow(floor, eos.tuners.Constant(jnp.asarray(0.1))), floor.initial(), 2000).rows
+        >>> round(float(rows["sharpness"][-1]), 3), round(float(rows["amplitude"][-1, 0]) ** 2, 3)  # 2/η and 2α/β
+        (20.0, 0.5)
+
+    Source: Regis & Chewi (arXiv 2602.01480).
+    """
+
+    objective: AbstractObjective
+    tuner: AbstractTuner
+    modes: int = eqx.field(static=True, default=3)
+    divergence: float = eqx.field(static=True, default=1e6)
+    rods: int = eqx.field(static=True, default=3)
+    substeps: int = eqx.field(static=True, default=4)
+
+    class State(eqx.Module):
+        center: Float[Array, " dim"]
+        extent: Float[Array, "rods dim"]
+        pairs: Modes
+        tuner: Memory
+        bound: Float[Array, ""]
+
+    def __check_init__(self):
+        check_count("RodFlow", "rods", self.rods)
+        check_count("RodFlow", "substeps", self.substeps, 2)
+
+    def init(self, start):
+        value, gradient, pairs = leading(self.objective, start, self.modes)
+        memory, first = begin(self.tuner, start), jnp.asarray(0, jnp.int32)
+        line = steepest(self.objective, start, value, gradient, first, pairs.values[0])
+        stepsize = choose(self.tuner, line, memory, gradient)[0]
+        extent = jnp.zeros((self.rods, start.size), start.dtype).at[0].set(-0.5 * stepsize * gradient)
+        bound = divergence_bound(value, self.divergence)
+        return self.State(start + extent[0], extent, pairs, memory, bound)
+
+    def step(self, state, t):
+        center_loss, _, matvec = linearize(self.objective, state.center)
+        pairs, solved = track(matvec, state.pairs, max_expansions=4)
+        added = jax.vmap(self.objective)(_ends(state.center, state.extent)) - center_loss
+        loss = center_loss + 0.5 * jnp.sum(added)
+
+        iterate = state.center - jnp.sum(state.extent, axis=0)
+        value, gradient = jax.value_and_grad(self.objective)(iterate)
+        line = steepest(self.objective, iterate, value, gradient, t, pairs.values[0])
+        stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient)
+        flowing = (state.center, state.extent)
+        center, extent = jax.lax.fori_loop(
+            0, self.substeps, lambda _, now: self._flow(now[0], now[1], stepsize), flowing
+        )
+        row = {
+            "loss": loss,
+            "stepsize": stepsize,
+            "sharpness": pairs.values[0],
+            "center_loss": center_loss,
+            "eigenvalues": pairs.values,
+            "amplitude": jnp.linalg.norm(pairs.vectors @ state.extent.T, axis=1),
+            "residual": solved.residual,
+            "products": solved.products,
+            "converged": solved.converged,
+            "evaluations": info.evaluations,
+            "search_failed": info.failed,
+        }
+        status = _valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), pairs.values[0])
+        return self.State(center, extent, pairs, memory, state.bound), row, status
+
+    def _flow(self, center, extent, stepsize):
+        """One Euler step of the flow."""
+        h = 1 / self.substeps
+        slope = jax.grad(self.objective)
+        middle, product = jax.linearize(slope, center)
+        slopes = jax.vmap(slope)(_ends(center, extent))
+        above, below = slopes[: self.rods], slopes[self.rods :]
+        even = middle + jnp.sum(0.5 * (above + below) - middle, axis=0)
+        grown = jnp.concatenate([even[None], 0.5 * (above - below)])
+        # Σ is partsᵀ·parts, and its eigenvectors are mixes of the parts.
+        parts = jnp.concatenate([(1 - 2 * h) ** 0.5 * extent, (0.5 * h) ** 0.5 * stepsize * grown])
+        new = jnp.linalg.eigh(parts @ parts.T)[1][:, : -self.rods - 1 : -1].T @ parts
+        new = jnp.where(new @ even > 0, -1, 1)[:, None] * new
+        return center - h * stepsize * (even + 0.5 * (1 - h) * stepsize * product(even)), new
+
+
+def _ends(center, extent):
+    """w̄ + δ_k of all rods, then all w̄ − δ_k."""
+    return jnp.concatenate([center + extent, center - extent])
