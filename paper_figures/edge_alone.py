@@ -12,11 +12,11 @@ from paper_figures._parts import pack, predictions, simulations, unpack
 from paper_figures._style import BLUE, DOUBLE, GREEN, RED, legend_above, letter, sheet, styled
 
 CAPTION = """
-Loss, step size, sharpness and their product for a network on digits under four rules (thick), with two predictions from
-the same initial weights in which nothing is fitted: the joint model of centre and oscillation, in which η and λ evolve
-together (solid), and the edge alone, a gradient flow with η = 2/λ whatever the rule does (dotted). Dashed: one mode with
-coefficients measured along the run, from a tenth of it on. Curves are 25-step moving averages; a cross marks where a
-theory left its range.
+Loss, step size, sharpness and their product for a network on digits under four rules (thick), with two predictions
+from the same initial weights in which nothing is fitted: the joint model of centre and oscillation, in which η and λ
+evolve together (solid), and the edge alone, a gradient flow with η = 2/λ whatever the rule does (dotted). Dashed: one
+mode with coefficients measured along the run, from a tenth of it on. Curves are 25-step moving averages; a cross
+marks where a theory left its range.
 """
 SOURCES = ("2312.00209",)
 DTYPE = "float32"

@@ -192,7 +192,7 @@ def test_rod_flow_does_not_see_the_sign_of_a_rod():
 
 def test_both_follow_a_network_where_gradient_flow_cannot():
     """Half of gradient flow's error: one oscillation is modelled, and more than one mode comes to the edge here."""
-    network, tuner = eos.objectives.mlp(eos.data.digits(200), width=12, init_scale=0.5), Constant(1.5)
+    network, tuner = eos.objectives.mlp(eos.data.digits(100), width=8, init_scale=0.5), Constant(1.5)
     experiment = eos.simulate(network, tuner, 300, progress=False)
     errors = {}
     for theory in ("edge-flow", "rod-flow", "gradient-flow"):

@@ -1,0 +1,99 @@
+"""Full batch: loss, η, λ and ηλ of constant, Armijo and Polyak steps on several networks, data sets and losses."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel import claims, measures
+from eosmodel.claims import Claim
+from eosmodel.objectives.recipes import network
+from paper_figures._panels import ROWS, column
+from paper_figures._parts import available, finished, pack, simulations, unpack, verdict
+from paper_figures._style import DOUBLE, legend_above, letter, look, sheet, styled
+
+CAPTION = """
+Loss, step size, sharpness and their product (25-step moving averages) in full-batch training under the best of two
+constant steps, Armijo's line search and Polyak's step with a cap, for several networks, data sets and losses; dashed
+line: the edge, ηλ = 2. Data sets that are not on this machine are left out.
+"""
+SOURCES = ("2312.00209",)
+DTYPE = "float32"
+
+NETWORKS = {
+    "MLP, digits, mse": (
+        {"data": "digits", "samples": 1000, "width": 32, "init_scale": 0.5},
+        ["constant:0.6", "constant:1", "armijo", "sps-max:c=1,max=3"],
+    ),
+    "CNN, digits, mse": (
+        {"data": "digits", "net": "cnn", "samples": 300, "width": 8, "init_scale": 0.5},
+        ["constant:0.5", "constant:0.8", "armijo", "sps-max:c=1,max=3"],
+    ),
+    "MLP, Fashion-MNIST, mse": (
+        {"data": "fashion-mnist", "samples": 500, "width": 32, "init_scale": 0.25},
+        ["constant:0.4", "constant:0.8", "armijo", "sps-max:c=1,max=3"],
+    ),
+    "MLP, Fashion-MNIST, ce": (
+        {"data": "fashion-mnist", "samples": 1500, "width": 16, "init_scale": 0.25, "loss": "ce"},
+        ["constant:0.1", "constant:0.2", "armijo", "sps-max:c=1,max=1"],
+    ),
+}
+QUICK = {"MLP, digits, mse": ({"data": "digits", "samples": 200, "width": 8, "init_scale": 0.5}, ["constant:1"])}
+TUNERS = {"constant": "best constant", "armijo": "Armijo", "sps-max": "Polyak, capped"}
+
+
+def settings(quick: bool) -> dict[str, Any]:
+    networks = {name: (options, specs) for name, (options, specs) in NETWORKS.items() if available(options)}
+    return {"networks": QUICK if quick else networks, "steps": 60 if quick else 700, "modes": 2}
+
+
+def compute(quick: bool) -> xr.Dataset:
+    chosen = settings(quick)
+    steps, modes = chosen["steps"], chosen["modes"]
+    parts = {
+        name: simulations(network(**options, seed=0), specs, steps, modes=modes, measure_every=0)
+        for name, (options, specs) in chosen["networks"].items()
+    }
+    return pack(parts).assign_attrs(networks=list(parts))
+
+
+def _networks(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
+    return {name: unpack(dataset, name) for name in np.atleast_1d(dataset.attrs["networks"]).tolist()}
+
+
+def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
+    """The claims of `eosmodel.claims` about experiments, each over all networks."""
+    found = {name: {one.id: one for one in claims.evaluate(runs)} for name, runs in _networks(dataset).items()}
+    met = {"supported": True, "not supported": False, "partly": False}
+    judged = []
+    for one in next(iter(found.values())).values():
+        each = {name: said[one.id] for name, said in found.items() if said[one.id].verdict != "not tested"}
+        if each:
+            evidence = " ".join(f"{name}: {said.verdict}. {said.evidence}" for name, said in each.items())
+            whole = verdict([met[said.verdict] for said in each.values()])
+            # A claim that holds nowhere in full, but in parts, is partly supported.
+            if whole == "not supported" and any(said.verdict == "partly" for said in each.values()):
+                whole = "partly"
+            judged.append(Claim(one.id, one.text, whole, evidence, one.criterion))
+    return tuple(judged)
+
+
+@styled
+def draw(dataset: xr.Dataset):
+    networks = _networks(dataset)
+    figure = sheet(DOUBLE, 6.0)
+    grid = figure.subplots(4, len(networks), sharex="col", squeeze=False)
+    handles: dict[str, Any] = {}
+    for axes, (name, runs) in zip(grid.T, networks.items(), strict=True):
+        shown = {}
+        for i, (rule, label) in enumerate(TUNERS.items()):
+            mine = [runs.sel(tuner=spec) for spec in runs.tuner.values if str(spec).startswith(rule)]
+            done = [run for run in mine if finished(run)] or mine
+            if done:
+                shown[label] = (min(done, key=lambda run: measures.final_mean(run, "loss")), look(i))
+        handles |= column(axes, name.replace(", ", "\n", 1), shown)
+    for ax, label in zip(grid[:, 0], ROWS.values(), strict=True):
+        ax.set_ylabel(label)
+    letter(grid[0])
+    legend_above(figure, handles)
+    return figure
