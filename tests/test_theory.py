@@ -10,7 +10,7 @@ import eosmodel as eos
 from eosmodel.curvature import cold_start, linearize, slow_coefficients
 from eosmodel.objectives import DenseQuadratic, Valley
 from eosmodel.simulation import run
-from eosmodel.theory import Coefficients, DrivenValley, GradientFlow, valley_at
+from eosmodel.theory import THEORIES, Coefficients, DrivenValley, GradientFlow, valley_at
 
 
 def valley(start=(0.05, -8.0), b=4.0, mu=0.05, limit=30.0):
@@ -136,5 +136,5 @@ def test_theory_beats_its_baselines_on_a_network_at_the_edge():
 
 
 def test_unknown_theory_lists_the_known_ones():
-    with pytest.raises(ValueError, match="oscillation, valley"):
+    with pytest.raises(ValueError, match=f"unknown theory 'astrology'.*{', '.join(sorted(THEORIES))}"):
         eos.predict(quadratic(), eos.tuners.Constant(0.1), 5, theory="astrology")
