@@ -77,6 +77,15 @@ def started(mark):
     return int(mark.read_text())
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own answer to SIGINT, which a shell that starts the suite in the background takes away."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_workers_at_once(jobs, tmp_path):
     def interrupt():
         started(tmp_path / "mark")
