@@ -17,7 +17,7 @@ Blocks = Generator[tuple[dict[str, Any], xr.Dataset, bool], None, None]
 
 
 def config_of(**options: Any) -> dict[str, Any]:
-    """The configuration of a block, as plain as JSON."""
+    """A configuration as plain as JSON, as it comes back from a file."""
     return json.loads(json.dumps(options))
 
 

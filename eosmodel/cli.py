@@ -323,10 +323,9 @@ def listing() -> str:
 
     def theories():
         for name, text in THEORIES.items():
-            given = (
-                f"{key}={'that of --modes' if value is None else value}" for key, value in parameters(name).items()
-            )
-            yield name, f"{text} [{', '.join(given)}]" if parameters(name) else text
+            known = {key: "that of --modes" if value is None else value for key, value in parameters(name).items()}
+            given = ", ".join(f"{key}={value}" for key, value in known.items())
+            yield name, f"{text} [{given}]" if given else text
 
     lines = section("Tuners (name:parameter=value,…)", specified(tuners.REGISTRY, tuners.parameters))
     modifiers = ((name, f"{text} [{default}]") for name, (default, text) in tuners.MODIFIERS.items())

@@ -171,11 +171,11 @@ def predict(
     modes = options.pop("modes", modes)
     label = progress if isinstance(progress, str) else f"{theory}, {type(tuner).__name__}"
     settings = (record_every, config, label, bool(progress), checkpoint, throw)
+    lead = None if members is None else ("member",)
     if isinstance(objective, AbstractBatches):
         if theory != "oscillation":
             raise ValueError(f"predict: a stochastic objective has the theory 'oscillation' alone, got {theory!r}")
         start, drawn = _noisy_starts(objective, seeds, w0)
-        lead = None if members is None else ("member",)
         if members is not None:
             start = _copies(start, members)
             drawn = drawn + jnp.arange(members, dtype=jnp.int32)
@@ -184,7 +184,6 @@ def predict(
     start = _starts(objective, seeds, w0)
     tuner = as_arrays(OnEdge(sigma=2.0) if theory == "edge-only" else tuner, start.dtype)
     if theory in _OF_THE_WHOLE:
-        lead = None if members is None else ("member",)
         if members is not None:
             start = _copies(start, members)
             spread = _TINY * jnp.sqrt(jnp.mean(start**2, axis=-1, keepdims=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from eosmodel import _specs, record
+from eosmodel import _specs, blocks, record
 from eosmodel.cli import Figures
 from eosmodel.simulation import atomic
 
@@ -72,8 +72,8 @@ def _dataset(name: str, module: ModuleType, command: Figures, title: str) -> xr.
     """From the cache if it is of this configuration and version, else computed and cached."""
     import jax
 
-    config = {**module.settings(command.quick), "figure": name, "quick": command.quick, "version": version("eosmodel")}
-    config = json.loads(json.dumps(config | {"dtype": module.DTYPE}))
+    mine = {"figure": name, "quick": command.quick, "dtype": module.DTYPE, "version": version("eosmodel")}
+    config = blocks.config_of(**module.settings(command.quick), **mine)
     path = command.out / f"{name}.nc"
     if path.exists() and not command.overwrite:
         found = record.load(path)

@@ -5,7 +5,7 @@ import json
 from importlib.metadata import version
 from typing import Any
 
-from eosmodel import _specs, record
+from eosmodel import _specs, blocks, record
 from eosmodel._checks import check_count
 from eosmodel.cli import Orbit, Phase
 from eosmodel.study import prepare
@@ -101,7 +101,7 @@ def _config(command) -> dict[str, Any]:
     for name in ("out", "resume", "overwrite", "chunk"):
         config.pop(name, None)
     config |= {"command": type(command).__name__.lower(), "version": version("eosmodel")}
-    return json.loads(json.dumps(config))
+    return blocks.config_of(**config)
 
 
 def _draw(figure, path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import xarray as xr
 
-from eosmodel import record
+from eosmodel import blocks, record
 from eosmodel._checks import check_count, check_range
 from eosmodel._status import Status
 from eosmodel.cli import Compare, NetworkOptions, Train
@@ -115,19 +115,20 @@ def _check(command: Train):
     for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
         check_range("eosmodel", f"--{name.replace('_', '-')}", getattr(command, name), 1)
     check_range("eosmodel", "--init-scale", command.init_scale, 0, low_open=True)
-    for name in ("tuners", "seeds", *(("theories",) if isinstance(command, Compare) else ())):
-        values = getattr(command, name)
+    theories: tuple[str, ...] = ()
+    lists: dict[str, tuple[Any, ...]] = {"tuners": command.tuners, "seeds": command.seeds}
+    if isinstance(command, Compare):
+        lists["theories"] = theories = command.theories
+    for name, values in lists.items():
         if not values and name != "seeds":
             raise ValueError(f"--{name} needs at least one value")
         if len(set(values)) < len(values):
             raise ValueError(f"--{name} has the same value twice: {' '.join(map(str, values))}")
-    for spec in command.theories if isinstance(command, Compare) else ():
-        parse(spec)
-    if isinstance(command, Compare) and command.record_every > 1 and "valley" in command.theories:
+    kinds = {spec: parse(spec)[0] for spec in theories}
+    if command.record_every > 1 and "valley" in theories:
         raise ValueError("--theories valley reads coefficients against Σ η and needs --record-every 1")
     tuners = {spec: from_spec(spec) for spec in command.tuners}
     direction = None if command.direction == STEEPEST else directions.from_spec(command.direction)
-    theories = command.theories if isinstance(command, Compare) else ()
     if theories and direction is not None:
         raise ValueError(f"--direction {command.direction}: theories know steepest descent alone; use `eosmodel train`")
     if command.batch_size is None:
@@ -136,7 +137,7 @@ def _check(command: Train):
         return tuners, _network(command) if command.objective == NETWORK else _toy(command), direction
     if command.objective != NETWORK:
         raise ValueError(f"--batch-size is for networks alone; {command.objective} has no samples")
-    unknown = [spec for spec in theories if parse(spec)[0] != "oscillation"]
+    unknown = [spec for spec, kind in kinds.items() if kind != "oscillation"]
     if unknown:
         raise ValueError(f"--batch-size: no stochastic theory {', '.join(unknown)}; add --theories oscillation")
     return tuners, MiniBatches(_network(command), command.batch_size, command.replacement), direction
@@ -203,7 +204,7 @@ def _config(command: Train) -> dict[str, Any]:
         config |= network_options(command)
     config["command"] = type(command).__name__.lower()
     config["version"] = version("eosmodel")
-    return json.loads(json.dumps(config))
+    return blocks.config_of(**config)
 
 
 def prepare(command: Any, config: dict[str, Any], growing: Collection[str] = ()) -> None:

@@ -1,7 +1,6 @@
 """`eosmodel sweep`: check the input, prepare the folder, run the blocks, combine, judge, draw."""
 
 import dataclasses
-import json
 import sys
 from contextlib import closing
 from importlib.metadata import version
@@ -13,7 +12,7 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from eosmodel import record, sweeps
+from eosmodel import blocks, record, sweeps
 from eosmodel._status import Status
 from eosmodel.cli import Sweep
 from eosmodel.objectives.recipes import network
@@ -82,7 +81,7 @@ def _config(command: Sweep, plan: sweeps.Plan) -> dict[str, Any]:
         del config[name]
     config |= {"tuners": plan.tuners, "batch_sizes": plan.batch_sizes}
     config |= {"command": "sweep", "version": version("eosmodel")}
-    return json.loads(json.dumps(config))
+    return blocks.config_of(**config)
 
 
 def _run(plan: sweeps.Plan, folder: Path, runner: sweeps.Runner) -> None:

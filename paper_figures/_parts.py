@@ -4,11 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from eosmodel import experiment, measures
 from eosmodel._status import Status
+from eosmodel.analysis.symbolic import RESPONSES
 from eosmodel.claims import Claim, Verdict
 from eosmodel.objectives.data import load
 from eosmodel.tuners.registry import from_spec
@@ -39,6 +41,11 @@ def unpack(dataset: xr.Dataset, key: str) -> xr.Dataset:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def flips(rule: str, values: Any) -> np.ndarray:
+    """Flips of a rule in its first parameter at values of its second, as sympy finds them: rising, NaN without one."""
+    return np.sort([np.asarray(flip(jnp.asarray(values))) for flip in RESPONSES[rule].compile().flip], axis=0)
 
 
 def available(options: dict[str, Any]) -> bool:

@@ -43,8 +43,10 @@ TUNERS = {"constant": "best constant", "armijo": "Armijo", "sps-max": "Polyak, c
 
 
 def settings(quick: bool) -> dict[str, Any]:
+    if quick:
+        return {"networks": QUICK, "steps": 60, "modes": 2}
     networks = {name: (options, specs) for name, (options, specs) in NETWORKS.items() if available(options)}
-    return {"networks": QUICK if quick else networks, "steps": 60 if quick else 700, "modes": 2}
+    return {"networks": networks, "steps": 700, "modes": 2}
 
 
 def compute(quick: bool) -> xr.Dataset:
@@ -64,16 +66,14 @@ def _networks(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     """The claims of `eosmodel.claims` about experiments, each over all networks."""
     found = {name: {one.id: one for one in claims.evaluate(runs)} for name, runs in _networks(dataset).items()}
-    met = {"supported": True, "not supported": False, "partly": False}
+    # What holds in part somewhere is met there and is not, so that it can hold nowhere in full and yet in parts.
+    met = {"supported": [True], "partly": [True, False], "not supported": [False]}
     judged = []
     for one in next(iter(found.values())).values():
         each = {name: said[one.id] for name, said in found.items() if said[one.id].verdict != "not tested"}
         if each:
             evidence = " ".join(f"{name}: {said.verdict}. {said.evidence}" for name, said in each.items())
-            whole = verdict([met[said.verdict] for said in each.values()])
-            # A claim that holds nowhere in full, but in parts, is partly supported.
-            if whole == "not supported" and any(said.verdict == "partly" for said in each.values()):
-                whole = "partly"
+            whole = verdict([holds for said in each.values() for holds in met[said.verdict]])
             judged.append(Claim(one.id, one.text, whole, evidence, one.criterion))
     return tuple(judged)
 

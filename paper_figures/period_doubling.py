@@ -15,7 +15,7 @@ from eosmodel.objectives import Valley, data, mlp
 from eosmodel.rays import ray
 from eosmodel.theory import FastMap
 from eosmodel.tuners import Polyak
-from paper_figures._parts import claim, pack, unpack
+from paper_figures._parts import claim, flips, pack, unpack
 from paper_figures._style import BLACK, BLUE, DOUBLE, EDGE, RED, letter, sheet, styled
 
 CAPTION = """
@@ -69,17 +69,12 @@ class ValleyRatio(eqx.Module):
         sharpness = self.valley.sharpness(jnp.stack([z, z]))
         return jnp.stack([jnp.exp(point[0] / 2) * self.valley.mu[0] * jnp.abs(z) / sharpness, z])
 
-    def step(self, point, c):
-        """η and the weights after it."""
-        weights, tuner = self.weights(point), Polyak(c)
-        eta = tuner(ray(self.valley, weights), tuner.init(weights.dtype))[0]
-        return eta, weights - eta * jax.grad(self.valley)(weights)
-
     def product(self, point, c):
-        return self.step(point, c)[0] * self.valley.sharpness(self.weights(point))
+        weights = self.weights(point)
+        return _step(self.valley, weights, c)[0] * self.valley.sharpness(weights)
 
     def __call__(self, point, c):
-        new = self.step(point, c)[1]
+        new = _step(self.valley, self.weights(point), c)[1]
         ratio = jnp.abs(self.valley.sharpness(new) * new[0] / (self.valley.mu[0] * new[1]))
         return jnp.stack([2 * jnp.log(ratio), jnp.log(jnp.abs(new[1]))])
 
@@ -90,9 +85,14 @@ class PolyakStep(eqx.Module):
     loss: Any
 
     def __call__(self, weights, c):
-        tuner = Polyak(c)
-        eta = tuner(ray(self.loss, weights), tuner.init(weights.dtype))[0]
-        return weights - eta * jax.grad(self.loss)(weights)
+        return _step(self.loss, weights, c)[1]
+
+
+def _step(loss, weights, c):
+    """η, and the weights after it."""
+    line, tuner = ray(loss, weights), Polyak(c)
+    eta = tuner(line, tuner.init(weights.dtype))[0]
+    return eta, weights + eta * line.direction
 
 
 def compute(quick: bool) -> xr.Dataset:
@@ -136,9 +136,8 @@ def onset(part: xr.Dataset) -> float:
 
 
 def flip() -> float:
-    """4c² − (A + 3/2)c + A/2 = 0."""
-    half = A + 1.5
-    return (half - np.sqrt(half**2 - 8 * A)) / 8
+    """c at the flip of the fast map."""
+    return float(flips("polyak", A)[0])
 
 
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:

@@ -11,7 +11,7 @@ from eosmodel.claims import Claim
 from eosmodel.objectives.two_layer import TwoLayerScalar
 from eosmodel.theory import FastMap
 from eosmodel.tuners.registry import from_spec
-from paper_figures._parts import claim, pack, unpack
+from paper_figures._parts import claim, flips, pack, unpack
 from paper_figures._style import BLACK, DOUBLE, fit_text, letter, sheet, styled
 
 CAPTION = """
@@ -87,8 +87,9 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     numbers = {}
     # The flip is a line, and points within two cells of it belong to neither side.
     stable = (polyak.period == 1).where(polyak.A > 4.5)
-    away = np.abs(polyak.c - _flip(polyak.A)) > 2 * float(polyak.c[1] - polyak.c[0])
-    agree = float((stable == (polyak.c < _flip(polyak.A))).where(away & (polyak.A > 4.5)).mean())
+    flip = polyak.A.copy(data=flips("polyak", polyak.A.values)[0])
+    away = np.abs(polyak.c - flip) > 2 * float(polyak.c[1] - polyak.c[0])
+    agree = float((stable == (polyak.c < flip)).where(away & (polyak.A > 4.5)).mean())
     met["(a)"], numbers["(a)"] = agree > 0.95, f"{agree:.1%} of the points on the side of the flip that is predicted"
     u, v = catapult["start[0]"], catapult["start[1]"]
     kernel = REFERENCE["step"] * (u**2 + v**2)
@@ -110,12 +111,6 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         numbers[spec] = f"sign of dλ/dt as predicted at {agree} of {int(said.sum())} points"
     criterion = "over 95 % of the points of (a) and (d), and over 80 % of those of (e–h) where both are known"
     return (claim("borders", "Borders between regimes lie where the theory puts them.", met, numbers, criterion),)
-
-
-def _flip(A):
-    """c at the flip of Polyak's equilibrium, the root of 4c² − (A + 3/2)c + A/2 = 0 near ½."""
-    half = A + 1.5
-    return (half - np.sqrt(np.maximum(half**2 - 8 * A, 0))) / 8
 
 
 @styled
@@ -173,13 +168,11 @@ def _borders(grid) -> None:
     dashes: dict[str, Any] = {"color": BLACK, "linewidth": 1.1, "linestyle": (0, (4, 2))}
     A = np.geomspace(4.5, 100, 200)
     kappa = np.linspace(0, 1 / 9, 200)
-    root = np.sqrt((1 + 3 * kappa) ** 2 - 16 * kappa)
     circle = np.linspace(0, 2 * np.pi, 200)
     for style in (line, dashes):
-        grid[0, 0].plot(_flip(A), A, **style)
-        # r* = (σ − 2κ)/(2 − σ) and Φ'(r*) = −σ(1 − κ)/(κ + r*)² give m = −1 at σ² − (1 + 3κ)σ + 4κ = 0.
-        for sign in (-1, 1):
-            grid[0, 1].plot((1 + 3 * kappa + sign * root) / 2, kappa, **style)
+        grid[0, 0].plot(flips("polyak", A)[0], A, **style)
+        for sigma in flips("cdat", kappa):
+            grid[0, 1].plot(sigma, kappa, **style)
         for size in (2, 4):
             radius = np.sqrt(size / REFERENCE["step"])
             grid[1, 1].plot(radius * np.cos(circle), radius * np.sin(circle), **style)

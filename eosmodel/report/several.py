@@ -73,13 +73,14 @@ def write_comparison(runs: Mapping[str, tuple[xr.Dataset, xr.Dataset | None]], o
         for name, (experiment, theory) in runs.items()
     ]
     differing, shared = _options(folders)
+    judged = _claims(folders)
     tuners = _ordered(row["tuner"] for folder in folders for row in folder.rows)
     page = pages.render(
         "comparison.html.jinja",
         generator=_GENERATOR,
         folders=[folder.name for folder in folders],
         origins={folder.name: folder.origin for folder in folders},
-        sentences=_summary(folders, differing),
+        sentences=_summary(folders, differing, judged),
         differing=differing,
         shared=shared,
         environments=_environments(folders),
@@ -87,7 +88,7 @@ def write_comparison(runs: Mapping[str, tuple[xr.Dataset, xr.Dataset | None]], o
         finals={tuner: [[_final(folder, tuner, key) for folder in folders] for key in FINAL] for tuner in tuners},
         errors={error: VARIABLES[name].symbol for error, name in ERRORS.items()},
         theories=_theories(folders),
-        claims=_claims(folders),
+        claims=judged,
         pictures=[_picture(tuner, folders) for tuner in tuners if len(_having(tuner, folders)) > 1],
         window=WINDOW,
         references=pages.references(d for f in folders for d in (f.comparison.experiment, f.comparison.theory)),
@@ -153,7 +154,9 @@ def _claims(folders: list[_Folder]) -> list[tuple[claims.Claim, list[str]]]:
     return [(same[0], [claim.verdict for claim in same]) for same in zip(*judged, strict=True)]
 
 
-def _summary(folders: list[_Folder], differing: Mapping[str, list[str]]) -> list[str]:
+def _summary(
+    folders: list[_Folder], differing: Mapping[str, list[str]], judged: list[tuple[claims.Claim, list[str]]]
+) -> list[str]:
     """What differs, and who is best where that can be said."""
     changed = [name for name, values in differing.items() if len({*values} - {"–"}) > 1]
     partial = [name for name in differing if name not in changed]
@@ -182,7 +185,7 @@ def _summary(folders: list[_Folder], differing: Mapping[str, list[str]]) -> list
             ]
             parts += [f"{np.median(known):.2g} in {folder.name}"] if known else []
         said += [f"Median error in λ of the theory “{theory}” over tuners: {', '.join(parts)}."] if parts else []
-    moved = [claim.id for claim, verdicts in _claims(folders) if len({*verdicts}) > 1]
+    moved = [claim.id for claim, verdicts in judged if len({*verdicts}) > 1]
     said.append(f"Claims judged differently: {', '.join(moved) or 'none'}.")
     return said
 

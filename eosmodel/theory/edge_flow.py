@@ -30,11 +30,11 @@ class EdgeFlow(AbstractDynamics):
     conservation of the iterate w̄ + xu, by which a drifting floor and a turning u feed the oscillation and the centre
     what the other loses. So no first magnitude has to be chosen.
 
-    It is made for constant steps and schedules. Any tuner works: it looks along the true line through w̄ + xu down −g₊.
-    `sharpness` is the Rayleigh quotient, which no eigenvalue of H falls short of, and `residual` is ‖Hu − λu‖/λ: where
-    two eigenvalues are close, one product a step follows slowly when they change places. A second mode at the edge is
-    not modelled; the centre oscillates along it. Where λ ≤ 0, which is also where u has turned to a negative curvature
-    larger than all positive ones, it ends with status OUT_OF_RANGE.
+    It is made for constant steps and schedules. Any tuner works: it looks along the true line through w̄ + xu down
+    −g₊. `sharpness` is the Rayleigh quotient, which is never above the largest eigenvalue of H, and `residual` is
+    ‖Hu − λu‖/λ: where two eigenvalues are close, one product a step follows slowly when they change places. A
+    second mode at the edge is not modelled; the centre oscillates along it. Where λ ≤ 0, which is also where u has
+    turned to a negative curvature larger than all positive ones, it ends with status OUT_OF_RANGE.
 
     Fields
         objective, tuner: what is modelled.

@@ -47,13 +47,11 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     allowed = {key: get_args(hint) for key, hint in get_type_hints(Ingredients).items()}
     options: dict[str, Any] = {}
     for key, text in texts.items():
+        options[key] = _specs.scalar(owner, key, text, 1 if key == "modes" else known[key])
         if key == "modes":
-            options[key] = _specs.scalar(owner, key, text, 1)
-            check_count(owner, key, options[key], 1)
-            continue
-        options[key] = _specs.scalar(owner, key, text, known[key])
-        if allowed[key] and text not in allowed[key]:
-            raise ValueError(f"{owner}: {key} must be one of {', '.join(allowed[key])}, got {text!r}")
-        if not allowed[key]:
+            check_count(owner, key, options[key])
+        elif not allowed[key]:
             check_range(owner, key, options[key], 0)
+        elif text not in allowed[key]:
+            raise ValueError(f"{owner}: {key} must be one of {', '.join(allowed[key])}, got {text!r}")
     return name, options

@@ -1,4 +1,5 @@
-"""Cost of tracking and of theory, as ratios within one run: digits (1797 samples), MLP 64-64-64-10, float32.
+"""Cost of tracking and of theory, as ratios within one run: digits (1797 samples), MLP 64-64-64-10, float32
+(theories also at other widths).
 
 Run with `make bench`. Each benchmark times a chunk of steps that is compiled beforehand and waits for the device; the
 ratio to the plain gradient step, timed in turns with it, is stored in `extra_info` and printed at the end.
@@ -16,10 +17,11 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from eosmodel.curvature import hvp
 from eosmodel.dynamics import AbstractDynamics, Descent, status_of
+from eosmodel.experiment import _OF_THE_WHOLE
 from eosmodel.objectives import data, mlp
 from eosmodel.simulation import run
 from eosmodel.simulation.loop import _run_chunk
-from eosmodel.theory import CenterOscillation
+from eosmodel.theory import THEORIES, CenterOscillation
 from eosmodel.tuners import from_spec
 
 STEPS, ROUNDS = 100, 7
@@ -89,6 +91,22 @@ def test_oscillation_step_against_tracked_step(benchmark, network, spec):
     tracked = chunk_of(Descent(network, tuner_of(spec), 3, 1, 0), network)
     theory = chunk_of(CenterOscillation(network, tuner_of(spec), 3), network)
     compare(benchmark, theory, tracked, f"oscillation step / tracked step ({spec})")
+
+
+def test_every_theory_but_the_valleys_is_timed():
+    """A valley is made from a run, and then costs next to nothing beside it."""
+    assert set(THEORIES) - set(_OF_THE_WHOLE) == {"valley", "valley-frozen"}
+
+
+@pytest.mark.parametrize("theory", _OF_THE_WHOLE)
+@pytest.mark.parametrize("width", [16, 64, 128])
+def test_theory_step_against_tracked_step(benchmark, theory, width):
+    """Of every theory of a whole network, three modes, by the network's width."""
+    network = mlp(data.digits(), width=width, depth=2, init_scale=0.5, dtype=jnp.float32)
+    rule = tuner_of("on-edge" if theory == "edge-only" else STEPSIZE)
+    tracked = chunk_of(Descent(network, tuner_of(STEPSIZE), 3, 1, 0), network)
+    predicted = chunk_of(_OF_THE_WHOLE[theory](network, rule, 3), network)
+    compare(benchmark, predicted, tracked, f"{theory} step / tracked step (width {width})")
 
 
 @pytest.mark.parametrize("spec", [STEPSIZE, "armijo", "cdat", "sps-max"])
