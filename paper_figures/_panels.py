@@ -47,9 +47,7 @@ def column(axes, title: str, runs: Runs, reference: str | None = None) -> dict[s
             step, values = run.step.values[known], values[known]
             (handles[label],) = ax.plot(step, values, **style)
             if measures.status_of(run) is not Status.OK:
-                ax.plot(
-                    step[-1], values[-1], "x", color=style["color"], markersize=5, markeredgewidth=1.4, clip_on=False
-                )
+                ax.plot(step[-1], values[-1], "x", color=style["color"], markersize=5, markeredgewidth=1.4)
             if reference in (None, label):
                 shown.append(values)
         _scale(ax, name, np.concatenate(shown) if shown else np.ones(1))

@@ -16,7 +16,7 @@ Loss, step size, sharpness and their product for a network on digits under four 
 from the same initial weights in which nothing is fitted: the joint model of centre and oscillation, in which η and λ
 evolve together (solid), and the edge alone, a gradient flow with η = 2/λ whatever the rule does (dotted). Dashed: one
 mode with coefficients measured along the run, from a tenth of it on. Curves are 25-step moving averages; a cross
-marks where a theory left its range.
+marks where a theory left its range, if it is in the panel.
 """
 SOURCES = ("2312.00209",)
 DTYPE = "float32"

@@ -140,11 +140,12 @@ def draw(dataset: xr.Dataset):
     figure = sheet(DOUBLE, 5.2)
     grid = figure.subplots(3, len(tuners), sharey="row", squeeze=False, height_ratios=[1, 0.8, 1.4])
     handles: dict[str, Any] = {}
-    for column, spec in zip(grid.T, tuners, strict=True):
+    for i, (column, spec) in enumerate(zip(grid.T, tuners, strict=True)):
         one = unpack(dataset, spec)
         step, sharpness, product = one.step.values, one.sharpness.values, (one.stepsize * one.sharpness).values
         above, middle, plane = column
-        above.set_title(spec, loc="left" if column is not grid.T[0] else "center")
+        # The first column's titles are where `letter` looks for them.
+        above.set_title(spec, loc="left" if i else "center")
         (handles["sharpness $\\lambda$"],) = above.plot(step, sharpness, color=BLUE)
         edge = np.convolve(2 / one.stepsize.values, np.ones(WINDOW) / WINDOW, "valid")
         style: dict[str, Any] = {"color": RED, "linestyle": (0, (3, 1.5)), "linewidth": 1.0}
