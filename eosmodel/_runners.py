@@ -18,6 +18,7 @@ from eosmodel._checks import check_count
 
 Results = Generator[tuple[int, Any], None, None]
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Results]
+"""A function of a function and its jobs that yields (index, result) of each job as it is done."""
 
 ATTEMPTS = 3
 """Sets of worker processes that may die in a row without finishing a job before the rest is given up."""
@@ -25,6 +26,19 @@ ATTEMPTS = 3
 
 class WorkersLost(RuntimeError):
     """Workers were lost too often, or the cluster is gone."""
+
+
+def chosen(workers: int | None, scheduler: str | None) -> Runner:
+    """The runner of a command's options: a cluster, worker processes, or this process where neither is given.
+
+    Raises:
+        ValueError: both are given, or what the runner does not allow.
+    """
+    if workers is not None and scheduler is not None:
+        raise ValueError("--workers and --scheduler exclude each other")
+    if scheduler is not None:
+        return cluster(scheduler)
+    return here if workers is None else processes(workers)
 
 
 def here(fn: Callable[[Any], Any], jobs: Sequence[Any]) -> Results:

@@ -176,6 +176,7 @@ DIRECTIONS: dict[str, Entry] = {
     "rmsprop": Entry(rmsprop, "RMSProp's direction; the Hessian preconditioned"),
     "muon": Entry(muon, "Muon's direction; the edge is not known"),
 }
+"""Name -> what makes the direction, and a one-line description; what `from_spec` and `--direction` know."""
 
 
 def parameters(name: str) -> list[tuple[str, Any]]:

@@ -62,3 +62,4 @@ VARIABLES: dict[str, Variable] = {
         "compile", "wall-clock seconds of compilation, about 0 where it was compiled before", "s"
     ),
 }
+"""Name in a dataset -> symbol, meaning and unit."""

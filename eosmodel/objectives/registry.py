@@ -54,6 +54,7 @@ TOYS: dict[str, Toy] = {
     ),
     "random-regression": Toy(random_regression, "½‖z₀ + Jθ + ½θᵀQθ‖² with Gaussian z₀, J and Q: many outputs"),
 }
+"""Name -> what makes the toy, and a one-line description; what `from_spec` and `--objective` know."""
 
 
 def parameters(name: str) -> list[tuple[str, Any]]:

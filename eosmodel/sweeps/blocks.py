@@ -16,6 +16,8 @@ from eosmodel.objectives.recipes import network
 from eosmodel.tuners.registry import from_spec
 
 FULL = "full"
+"""The full batch, as a batch size."""
+
 ROWS = 60
 """Rows of a trajectory that a block keeps, at most."""
 

@@ -25,7 +25,10 @@ from eosmodel.sweeps.grids import parameters
 Verdict = Literal["supported", "partly", "not supported", "undecided", "not tested"]
 
 LEVEL = 0.9
+"""Probability of the intervals that comparisons are judged by."""
+
 LEAST_SEEDS = 5
+"""Pairs of seeds below which nothing is decided."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ REGISTRY: dict[str, Entry] = {
     "bb2": Entry(BB2, "Barzilai and Borwein's short step s·y/y·y"),
     "edge-hedge": Entry(EdgeHedge, "Barzilai and Borwein's long or short step, by the angle of s and y"),
 }
+"""Name -> what makes the tuner, and a one-line description; what `from_spec` and the command line know."""
 
 MODIFIERS: dict[str, tuple[float | int, str]] = {
     "cap": (float("inf"), "largest step"),

@@ -145,3 +145,4 @@ RESPONSES = {
         SymbolicResponse("armijo", (xi, c1, kappa), 2 * (1 - c1) * xi * _GREEDY),
     )
 }
+"""Name of a tuner -> its response s = Φ(r), of which equilibria, multipliers and flips follow."""
