@@ -16,6 +16,8 @@ from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
 class EdgeFlow(AbstractDynamics):
     """A model of the type of Edge Flow: centre w̄ and one oscillation vector xu, without an eigen-solver on the way.
 
+    Derived here from the abstract of the source; its equations were not at hand, and this is not the author's code.
+
     With g± = ∇L(w̄ ± xu), F = ½(g₊ + g₋), A = ½(g₊ − g₋), H = ∇²L(w̄) and the Rayleigh quotient λ = u·Hu, one step is
 
         w̄' = w̄ − η(F − u(u·F)) − φ u(u·F),      φ = (1 − e^{−ηλ})/λ
@@ -49,7 +51,7 @@ class EdgeFlow(AbstractDynamics):
         >>> round(float(rows["sharpness"][-1]), 3), round(float(rows["amplitude"][-1, 0]) ** 2, 3)  # 2/η and 2α/β
         (20.0, 0.5)
 
-    Source: Marion (arXiv 2606.18080), its abstract; written from that description.
+    Source: Marion (arXiv 2606.18080), its abstract alone.
     """
 
     objective: AbstractObjective

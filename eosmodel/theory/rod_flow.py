@@ -15,7 +15,7 @@ from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
 
 
 class RodFlow(AbstractDynamics):
-    """A model of the type of Rod Flow: descent as a rod, with the ends w̄ ± δ for two consecutive iterates.
+    """Rod Flow, with several rods: descent as a rod, with the ends w̄ ± δ for two consecutive iterates.
 
     The centre w̄ = ½(w_t + w_{t+1}) and the extent Σ = δδᵀ, δ = ½(w_{t+1} − w_t), of descent obey, with F the mean and
     A half the difference of the gradients at both ends,
@@ -23,18 +23,18 @@ class RodFlow(AbstractDynamics):
         w̄' − w̄ = −ηF,      Σ' − Σ = ½η²(FFᵀ + AAᵀ) − 2Σ,
 
     exactly. Σ does not see the sign of an oscillation that flips at every step, so that both change slowly and may
-    flow, t in steps and H = ∇²L(w̄):
+    flow, t in steps and H the mean of ∇²L at both ends:
 
         dw̄/dt = −η(F + ½ηHF),      dΣ/dt = ½η²(FFᵀ + AAᵀ) − 2Σ
 
     ½ηHF is the backward error of descent, by which the flow agrees with it to second order in η. Along a mode Σ grows
-    at the rate ½(ηλ)² − 2, positive beyond the edge; what drifts has the extent ½ηF of a step. This much is the
-    source's (its H is the mean over both ends). What had to be decided here:
+    at the rate ½(ηλ)² − 2, positive beyond the edge; what drifts has the extent ½ηF of a step. These are the equations
+    of the source, where g± = F ± A. It is not the authors' code, and had to decide:
 
     - A drift and an oscillation are two directions, and Σ the sum of both: it is kept as `rods` orthogonal rods, the
       leading eigenpairs of what each part of a step makes of them. F is ∇L(w̄) and what each rod's pair of ends adds to
-      it, and every rod has its A. The drift takes one of the rods. What is smallest is dropped, also where it would
-      grow later: with two rods the edge is sometimes noticed too late.
+      it, H the same of ∇²L, and every rod has its A. The drift takes one of the rods. What is smallest is dropped, also
+      where it would grow later: with two rods the edge is sometimes noticed too late.
     - A step is `substeps` Euler steps of length h = 1/`substeps`. Euler's own error supplies the share h of the
       backward error, so that ½(1 − h)ηHF is added; with h = 1 the model would be descent itself.
 
@@ -43,7 +43,7 @@ class RodFlow(AbstractDynamics):
     than a run's. The eigenpairs at w̄, and with them `sharpness`, are tracked beside the flow, which does not use them.
     `amplitude` is √(u_i·Σu_i). Where λ ≤ 0 it ends with status OUT_OF_RANGE, as the other theories do.
 
-    A step takes 2·`rods` + 1 gradients and one Hessian–vector product per substep, as many gradients again, and the
+    A step takes 2·`rods` + 1 gradients and Hessian–vector products per substep, as many gradients again, and the
     tracker's products.
 
     Args:
@@ -129,16 +129,19 @@ class RodFlow(AbstractDynamics):
         """One Euler step of the flow."""
         h = 1 / self.substeps
         slope = jax.grad(self.objective)
-        middle, product = jax.linearize(slope, center)
-        slopes = jax.vmap(slope)(_ends(center, extent))
-        above, below = slopes[: self.rods], slopes[self.rods :]
-        even = middle + jnp.sum(0.5 * (above + below) - middle, axis=0)
-        grown = jnp.concatenate([even[None], 0.5 * (above - below)])
+
+        def parts_of(center):
+            middle, slopes = slope(center), jax.vmap(slope)(_ends(center, extent))
+            above, below = slopes[: self.rods], slopes[self.rods :]
+            return middle + jnp.sum(0.5 * (above + below) - middle, axis=0), 0.5 * (above - below)
+
+        (even, odd), product = jax.linearize(parts_of, center)
+        grown = jnp.concatenate([even[None], odd])
         # Σ is partsᵀ·parts, and its eigenvectors are mixes of the parts.
         parts = jnp.concatenate([(1 - 2 * h) ** 0.5 * extent, (0.5 * h) ** 0.5 * stepsize * grown])
         new = jnp.linalg.eigh(parts @ parts.T)[1][:, : -self.rods - 1 : -1].T @ parts
         new = jnp.where(new @ even > 0, -1, 1)[:, None] * new
-        return center - h * stepsize * (even + 0.5 * (1 - h) * stepsize * product(even)), new
+        return center - h * stepsize * (even + 0.5 * (1 - h) * stepsize * product(even)[0]), new
 
 
 def _ends(center, extent):
