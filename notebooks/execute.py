@@ -51,11 +51,11 @@ def execute(notebook: nbformat.NotebookNode, quick: bool = False, timeout: int =
         # A kernel of this machine, spoken to by this machine, warns that nobody encrypts.
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(FOLDER)}},
-        # Sliders are dead without a kernel: their state would only make the file large.
-        store_widget_state=False,
         record_timing=False,
     )
-    return client.execute(env=environment)
+    # Sliders are dead without a kernel: their state, which the client needs on the way, would make the file large.
+    client.execute(env=environment).metadata.pop("widgets", None)
+    return notebook
 
 
 def shrink(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

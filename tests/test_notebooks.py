@@ -48,6 +48,24 @@ def test_there_are_notebooks_and_nothing_else_beside_them():
     assert sorted(path.stem for path in _PATH.parent.glob("*.ipynb")) == NAMES
 
 
+def test_a_slider_whose_function_draws_is_executed_and_leaves_no_state():
+    code = """
+import matplotlib.pyplot as plt
+from ipywidgets import interact
+
+def draw(x):
+    plt.plot([0, x])
+    plt.show()
+
+draw(1)
+_ = interact(draw, x=(0, 2))
+"""
+    ran = notebooks.execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), quick=True)
+    assert "widgets" not in ran.metadata
+    shown = _outputs(notebooks.shrink(ran))
+    assert ["image/png" in output.data for output in shown] == [True]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_quickly_without_a_warning_and_its_sliders_move(name):
     notebook = notebooks.read(_source(name))
