@@ -25,6 +25,7 @@ FLOORS = [
     {"cli"},
     {"study"},
     {"maps_study", "sweep_study", "figures_study"},
+    {"docs"},
     {"__main__"},
 ]
 LEVEL = {module: level for level, floor in enumerate(FLOORS) for module in floor}
