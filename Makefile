@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo sweep figures notebooks test test-slow bench lint clean help
+.PHONY: setup demo sweep figures notebooks docs test test-slow bench lint clean help
 
 help:
 	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
 	@echo "make sweep      tuners, batch sizes and seeds on digits, on two cores; results in runs/sweep/"
 	@echo "make figures    the figures of the field; results in runs/figures/"
 	@echo "make notebooks  execute the notebooks and write them beside their sources"
+	@echo "make docs       build the documentation from the docstrings and eosmodel/docs; open runs/docs/index.html"
 	@echo "make test       run the test suite"
 	@echo "make test-slow  run the slow studies as well"
 	@echo "make bench      run the benchmarks (ratios within one run)"
@@ -37,6 +38,9 @@ figures: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/execute.py
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going eosmodel/docs runs/docs
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks

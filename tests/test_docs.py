@@ -1,0 +1,122 @@
+"""The documentation: every public name stands in it, the code of its pages runs, and it builds without a warning."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import eosmodel
+
+pytest.importorskip("sphinx", reason="needs Sphinx, which the docs extra installs")
+from sphinx.pycode import ModuleAnalyzer
+
+DOCS = Path(eosmodel.__file__).parent / "docs"
+REFERENCE = DOCS / "reference"
+
+
+def pages():
+    """Text of the page of every module in the reference."""
+    texts = [path.read_text() for path in REFERENCE.glob("*.rst")]
+    return {re.search(r"automodule:: (\S+)", text)[1]: text for text in texts}
+
+
+PAGES = pages()
+
+
+def entries(module):
+    """The full names in the tables of a module's page."""
+    blocks = re.findall(r"\.\. autosummary::\n(.*?)(?=\n\S|\n   \S|\Z)", PAGES[module], flags=re.DOTALL)
+    names = [
+        line.strip().lstrip("~") for block in blocks for line in block.splitlines() if re.match(r" {6}[\w~]", line)
+    ]
+    return [name if name.startswith("eosmodel.") else f"{module}.{name}" for name in names]
+
+
+def last(names):
+    return sorted(name.rpartition(".")[2] for name in names)
+
+
+def offering():
+    """Modules that say by `__all__` what they offer."""
+    found = [eosmodel]
+    for info in pkgutil.walk_packages(eosmodel.__path__, "eosmodel."):
+        if info.ispkg and not re.search(r"\._", info.name):
+            found.append(importlib.import_module(info.name))
+    return [module.__name__ for module in found if hasattr(module, "__all__")]
+
+
+@pytest.mark.parametrize("name", offering())
+def test_a_page_has_every_name_that_its_module_offers_and_no_other(name):
+    module = importlib.import_module(name)
+    assert name in PAGES, f"eosmodel/docs/reference has no page of {name}"
+    assert last(entries(name)) == sorted(module.__all__)
+    for public in module.__all__:
+        if isinstance(getattr(module, public), ModuleType):
+            assert getattr(module, public).__name__ in PAGES
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - set(offering())))
+def test_a_page_has_every_function_and_class_that_its_module_defines(name):
+    module = importlib.import_module(name)
+    defined = {
+        key
+        for key, value in vars(module).items()
+        if not key.startswith("_") and getattr(value, "__module__", None) == name and callable(value)
+    }
+    assert defined <= set(last(entries(name)))
+
+
+def documented(name):
+    """The text that stands at a full name: its docstring, or that under a constant."""
+    home, _, key = name.rpartition(".")
+    thing = getattr(importlib.import_module(home), key)
+    if isinstance(thing, ModuleType) or inspect.isroutine(thing) or inspect.isclass(thing):
+        return vars(thing).get("__doc__") or getattr(thing, "__doc__", "")
+    return "\n".join(ModuleAnalyzer.for_module(home).find_attr_docs()[("", key)])
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_every_name_of_a_page_has_a_docstring(name):
+    for entry in entries(name):
+        text = documented(entry)
+        assert len((text or "").split()) >= 3, entry
+        # What a class gets by itself, as a named tuple does, is none.
+        assert not text.startswith(entry.rpartition(".")[2] + "("), entry
+
+
+def test_every_page_is_in_the_table_of_contents():
+    for folder, suffixes in ((DOCS, (".md",)), (REFERENCE, (".rst",))):
+        listed = re.findall(r"^(?:.*<)?([\w/]+)>?$", (folder / "index.md").read_text(), flags=re.MULTILINE)
+        pages = {path.stem for path in folder.iterdir() if path.suffix in suffixes} - {"index"}
+        assert pages <= set(listed)
+
+
+@pytest.mark.parametrize("page", ["theory", "adding"])
+def test_the_code_of_a_page_runs(page, capsys):
+    blocks = re.findall(r"```\{computed\}\n(.*?)```", (DOCS / f"{page}.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) > 4
+    scope = {"__name__": page}
+    for block in blocks:
+        exec(compile(block, page, "exec"), scope)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_opens_offline(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(tmp_path)]
+    subprocess.run(command, check=True)
+    for path in tmp_path.rglob("*.html"):
+        text = path.read_text()
+        assert not re.search(r'<(?:script|link|img)[^>]* (?:src|href)="(?:https?:)?//', text), path
+    assert (tmp_path / "theory.html").read_text().count("<math") > 100
+    for name in PAGES:
+        stem = next(path.stem for path in REFERENCE.glob("*.rst") if f"automodule:: {name}\n" in path.read_text())
+        text = (tmp_path / "reference" / f"{stem}.html").read_text()
+        linked = re.findall(r'<tr class="row-\w+"><td><p><a class="reference internal" href="([^"]+)"', text)
+        assert len(linked) == len(entries(name)), name
