@@ -9,6 +9,20 @@ from typing import Annotated, Literal
 import tyro
 
 TUNERS = ("constant:0.6", "armijo", "sps-max", "greedy", "cdat", "on-edge")
+WORKLOADS = ("digits-tanh", "digits-gelu", "digits-cnn", "fashion-tanh", "fashion-gelu", "fashion-cnn", "sorting")
+VALIDATED = (
+    "constant",
+    "armijo",
+    "armijo-restart",
+    "polyak",
+    "polyak-half",
+    "polyak-third",
+    "sps-max",
+    "greedy",
+    "cdat",
+    "on-edge",
+    "rmsprop",
+)
 SWEPT = ("constant:{0.4,0.8}", "armijo", "greedy", "cdat:sigma={0.5,1.5,1.9,2}", "cdat:sigma={1,2},ema=0.9")
 
 
@@ -124,6 +138,58 @@ class Sweep(NetworkOptions):
 
 
 @dataclass(frozen=True)
+class Validate:
+    """The theories against runs over a matrix of networks, losses, tuners and seeds, and the bars that the first of
+    them should reach; writes validation.nc, validation.json, validation.html and pictures.
+
+    Every tuner on every network and loss is a block, all its seeds together, and a file in the folder `blocks` of
+    --out. With --resume blocks that are there are not computed again, and --workloads, --losses and --tuners may
+    differ. `eosmodel validate` alone runs the whole matrix, which takes a day on one core; part of it:
+    `eosmodel validate --workloads digits-tanh --losses mse --tuners constant armijo cdat`.
+    """
+
+    workloads: tuple[str, ...] = WORKLOADS
+    """Networks on their data; `eosmodel list` shows all of them."""
+    losses: tuple[Literal["mse", "ce"], ...] = ("mse", "ce")
+    """½ mean squared error, mean cross-entropy."""
+    tuners: tuple[str, ...] = VALIDATED
+    """Names of the matrix, whose steps are scaled by the sharpness at the start (`eosmodel list`), or step-size rules
+    as for `compare`."""
+    theories: tuple[str, ...] = (
+        "oscillation",
+        "central-flow",
+        "valley-frozen",
+        "edge-flow",
+        "rod-flow",
+        "edge-only",
+        "gradient-flow",
+    )
+    """Theories as for `compare`, all but valley; the first is held against the bars. Edge flow and rod flow run for
+    constant steps alone."""
+    seeds: tuple[int, ...] = (11, 12, 13)
+    """Seeds of the initial weights."""
+    steps: int = 300
+    """Number of updates; a run is judged until its loss is a hundredth of the first."""
+    modes: int = 3
+    """Number of leading eigenpairs followed, and of oscillating modes in the theories."""
+    members: int = 20
+    """Runs of the first theory from starts that differ by 1e-4, where the run is chaotic. One that is drawn from the
+    same law lies in the 90 % band of n of them with probability 1 − 2 (1 + 0.05 (n − 1))/(n + 1), 0.81 of 20."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Floating type of the whole computation."""
+    workers: int | None = None
+    """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
+    scheduler: str | None = None
+    """Address of the scheduler of a Dask cluster to run on, such as tcp://host:8786."""
+    out: Path = Path("runs/validation")
+    """Folder for the results."""
+    resume: bool = False
+    """Go on from what is in --out, if anything, and recompute no block that is done."""
+    overwrite: bool = False
+    """Delete the results of an earlier command in --out first."""
+
+
+@dataclass(frozen=True)
 class Map:
     """What `phase` and `orbit` have in common."""
 
@@ -216,8 +282,8 @@ class Report:
     them."""
 
     dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
-    """Folder written by `eosmodel compare`, `eosmodel train` or `eosmodel sweep`; to compare, two or more that are no
-    sweeps."""
+    """Folder written by `eosmodel compare`, `train`, `sweep` or `validate`; to compare, two or more of the first
+    two."""
     out: Path | None = None
     """The page that compares several folders; comparison.html in the current folder when None."""
 
@@ -231,6 +297,7 @@ Command = (
     Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Orbit, tyro.conf.subcommand("orbit")]
     | Annotated[Figures, tyro.conf.subcommand("figures")]
@@ -268,6 +335,10 @@ def _dispatch(command) -> None:
         from eosmodel.sweep_study import run_sweep
 
         run_sweep(command)
+    elif isinstance(command, Validate):
+        from eosmodel.validation_study import run_validation
+
+        run_validation(command)
     elif isinstance(command, Phase):
         from eosmodel.maps_study import run_phase
 
@@ -297,6 +368,8 @@ def _report(dirs: tuple[Path, ...], out: Path | None) -> None:
         raise ValueError("report: --out is for several folders; the report of one goes into it")
     if (dirs[0] / "sweep.nc").exists():
         from eosmodel.sweep_study import redraw
+    elif (dirs[0] / "validation.nc").exists():
+        from eosmodel.validation_study import redraw
     else:
         from eosmodel.study import redraw
     redraw(dirs[0])
@@ -312,6 +385,8 @@ def listing() -> str:
     from eosmodel.objectives.data import DATASETS
     from eosmodel.theory.registry import THEORIES, parameters
     from eosmodel.tuners import registry as tuners
+    from eosmodel.validation import TUNERS as VALIDATED_TUNERS
+    from eosmodel.validation import WORKLOADS
 
     def section(title, entries):
         return [title, *(f"  {name:<26}{text}" for name, text in entries), ""]
@@ -338,6 +413,10 @@ def listing() -> str:
     lines += section("In the library only", others.items())
     lines += section("Theories (--theories name:parameter=value,…)", theories())
     lines += section("Data sets (--data)", [(name, text) for name, (_, text) in DATASETS.items()])
+    networks = {name: ", ".join(f"{k}={v}" for k, v in options.items()) for name, options in WORKLOADS.items()}
+    lines += section("Validated networks (eosmodel validate --workloads)", networks.items())
+    title = "Validated tuners (eosmodel validate --tuners; inverse is 1/λ, trial 4/λ, move ‖g‖/λ at the start)"
+    lines += section(title, VALIDATED_TUNERS.items())
     lines += section("Figures (eosmodel figures NAME…)", paper_figures.titles().items())
     return "\n".join(lines).rstrip()
 

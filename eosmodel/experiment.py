@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 from tqdm.auto import tqdm
 
 from eosmodel import record
@@ -185,9 +186,7 @@ def predict(
     tuner = as_arrays(OnEdge(sigma=2.0) if theory == "edge-only" else tuner, start.dtype)
     if theory in _OF_THE_WHOLE:
         if members is not None:
-            start = _copies(start, members)
-            spread = _TINY * jnp.sqrt(jnp.mean(start**2, axis=-1, keepdims=True))
-            start = start + spread * jax.random.normal(jax.random.key(0), start.shape, start.dtype)
+            start = nearby(start, members)
         return _run(_OF_THE_WHOLE[theory](objective, tuner, modes, **options), start, steps, *settings, lead)
     if members is not None:
         raise ValueError(f"predict: members is for theories of the whole objective, not for {theory!r}")
@@ -300,6 +299,13 @@ def _starts(objective, seeds, w0):
     if not seeds:
         raise ValueError("seeds must name at least one seed, got none")
     return jnp.stack([objective.initial(int(seed)) for seed in seeds])
+
+
+def nearby(start: Float[Array, " dim"], members: int) -> Float[Array, "members dim"]:
+    """Starts that differ from one by 1e-4 of its root mean square: those of the members of `predict`."""
+    start = _copies(start, members)
+    spread = _TINY * jnp.sqrt(jnp.mean(start**2, axis=-1, keepdims=True))
+    return start + spread * jax.random.normal(jax.random.key(0), start.shape, start.dtype)
 
 
 def _copies(start, members):

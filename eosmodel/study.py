@@ -88,8 +88,9 @@ def compare_folders(folders: Sequence[Path], out: Path | None) -> None:
     if len(set(folders)) < len(folders):
         raise ValueError(f"report: the same folder twice: {' '.join(map(str, folders))}")
     for folder in folders:
-        if (folder / "sweep.nc").exists():
-            raise ValueError(f"report: {folder} is a sweep, which has a page of its own; only runs are compared")
+        for kind in ("sweep", "validation"):
+            if (folder / f"{kind}.nc").exists():
+                raise ValueError(f"report: {folder} is a {kind}, which has a page of its own; only runs are compared")
     names = [folder.resolve().name for folder in folders]
     names = names if len({*names}) == len(names) else [str(folder) for folder in folders]
     page = write_comparison(
@@ -254,6 +255,9 @@ OUTPUTS = (
     "sweep.nc",
     "sweep.html",
     "findings.json",
+    "validation.nc",
+    "validation.json",
+    "validation.html",
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from eosmodel import blocks, record, sweeps
+from eosmodel import _runners, blocks, record, sweeps
 from eosmodel._status import Status
 from eosmodel.cli import Sweep
 from eosmodel.objectives.recipes import network
@@ -27,7 +27,7 @@ GROWING = ("tuners", "batch_sizes")
 def run_sweep(command: Sweep) -> None:
     """Run `eosmodel sweep`: sweep.nc, pictures, and what the numbers say."""
     plan = _check(command)
-    runner = _runner(command)
+    runner = _runners.chosen(command.workers, command.scheduler)
     config = _config(command, plan)
     prepare(command, config, growing=GROWING)
     blocks = command.out / "blocks"
@@ -51,8 +51,6 @@ def redraw(folder: Path) -> None:
 
 def _check(command: Sweep) -> sweeps.Plan:
     """Everything that can be wrong with the input, before anything is written."""
-    if command.workers is not None and command.scheduler is not None:
-        raise ValueError("--workers and --scheduler exclude each other")
     options = network_options(command)
     with jax.enable_x64(command.dtype == "float64"):
         samples = network(**options, seed=0).x.shape[0]
@@ -66,12 +64,6 @@ def _check(command: Sweep) -> sweeps.Plan:
         modes=command.modes,
         track_every=command.track_every,
     )
-
-
-def _runner(command: Sweep) -> sweeps.Runner:
-    if command.scheduler is not None:
-        return sweeps.cluster(command.scheduler)
-    return sweeps.here if command.workers is None else sweeps.processes(command.workers)
 
 
 def _config(command: Sweep, plan: sweeps.Plan) -> dict[str, Any]:

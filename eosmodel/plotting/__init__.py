@@ -11,6 +11,7 @@ from eosmodel.plotting.phase import phase_diagram
 from eosmodel.plotting.responses import response, responses
 from eosmodel.plotting.sweeps import sweep_map, sweep_trajectories
 from eosmodel.plotting.trajectories import errors, summary, trajectories
+from eosmodel.plotting.validation import validation_map, validation_trajectories
 
 __all__ = [
     "basins",
@@ -27,4 +28,6 @@ __all__ = [
     "sweep_map",
     "sweep_trajectories",
     "trajectories",
+    "validation_map",
+    "validation_trajectories",
 ]

@@ -1,12 +1,57 @@
-"""The sheet that every picture is drawn on."""
+"""The sheet that every picture is drawn on, and what several pictures have in common."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by all; line styles tell them apart in print.
+_THEORY_STYLES: dict[str, dict[str, Any]] = {
+    "oscillation": {"color": "#0072B2", "linestyle": "-"},
+    "valley": {"color": "#D55E00", "linestyle": (0, (5, 1.5))},
+    "valley-frozen": {"color": "#E69F00", "linestyle": (0, (5, 1.5, 1, 1.5))},
+    "edge-only": {"color": "#009E73", "linestyle": (0, (1, 1))},
+    "gradient-flow": {"color": "#CC79A7", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+}
+_SPARE_COLORS = ("#56B4E9", "#000000", "#999933", "#882255")
 
 
 def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def theory_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour and line of theories, the known ones first and in their usual order."""
+    names = list(names)
+    known = {name: style for name, style in _THEORY_STYLES.items() if name in names}
+    others = [name for name in names if name not in known]
+    return known | {n: {"color": _SPARE_COLORS[i % 4], "linestyle": (0, (4, 1, 1, 1))} for i, n in enumerate(others)}
+
+
+def error_map(ax: "Axes", values: np.ndarray, marks: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Any:
+    """Errors as colours on a log scale and written, each with its mark; the image, for a colour bar."""
+    from matplotlib.colors import LogNorm
+
+    image = ax.imshow(np.maximum(values, 1e-12), norm=LogNorm(0.005, 1.0, clip=True), cmap="YlOrBr", aspect="auto")
+    ax.set_facecolor("#eeeeee")
+    for (i, j), value in np.ndenumerate(values):
+        dark = not np.isnan(value) and value > 0.2
+        text = _cell(value) + str(marks[i, j])
+        ax.text(j, i, text, ha="center", va="center", fontsize=8.5, color="w" if dark else "k")
+    ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.tick_params(length=0, labelsize=9)
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def _cell(value: float) -> str:
+    if np.isnan(value):
+        return "–"
+    return f"{value:.3f}" if value < 0.01 else f"{value:#.2g}" if value < 10 else f"{value:.0f}"

@@ -11,21 +11,12 @@ from eosmodel._status import Status
 from eosmodel.comparison import ERRORS, compare, label_runs
 from eosmodel.measures import edge_of, moving_average, status_of, steps_of
 from eosmodel.names import VARIABLES
-from eosmodel.plotting._canvas import new_figure
+from eosmodel.plotting._canvas import error_map, new_figure, theory_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart by all; line styles tell them apart in print.
-_THEORY_STYLES: dict[str, dict[str, Any]] = {
-    "oscillation": {"color": "#0072B2", "linestyle": "-"},
-    "valley": {"color": "#D55E00", "linestyle": (0, (5, 1.5))},
-    "valley-frozen": {"color": "#E69F00", "linestyle": (0, (5, 1.5, 1, 1.5))},
-    "edge-only": {"color": "#009E73", "linestyle": (0, (1, 1))},
-    "gradient-flow": {"color": "#CC79A7", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
-}
-_SPARE_COLORS = ("#56B4E9", "#000000", "#999933", "#882255")
 _TUNER_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 _EXPERIMENT: dict[str, Any] = {"color": "#3a3a3a", "linewidth": 2.6}
 _RAW: dict[str, Any] = {"color": "#b8b8b8", "linewidth": 0.5}
@@ -66,6 +57,7 @@ def trajectories(
     else:
         grid = np.asarray(axes, dtype=object).reshape(len(_ROWS), len(tuners))
         figure = grid[0, 0].figure
+    styles = theory_styles([] if theory is None else map(str, theory.theory.values))
     drawn: dict[str, Any] = {}
     shown: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
     for column, tuner in enumerate(tuners):
@@ -78,7 +70,7 @@ def trajectories(
                 drawn.setdefault("experiment, every row", raw)
                 shown[name].append(line.get_ydata())
             # The first theory is drawn last, on top of the others.
-            for kind, style in reversed(_theories(theory)):
+            for kind, style in reversed(styles.items()):
                 said = _prediction(theory, kind, tuner, run.seed.item())
                 line = None if said is None else _line(ax, said, name, linewidth=1.5, **style)
                 if line is not None:
@@ -91,7 +83,7 @@ def trajectories(
         for ax in axis_row:
             _dress(ax, name)
     # Theories in their usual order, whichever was drawn first.
-    names = [n for n in ("experiment", *dict(_theories(theory)), "experiment, every row") if n in drawn]
+    names = [n for n in ("experiment", *styles, "experiment, every row") if n in drawn]
     if axes is None:
         _legend(figure, {name: drawn[name] for name in names})
     return figure
@@ -149,8 +141,6 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
         rows: scoreboard rows, from `Comparison.rows`. A dagger marks theories that ended early for some seed.
         axes: three axes to draw on; a new figure when None.
     """
-    from matplotlib.colors import LogNorm
-
     tuners = list(dict.fromkeys(row["tuner"] for row in rows))
     theories = list(dict.fromkeys(name for row in rows for name in row["theories"]))
     if axes is None:
@@ -162,27 +152,8 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
     image = None
     for ax, (error, variable) in zip(grid, ERRORS.items(), strict=True):
         values, early = _error_matrix(rows, theories, tuners, error)
-        norm = LogNorm(0.005, 1.0, clip=True)
-        image = ax.imshow(np.maximum(values, 1e-12), norm=norm, cmap="YlOrBr", aspect="auto")
-        ax.set_facecolor("#eeeeee")
-        for (i, j), value in np.ndenumerate(values):
-            dark = not np.isnan(value) and value > 0.2
-            ax.text(
-                j,
-                i,
-                _cell(value) + "†" * bool(early[i, j]),
-                ha="center",
-                va="center",
-                fontsize=8.5,
-                color="w" if dark else "k",
-            )
+        image = error_map(ax, values, np.where(early, "†", ""), theories, [_wrap(tuner, 18) for tuner in tuners])
         ax.set_title(f"error of {VARIABLES[variable].symbol}", fontsize=11)
-        ax.set_xticks(
-            range(len(tuners)), [_wrap(t, 18) for t in tuners], rotation=35, ha="right", rotation_mode="anchor"
-        )
-        ax.set_yticks(range(len(theories)), theories)
-        ax.tick_params(length=0, labelsize=9)
-        ax.spines[:].set_visible(False)
     if axes is None and image is not None:
         bar = figure.colorbar(image, ax=list(grid), pad=0.01, aspect=14, extend="both")
         bar.set_label("median |Δ ln|", fontsize=9)
@@ -213,17 +184,6 @@ def _one_seed(experiment: xr.Dataset, seed: int | None) -> xr.Dataset:
     if seed is not None and seed not in seeds:
         raise ValueError(f"plotting: seed must be one of {', '.join(map(str, seeds))}, got {seed}")
     return experiment.sel(seed=seeds[0] if seed is None else seed)
-
-
-def _theories(theory: xr.Dataset | None) -> list[tuple[str, dict[str, Any]]]:
-    """Theories in the file with their styles, the known ones in their usual order."""
-    if theory is None:
-        return []
-    names = [str(name) for name in theory.theory.values]
-    known = [name for name in _THEORY_STYLES if name in names]
-    others = [name for name in names if name not in _THEORY_STYLES]
-    spare = {n: {"color": _SPARE_COLORS[i % 4], "linestyle": (0, (4, 1, 1, 1))} for i, n in enumerate(others)}
-    return [(name, _THEORY_STYLES[name]) for name in known] + list(spare.items())
 
 
 def _prediction(theory: xr.Dataset | None, kind: str, tuner: str, seed: Any) -> xr.Dataset | None:
@@ -304,12 +264,6 @@ def _title(tuner: str, run: xr.Dataset) -> str:
 
 def _wrap(label: str, width: int) -> str:
     return textwrap.fill(label.replace(",", ", "), width)
-
-
-def _cell(value: float) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{value:.3f}" if value < 0.01 else f"{value:#.2g}" if value < 10 else f"{value:.0f}"
 
 
 def _error_matrix(rows, theories, tuners, error) -> tuple[np.ndarray, np.ndarray]:

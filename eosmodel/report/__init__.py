@@ -1,10 +1,12 @@
 """Pages that one can send to a colleague: one HTML file each, which opens offline and needs nothing else.
 
-`write_report` is of one folder of runs, `write_comparison` of several, `write_sweep` of a sweep over batch sizes.
+`write_report` is of one folder of runs, `write_comparison` of several, `write_sweep` of a sweep over batch sizes,
+`write_validation` of a validation.
 """
 
 from eosmodel.report.runs import write_report
 from eosmodel.report.several import write_comparison
 from eosmodel.report.sweep import write_sweep
+from eosmodel.report.validation import write_validation
 
-__all__ = ["write_comparison", "write_report", "write_sweep"]
+__all__ = ["write_comparison", "write_report", "write_sweep", "write_validation"]

@@ -1,0 +1,210 @@
+"""What a validation says: the bars that the first of its theories should reach, and the cells as a table.
+
+A cell is a run of one tuner, network, loss and seed. Where a twin that starts 1e-4 away agrees with the run to 0.05 in
+the errors of λ, η and L, the theory is asked for the same, step by step. Elsewhere the run is chaotic, and the theory
+is asked for statistics over its last half. A cell that the theory left early does not meet its bar.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel._status import Status
+from eosmodel.claims import Claim, Verdict
+from eosmodel.theory import parse
+from eosmodel.validation.cells import NEAR, NUMBERS, SAID
+
+SHARE = 0.9
+"""Share of the cells that should meet a bar."""
+MEAN, DISTANCE, EXPONENT, COVERAGE = 0.1, 0.1, 0.05, 0.8
+COST = 1.5
+ERRORS = ("sharpness_error", "stepsize_error", "loss_error")
+COVERAGES = ("sharpness_coverage", "stepsize_coverage", "loss_coverage")
+
+_KEY = ("workload", "loss_function", "tuner")
+
+
+def judge(found: xr.Dataset) -> tuple[Claim, ...]:
+    """The bars, as claims about the first theory, with the numbers behind each.
+
+    Args:
+        found: dataset over (workload, loss_function, tuner, seed), from `Plan.combine`.
+    """
+    cells = found.stack(cell=(*_KEY, "seed"))
+    name = str(found.theory.values[0])
+    said = cells.sel(theory=name)
+    # A run that blew up before it could be judged is no prediction that failed.
+    ran = (cells.judged_steps > 1).values
+    kept = (said.theory_steps >= cells.judged_steps).values
+    chaotic = (cells.chaotic == 1).values
+    worst = np.max([said[error].values for error in ERRORS], axis=0)
+    covered = np.min([said[share].values for share in COVERAGES], axis=0)
+    off = {key: np.abs(said[key].values) for key in ("mean_sharpness", "distance", "exponent_difference")}
+    bars = {
+        "steps": (f"|Δ ln λ|, |Δ ln η|, |Δ ln L| ≤ {NEAR:g} each", ran & ~chaotic, worst <= NEAR, worst),
+        "mean": ("mean λ within 10 %", ran & chaotic, off["mean_sharpness"] <= np.log1p(MEAN), off["mean_sharpness"]),
+        "law": (f"KS distance of s ≤ {DISTANCE:g}", ran & chaotic, off["distance"] <= DISTANCE, off["distance"]),
+        "exponent": (
+            f"edge exponent within {EXPONENT:g}",
+            ran & chaotic,
+            off["exponent_difference"] <= EXPONENT,
+            off["exponent_difference"],
+        ),
+        "band": (f"90 % band covers ≥ {COVERAGE:.0%} of λ, η and L", ran & chaotic, covered >= COVERAGE, covered),
+    }
+    claims = [_bar(key, name, *given, kept) for key, given in bars.items()]
+    claims.append(_cost(name, said.cost.values[ran & kept]))
+    claims += [_ahead(name, other, cells, ran & kept & ~chaotic) for other in _baselines(found)]
+    return tuple(claims)
+
+
+def _bar(key, theory, text, asked, meets, values, kept) -> Claim:
+    kind = "runs known step by step" if key == "steps" else "chaotic runs"
+    criterion = f"at least {SHARE:.0%} of the cells; a theory that ended early misses"
+    count = int(asked.sum())
+    if not count:
+        return Claim(key, f"{theory}: {text} ({kind})", "not tested", "no such cell", criterion)
+    met = int((asked & meets & kept).sum())
+    verdict: Verdict = "supported" if met >= SHARE * count else "partly" if met else "not supported"
+    known = values[asked & np.isfinite(values)]
+    middle = f"median {np.median(known):.3g}" if known.size else "none known"
+    early = int((asked & ~kept).sum())
+    evidence = f"{met} of {count} cells ({met / count:.0%}), {middle}, theory ended early in {early}"
+    return Claim(key, f"{theory}: {text} ({kind})", verdict, evidence, criterion)
+
+
+def _cost(theory: str, ratios: np.ndarray) -> Claim:
+    known = ratios[np.isfinite(ratios)]
+    text, criterion = f"{theory}: a step costs at most {COST:g} tracked training steps", "median over cells"
+    if not known.size:
+        return Claim("cost", text, "not tested", "no such cell", criterion)
+    low, middle, high = np.quantile(known, (0.1, 0.5, 0.9))
+    verdict: Verdict = "supported" if middle <= COST else "not supported"
+    return Claim("cost", text, verdict, f"{middle:.2f}, 80 % of the cells from {low:.2f} to {high:.2f}", criterion)
+
+
+def _baselines(found: xr.Dataset) -> list[str]:
+    return [name for name in found.theory.values[1:].tolist() if parse(name)[0] in ("edge-only", "gradient-flow")]
+
+
+def _ahead(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim:
+    """By what factor the error of λ is smaller than another theory's."""
+    mine, its = (cells.sharpness_error.sel(theory=name).values[asked] for name in (theory, other))
+    known = np.isfinite(mine) & np.isfinite(its) & (mine > 0)
+    text = f"{theory} is nearer to λ than {other} (runs known step by step)"
+    criterion = f"smaller error in at least {SHARE:.0%} of the cells that both have"
+    if not known.any():
+        return Claim(f"ahead-{other}", text, "not tested", "no such cell", criterion)
+    factor = its[known] / mine[known]
+    ahead = float((factor > 1).mean())
+    verdict: Verdict = "supported" if ahead >= SHARE else "partly" if ahead > 0 else "not supported"
+    low, middle, high = np.quantile(factor, (0.1, 0.5, 0.9))
+    evidence = f"in {ahead:.0%} of {int(known.sum())} cells; factor {middle:.3g}, 80 % from {low:.2g} to {high:.3g}"
+    return Claim(f"ahead-{other}", text, verdict, evidence, criterion)
+
+
+def rows(found: xr.Dataset) -> list[dict[str, Any]]:
+    """One dictionary per (workload, loss, tuner), ready for JSON: medians over seeds, None where nothing is known.
+
+    `ended` and, by theory, `theory_ended` count the seeds by how they ended; `met` is how many seeds meet their bars,
+    of `seeds`.
+    """
+    met = _met(found)
+    table = []
+    for workload in found.workload.values.tolist():
+        for loss in found.loss_function.values.tolist():
+            for tuner in found.tuner.values.tolist():
+                here = {"workload": workload, "loss_function": loss, "tuner": tuner}
+                cell = found.sel(here)
+                row: dict[str, Any] = here | {name: _median(cell[name]) for name in NUMBERS}
+                row |= {"chaotic": int(cell.chaotic.sum()), "ended": _ended(cell.status)}
+                row |= {"met": int(met.sel(here).sum()), "seeds": cell.sizes["seed"]}
+                row["theories"] = {
+                    name: {key: _median(cell[key].sel(theory=name)) for key in SAID}
+                    | {"ended": _ended(cell.theory_status.sel(theory=name))}
+                    for name in found.theory.values.tolist()
+                }
+                table.append(row)
+    return table
+
+
+def _met(found: xr.Dataset) -> xr.DataArray:
+    """Whether the first theory meets all bars of a cell."""
+    said = found.isel(theory=0, drop=True)
+    by_step = np.logical_and.reduce([said[error] <= NEAR for error in ERRORS])
+    by_law = (np.abs(said.mean_sharpness) <= np.log1p(MEAN)) & (said.distance <= DISTANCE)
+    by_law = by_law & (np.abs(said.exponent_difference) <= EXPONENT)
+    by_law = by_law & np.logical_and.reduce([said[share] >= COVERAGE for share in COVERAGES])
+    return xr.where(found.chaotic == 1, by_law, by_step) & (said.theory_steps >= found.judged_steps)
+
+
+def _median(values: xr.DataArray) -> float | None:
+    known = values.values[np.isfinite(values.values)]
+    return float(np.median(known)) if known.size else None
+
+
+def _ended(status: xr.DataArray) -> dict[str, int]:
+    codes, counts = np.unique(status.values[np.isfinite(status.values)], return_counts=True)
+    return {Status(int(code)).label: int(n) for code, n in zip(codes, counts, strict=True)}
+
+
+_HEADER = (
+    "network",
+    "loss",
+    "tuner",
+    "met",
+    "T",
+    "k",
+    "known by",
+    "error λ",
+    "error η",
+    "error L",
+    "KS",
+    "ΔΛ",
+    "cover",
+)
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+    """The rows as aligned text, for the first theory of each."""
+
+    def show(value: float | None, digits: str = ".3f") -> str:
+        return "–" if value is None else format(value, digits)
+
+    lines: list[tuple[str, ...]] = [_HEADER]
+    for row in found:
+        said = next(iter(row["theories"].values()))
+        covers = [said[share] for share in COVERAGES if said[share] is not None]
+        lines.append(
+            (
+                row["workload"],
+                row["loss_function"],
+                row["tuner"],
+                f"{row['met']}/{row['seeds']}",
+                show(row["judged_steps"], ".0f"),
+                show(row["edge_modes"], ".1f"),
+                known_by(row),
+                *(show(said[error]) for error in ERRORS),
+                show(said["distance"], ".2f"),
+                show(said["exponent_difference"], "+.3f"),
+                show(min(covers) if covers else None, ".2f"),
+            )
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
+    left = (0, 1, 2, 6)
+    text = [
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    text.insert(1, "─" * max(map(len, text)))
+    return "\n".join(text)
+
+
+def known_by(row: dict[str, Any]) -> str:
+    """How the runs of a row can be known: step by step, by their statistics, or some one way and some the other."""
+    return {0: "steps", row["seeds"]: "statistics"}.get(row["chaotic"], f"{row['chaotic']} statistics")

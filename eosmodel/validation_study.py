@@ -1,0 +1,100 @@
+"""`eosmodel validate`: check the input, prepare the folder, run the cells, combine, judge, draw."""
+
+import dataclasses
+import sys
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from eosmodel import _runners, blocks, record, validation
+from eosmodel.cli import Validate
+from eosmodel.objectives.data import load
+from eosmodel.report import write_validation
+from eosmodel.study import prepare
+
+DATASET = "validation.nc"
+GROWING = ("workloads", "losses", "tuners")
+"""A validation goes on in its folder with more or fewer of these."""
+
+
+def run_validation(command: Validate) -> None:
+    """Run `eosmodel validate`: validation.nc, the table, and which bars are reached."""
+    plan = _check(command)
+    runner = _runners.chosen(command.workers, command.scheduler)
+    config = _config(command)
+    prepare(command, config, growing=GROWING)
+    folder = command.out / "blocks"
+    try:
+        _run(plan, folder, runner)
+    except _runners.WorkersLost as error:
+        print(f"eosmodel: {error}; the same command with --resume goes on from here", file=sys.stderr)
+        raise SystemExit(1) from None
+    record.save(plan.combine(folder, record.provenance(config)), command.out / DATASET)
+    redraw(command.out)
+
+
+def redraw(folder: Path) -> None:
+    """Judge and draw a validation again, from its dataset."""
+    found = record.load(folder / DATASET)
+    page = write_validation(found, folder)
+    print(validation.table(validation.rows(found)))
+    print()
+    for claim in validation.judge(found):
+        print(f"{claim.text}: {claim.verdict.upper()}\n    {claim.evidence}; {claim.criterion}")
+    print(f"\nwrote {page}")
+
+
+def _check(command: Validate) -> validation.Plan:
+    """Everything that can be wrong with the input, before anything is written."""
+    plan = validation.make_plan(
+        command.workloads,
+        command.losses,
+        command.tuners,
+        command.theories,
+        seeds=command.seeds,
+        steps=command.steps,
+        modes=command.modes,
+        members=command.members,
+        dtype=command.dtype,
+    )
+    for name in command.workloads:
+        load(validation.WORKLOADS[name]["data"], samples=1)
+    return plan
+
+
+def _config(command: Validate) -> dict[str, Any]:
+    """What decides the results: everything but where they are computed and go, and how an old folder is treated."""
+    config = dataclasses.asdict(command)
+    for name in ("out", "resume", "overwrite", "workers", "scheduler"):
+        del config[name]
+    return blocks.config_of(**config, command="validate", version=version("eosmodel"))
+
+
+def _run(plan: validation.Plan, folder: Path, runner: _runners.Runner) -> None:
+    total, done = len(plan.configs), 0
+    with (
+        tqdm(total=total, desc="validate", unit="block", dynamic_ncols=True) as bar,
+        closing(plan.run(folder, runner)) as found,
+    ):
+        for config, block, new in found:
+            done += 1
+            bar.update()
+            if new:
+                bar.write(f"[{done}/{total}] {_line(config, block)}")
+
+
+def _line(config: dict[str, Any], block: xr.Dataset) -> str:
+    """How a block ended, in one line."""
+    said = block.isel(theory=0)
+    errors = ", ".join(
+        f"{symbol} {np.median(said[f'{name}_error']):.3f}"
+        for symbol, name in (("λ", "sharpness"), ("η", "stepsize"), ("L", "loss"))
+    )
+    kind = f"{int(block.chaotic.sum())} of {block.sizes['seed']} chaotic"
+    name = f"{config['workload']}, {config['loss_function']}, {config['tuner']}"
+    return f"{name}: errors of {config['theories'][0]} {errors}; {kind}; {float(block.seconds):.0f} s"
