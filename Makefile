@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo sweep figures notebooks docs test test-slow bench lint clean help
+.PHONY: setup demo sweep validate figures notebooks docs test test-slow bench lint clean help
 
 help:
 	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
 	@echo "make sweep      tuners, batch sizes and seeds on digits, on two cores; results in runs/sweep/"
+	@echo "make validate   theories against runs over networks, losses and tuners; most of a day; results in runs/validation/"
 	@echo "make figures    the figures of the field; results in runs/figures/"
 	@echo "make notebooks  execute the notebooks and write them beside their sources"
 	@echo "make docs       build the documentation from the docstrings and eosmodel/docs; open runs/docs/index.html"
@@ -32,6 +33,9 @@ demo: $(STAMP)
 
 sweep: $(STAMP)
 	$(BIN)/eosmodel sweep --out runs/sweep --workers 2 --resume
+
+validate: $(STAMP)
+	$(BIN)/eosmodel validate --out runs/validation --workers 2 --resume
 
 figures: $(STAMP)
 	$(BIN)/eosmodel figures

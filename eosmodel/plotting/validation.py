@@ -93,7 +93,7 @@ def _range(ax: Any, run: np.ndarray) -> None:
         margin = max((high / low) ** 0.15, 1.15)
         ax.set_ylim(low / margin, high * margin)
         decades = np.log10(high / low * margin**2)
-        subs = np.arange(1, 10, 0.5) if decades < 0.3 else range(1, 10) if decades < 0.6 else (1, 2, 5)
+        subs = [0.5 * k for k in range(2, 20)] if decades < 0.3 else [*range(1, 10)] if decades < 0.6 else [1, 2, 5]
         ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
     ax.tick_params(labelsize=7.5, which="both")
     ax.grid(alpha=0.25, linewidth=0.5)
