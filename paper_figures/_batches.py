@@ -1,0 +1,54 @@
+"""Sweeps over step-size rules and batch sizes for the figures: computed as one dataset, averaged over seeds, judged."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from eosmodel import sweeps
+from eosmodel._status import Status
+from eosmodel.claims import Claim
+from paper_figures._parts import verdict
+
+
+def swept(chosen: dict[str, Any], tuners: Sequence[str], sizes: Sequence[int | str]) -> xr.Dataset:
+    """Runs of tuners × batch sizes × seeds, from `network`, `seeds`, `steps`, `modes`, `track_every` of settings."""
+    net = chosen["network"]
+    run = {name: chosen[name] for name in ("seeds", "steps", "modes", "track_every")}
+    plan = sweeps.make_plan(net, net["samples"], tuners, sizes, **run)
+    # A figure is cached whole, so the files of its blocks need not stay.
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in tqdm(plan.run(Path(folder)), total=len(plan.configs), unit="block", leave=False):
+            pass
+        return plan.combine(Path(folder), {})
+
+
+def over_seeds(runs: xr.Dataset) -> xr.Dataset:
+    """Geometric means over seeds, by which that of ηλ is the product of those of η and λ, until a seed ends early."""
+    values = runs[["loss", "stepsize", "sharpness"]]
+    mean = np.exp(np.log(values.where(values > 0)).mean("seed", skipna=False))
+    return mean.assign(status=runs.status.max("seed"), steps=runs.steps.min("seed"))
+
+
+def final(runs: xr.Dataset, name: str = "final_loss") -> xr.DataArray:
+    """A number of every run, ∞ where the run ended early."""
+    return runs[name].where(runs.status == int(Status.OK), np.inf)
+
+
+def best(runs: xr.Dataset) -> str:
+    """The tuner of lowest final loss, as median over seeds."""
+    losses = final(runs).median("seed")
+    return str(losses.tuner[int(losses.argmin("tuner"))].item())
+
+
+def judged(runs: xr.Dataset, id: str) -> Claim:
+    """One of the statements of `sweeps.evaluate`; comparisons that it leaves undecided are not tested."""
+    (found,) = (finding for finding in sweeps.evaluate(runs) if finding.id == id)
+    words = {"supported": True, "not supported": False}
+    whole = verdict([words.get(comparison.verdict) for comparison in found.comparisons])
+    criterion = f"{found.criterion}; by 90 % intervals over seeds; one that holds 1 decides nothing"
+    return Claim(found.id, found.text, whole, "; ".join(map(str, found.comparisons)), criterion)
