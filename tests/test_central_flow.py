@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
-from scipy.optimize import nnls
+from scipy.optimize import minimize, nnls
 
 import eosmodel as eos
 from eosmodel._status import Status
 from eosmodel.objectives import DiagonalQuadratic, Valley
 from eosmodel.simulation import run
 from eosmodel.theory import CentralFlow, FastMap, GradientFlow, SlowFlow, SlowRegime, ValleyClosure, averages
-from eosmodel.theory.central_flow import _complementarity, _rests
+from eosmodel.theory.central_flow import _rests
+from eosmodel.theory.complementarity import nonnegative, semidefinite, symmetric_basis
 from eosmodel.tuners import CDAT, Armijo, Constant, Polyak, ScalarRMSProp
 
 STEPS = 200
@@ -95,9 +96,104 @@ def test_complementarity_is_nonnegative_least_squares():
     rng = np.random.default_rng(0)
     for _ in range(50):
         a, b = rng.normal(size=(5, 4)), rng.normal(size=5)
-        found, miss = _complementarity(jnp.asarray(a.T @ a))(jnp.asarray(a.T @ b))
+        found, miss = nonnegative(jnp.asarray(a.T @ a))(jnp.asarray(a.T @ b))
         np.testing.assert_allclose(found, nnls(a, b)[0], atol=1e-10)
         assert miss < 1e-10
+
+
+@pytest.mark.parametrize("modes", [1, 2, 3, 5])
+def test_semidefinite_complementarity_is_a_least_squares_problem_over_products(modes):
+    """X minimises ½⟨X, B[X]⟩ − ⟨q, X⟩ over X = YYᵀ; scipy finds Y, whose square matrices leave no other minimum."""
+    rng, basis = np.random.default_rng(modes), symmetric_basis(modes)
+    solve = jax.jit(semidefinite)
+    for _ in range(6):
+        rows = rng.normal(size=(len(basis), len(basis) + 3))
+        gram, q = rows @ rows.T, rng.normal(size=(modes, modes))
+        q = 5 * (q + q.T)
+
+        def form(y, gram=gram, q=q):
+            y = y.reshape(modes, modes)
+            x = np.einsum("nij,ij->n", basis, y @ y.T)
+            slope = np.einsum("nij,n->ij", basis, gram @ x) - q
+            return 0.5 * x @ gram @ x - np.sum(q * (y @ y.T)), 2 * (slope @ y).ravel()
+
+        best = minimize(form, rng.normal(size=modes**2), jac=True, method="BFGS", options={"gtol": 1e-9})
+        root = best.x.reshape(modes, modes)
+        found, turn, miss = solve(jnp.asarray(gram), jnp.asarray(q))
+        np.testing.assert_allclose(found, root @ root.T, atol=1e-5)
+        left = np.einsum("nij,n->ij", basis, gram @ np.einsum("nij,ij->n", basis, found)) - q
+        assert np.linalg.eigvalsh(left)[0] > -1e-6
+        np.testing.assert_allclose(found @ left, 0, atol=1e-6)
+        across = turn.T @ found @ turn
+        np.testing.assert_allclose(across, np.diag(np.diag(across)), atol=1e-6)
+        assert miss < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_semidefinite_complementarity_where_pairs_depend_on_each_other(dtype):
+    """Made from a solution, with fewer independent gradients than pairs and scales a decade apart. X is then not the
+    only one, but B[X] is; and without a solution it says so."""
+    rng, basis = np.random.default_rng(0), symmetric_basis(3)
+    solve = jax.jit(semidefinite)
+    for _ in range(40):
+        rows = rng.normal(size=(6, rng.integers(1, 6))) * 10 ** rng.uniform(-0.5, 0.5, size=(6, 1))
+        turn, rank = np.linalg.qr(rng.normal(size=(3, 3)))[0], rng.integers(0, 4)
+        sizes = np.exp(rng.normal(size=3)) * np.where(np.arange(3) < rank, 1, -1)
+        x = np.einsum("nij,ij->n", basis, (turn * np.maximum(sizes, 0)) @ turn.T)
+        q = np.einsum("nij,n->ij", basis, rows @ (rows.T @ x)) - (turn * np.maximum(-sizes, 0)) @ turn.T
+        found, _, miss = solve(jnp.asarray(rows @ rows.T, dtype), jnp.asarray(q, dtype))
+        # What the flow asks for.
+        assert float(miss) < 1e-3 * np.abs(q).max()
+        moved = rows.T @ np.einsum("nij,ij->n", basis, found)
+        np.testing.assert_allclose(moved, rows.T @ x, atol=1e-2 * np.abs(rows.T @ x).max() + 1e-3)
+    _, _, miss = solve(jnp.zeros((6, 6), dtype), jnp.eye(3, dtype=dtype))
+    assert not float(miss) < 1e-3
+
+
+def coupled():
+    """Two sharp directions whose curvature, off-diagonal part included, is set by three bulk ones, f = ½ x·H(z)x + ½ Σ
+    μ_j z_j², H(z) = H_0 + Σ_j z_j M_j; with the z at which H = 20 and the X = ⟨xxᵀ⟩ that holds it there, ⟨M_j, X⟩ =
+    −2μ_j z_j."""
+    base, mu = np.array([[30.0, 3.0], [3.0, 30.0]]), np.array([0.01, 0.01, 0.005])
+    bends = np.array([[[2.0, 0], [0, 0.5]], [[0.5, 0], [0, 2.0]], [[0, 1.0], [1.0, 0]]])
+    columns = bends[:, [0, 1, 0], [0, 1, 1]]
+    z = np.linalg.solve(columns.T, [-10.0, -10.0, -3.0])
+    x11, x22, x12 = np.linalg.solve(columns * [1, 1, 2], -2 * mu * z)
+
+    def curvature(z):
+        return base + jnp.einsum("j,jab->ab", z, bends)
+
+    def loss(w):
+        return 0.5 * w[:2] @ curvature(w[2:]) @ w[:2] + 0.5 * jnp.sum(mu * w[2:] ** 2)
+
+    return loss, z, np.array([[x11, x12], [x12, x22]])
+
+
+def test_two_modes_coupled_off_the_diagonal_hold_each_other():
+    loss, z, covariance = coupled()
+    start = jnp.array([0.0, 0.0, -4.3, -4.5, -3.4])
+    progress = central(eos.objective(loss, start), Constant(0.1), 800, modes=2)
+    state = progress.carry.state
+    np.testing.assert_allclose(state.center[2:], z, rtol=1e-5)
+    turned = state.pairs.vectors.T @ state.energy @ state.pairs.vectors
+    np.testing.assert_allclose(turned[:2, :2], covariance, rtol=1e-3)
+    assert covariance[0, 1] > 0.4 * covariance[0, 0]
+    # It does not chatter from one direction to another: every eigenvalue stays.
+    np.testing.assert_allclose(progress.rows["eigenvalues"][-200:], 20, rtol=1e-6)
+
+
+def test_descent_has_the_covariance_of_the_central_flow():
+    """⟨xxᵀ⟩ of gradient descent itself, over many of its rotations, started from another place."""
+    loss, z, covariance = coupled()
+    slope = jax.grad(loss)
+
+    def step(w, _):
+        w = w - 0.1 * slope(w)
+        return w, (jnp.outer(w[:2], w[:2]), w[2:])
+
+    seen, middle = jax.lax.scan(step, jnp.array([0.02, -0.01, -4.3, -4.5, -3.4]), None, length=60000)[1]
+    np.testing.assert_allclose(np.mean(seen[20000:], axis=0), covariance, rtol=0.02)
+    np.testing.assert_allclose(np.mean(middle[20000:], axis=0), z, rtol=0.01)
 
 
 def small():
@@ -212,15 +308,28 @@ def test_it_follows_a_network_where_gradient_flow_cannot():
     tuner = Constant(1.5)
     experiment = eos.simulate(network, tuner, 300, progress=False)
     errors = {}
-    for theory in ("central-flow", "gradient-flow"):
+    flows = ("central-flow", "central-flow:stride=4")
+    for theory in (*flows, "gradient-flow"):
         predicted = eos.predict(network, tuner, 300, theory=theory, progress=False)
         names = ("sharpness", "loss", "center_loss")
         errors[theory] = np.array([eos.measures.log_error(experiment[n], predicted[n]) for n in names])
-        if theory == "central-flow":
+        if theory in flows:
             np.testing.assert_allclose(predicted.sharpness[150:], 2 / 1.5, rtol=0.01)
-    assert errors["central-flow"][0] < 0.05
-    assert (errors["central-flow"] < errors["gradient-flow"]).all()
-    assert errors["central-flow"][2] < 0.25 * errors["gradient-flow"][2]
+    for theory in flows:
+        assert errors[theory][0] < 0.05
+        assert (errors[theory] < errors["gradient-flow"]).all()
+        assert errors[theory][2] < 0.25 * errors["gradient-flow"][2]
+
+
+def test_a_look_now_and_then_is_enough_where_the_curvature_is_linear():
+    """On a valley H is linear in w̄ and u stands still, so that between looks the flow knows all."""
+    objective = valley(start=(0.05, -5.2, 0.0))
+    dynamics = {n: CentralFlow(objective, Constant(jnp.asarray(0.1)), 1, stride=n) for n in (1, 5)}
+    plain, sparse = (run(flow, objective.initial(), 60).rows for flow in dynamics.values())
+    for name in ("loss", "sharpness", "amplitude", "center_loss", "stepsize"):
+        np.testing.assert_allclose(sparse[name], plain[name], rtol=1e-9)
+    assert (sparse["products"][10:].reshape(-1, 5)[:, 1:] == 0).all()
+    assert (np.append(sparse["products"][:10], sparse["products"][10::5]) > 0).all()
 
 
 def test_several_runs_are_one_call_and_agree_with_each_alone():
@@ -250,6 +359,13 @@ def test_without_positive_curvature_it_says_so():
     assert int(progress.carry.status) == int(Status.OUT_OF_RANGE)
 
 
-def test_bad_counts_are_refused():
-    with pytest.raises(ValueError, match="CentralFlow: window must lie in"):
-        CentralFlow(valley(), Constant(0.1), window=0)
+@pytest.mark.parametrize("name", ["window", "stride"])
+def test_bad_counts_are_refused(name):
+    with pytest.raises(ValueError, match=f"CentralFlow: {name} must lie in"):
+        CentralFlow(valley(), Constant(0.1), **{name: 0})
+    with pytest.raises(ValueError, match="stride must lie in"):
+        eos.theory.parse("central-flow:stride=0")
+
+
+def test_the_command_line_knows_the_stride():
+    assert eos.theory.parse("central-flow:stride=4,modes=2") == ("central-flow", {"stride": 4, "modes": 2})

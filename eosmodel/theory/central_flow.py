@@ -11,9 +11,11 @@ from jaxtyping import Array, Bool, Float
 from eosmodel._checks import check_count
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, off_modes, oscillation, sharp, sharpness_gradient, track
-from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
+from eosmodel.dynamics import AbstractDynamics, blank, divergence_bound, status_of
+from eosmodel.dynamics.center import due
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.theory.center import _relaxation, _valid
+from eosmodel.theory.complementarity import nonnegative, semidefinite, symmetric_basis
 from eosmodel.theory.fast_map import FastMap
 from eosmodel.tuners.base import AbstractTuner
 
@@ -28,6 +30,10 @@ _DOUBLINGS = 6
 _AT_TWO = 1e-3
 # Share of the pull-back by which the complementarity may be missed.
 _MISSED = 1e-3
+# Searches for the level, each in the directions that the solution at the one before oscillates in.
+_ROUNDS = 2
+# Expansions of the tracker for every step since the last time, up to a limit.
+_BUDGET, _LONGEST = 4, 5
 
 
 class _AtStep(AbstractTuner):
@@ -52,92 +58,81 @@ class _AtStep(AbstractTuner):
 
 
 class _Balance(NamedTuple):
-    """X_i, the level c of λ, ln r, the drop δ from where λ goes without oscillation to c, 0 below the edge, and whether
+    """X, the level c of λ, ln r, the drop δ from where λ goes without oscillation to c, 0 below the edge, and whether
     there is a balance."""
 
-    energy: Float[Array, " modes"]
+    energy: Float[Array, "modes modes"]
     level: Float[Array, ""]
     log_r: Float[Array, ""]
     drop: Float[Array, ""]
     found: Bool[Array, ""]
 
 
-def _complementarity(gram):
-    """A function q ↦ (X, miss) for X ≥ 0, q − BX ≤ 0, X·(q − BX) = 0, B positive semidefinite, by trying every set of
-    active modes. `miss` is the largest violation, in units of q."""
-    modes = gram.shape[0]
-    codes = np.arange(2**modes)
-    sets = (codes[:, None] >> np.arange(modes)) & 1 == 1
-    both = sets[:, :, None] & sets[:, None, :]
-    inverse = jnp.linalg.inv(jnp.where(both, gram, jnp.eye(modes, dtype=gram.dtype)))
-    size = jnp.diagonal(gram)
-
-    def solve(q):
-        found = jnp.einsum("sij,sj->si", inverse, jnp.where(sets, q, 0))
-        left = q - found @ gram
-        miss = jnp.max(jnp.maximum(jnp.where(sets, jnp.abs(left), left), -found * size), axis=1)
-        # Modes with dependent gradients have no inverse together, and one of them does the work of both.
-        miss = jnp.where(jnp.isfinite(miss), miss, jnp.inf)
-        best = jnp.argmin(miss)
-        return jnp.maximum(found[best], 0), miss[best]
-
-    return solve
-
-
 class CentralFlow(AbstractDynamics):
     """The central flow under a tuner: the oscillation averaged out algebraically, with nothing fitted.
 
-    Where modes oscillate with energies X_i = ⟨x_i²⟩ about the centre w̄, the mean force is ∇L + ½ Σ_i X_i ∇λ_i, so that
+    Where the modes u_i oscillate with the covariance X = ⟨xxᵀ⟩ about the centre w̄, the mean force is ∇L + ½ Σ_ij X_ij
+    ∇H_ij, with ∇H_ij = ∇(u_i·∇²L u_j), of which ∇λ_i is the diagonal. So
 
-        dw̄/dt = −η (∇L + ½ Σ_i X_i ∇λ_i),      dλ_i/dt = η (α_i − ½ Σ_j B_ij X_j),
+        dw̄/dt = −η (∇L + ½ Σ_ij X_ij ∇H_ij),      dH/dt = η (α − ½ B[X]),
 
-        α_i = −P⊥∇L·P⊥∇λ_i,      B_ij = P⊥∇λ_i·P⊥∇λ_j,
+        α_ij = −P⊥∇L·P⊥∇H_ij,      B[X]_ij = Σ_kl (P⊥∇H_ij·P⊥∇H_kl) X_kl,
 
-    t in steps, P⊥ the projection off the sharp modes. Let λ_i⁺ be λ_i at the end of the step. For a constant η the
-    oscillation is whatever keeps ηλ ≤ 2: X_i ≥ 0, ηλ_i⁺ ≤ 2, X_i(2 − ηλ_i⁺) = 0. For any tuner the same holds at the
-    step that it takes while the modes oscillate, s = Φ(r), r = Σ_i λ_i²X_i/G:
+    t in steps, H the curvature in the modes, P⊥ the projection off the sharp ones. Let H⁺ be H at the end of the step.
+    For a constant η the oscillation is whatever keeps ηH ⪯ 2: X ⪰ 0, ηH⁺ ⪯ 2, ⟨X, 2 − ηH⁺⟩ = 0. For any tuner the same
+    holds at the step that it takes while the modes oscillate, s = Φ(r), r = ⟨X, H²⟩/G:
 
-        X_i ≥ 0,   λ_i⁺ ≤ c,   X_i(c − λ_i⁺) = 0,   and   X = 0 with Φ(0) ≤ 2,   or   Φ(r) = 2 at λ = c        (balance)
+        X ⪰ 0,   H⁺ ⪯ c,   ⟨X, c − H⁺⟩ = 0,   and   X = 0 with Φ(0) ≤ 2,   or   Φ(r) = 2 at λ = c          (balance)
 
     Φ is the tuner itself on the two-mode ray (`FastMap`). Both classes of tuners are limits of this one rule. A
-    constant η does not see r, so c = 2/η, and one mode has x² = 2α/β + 2(λ − 2/η)/(ηβ): λ is pinned, and the second
-    term takes back what an earlier step left above the edge. A tuner with Φ(r*) = 2 at any λ has x² = r*G/λ²: it
-    clamps, and nothing pins λ. Under a cap the smaller of the two holds. The conditions on X at a given c are a linear
-    complementarity problem, solved exactly; c is found by bisection.
+    constant η does not see r, so c = 2/η, and one mode has x² = 2α/β + 2(λ − 2/η)/(ηβ), β = B: λ is pinned, and the
+    second term takes back what an earlier step left above the edge. A tuner with Φ(r*) = 2 at any λ has x² = r*G/λ²: it
+    clamps, and nothing pins λ. Under a cap the smaller of the two holds. The conditions on X at a given c are the
+    semidefinite complementarity problem of the source, off-diagonal part included: modes of equal λ have no directions
+    of their own, and those in which they oscillate are part of the answer. c is found by bisection.
 
-    Where the fast map stays at the balance, that is all: ⟨η⟩ = 2/c and ⟨x²⟩ = X, and the tuner's memory goes on by one
-    step. A memory that averages over many steps is then a variable of the flow like w̄. Of scalar RMSProp with
+    Where the fast map stays at the balance, that is all: ⟨η⟩ = 2/c and ⟨xxᵀ⟩ = X, and the tuner's memory goes on by
+    one step. A memory that averages over many steps is then a variable of the flow like w̄. Of scalar RMSProp with
     k = (1 − decay)/decay this is the flow of the source,
 
         dν/dt = k(‖∇L‖² + λ²X − ν),      X from d(ηλ)/dt = 0,      η = step/√ν,
 
     stepped implicitly in ν, as the rule itself does it. Where the balance is unstable, or the tuner jumps over Φ = 2,
-    the fast map runs on from there with λ held at c, memory and all; its measure gives ⟨η⟩, ⟨ηx²⟩/⟨η⟩ in place of X,
-    and ⟨x²⟩. The predicted loss is L(w̄) + ½ Σ λ_i⟨x_i²⟩. A solver's step is the tuner's: exact along the modes,
-    Euler's off them, as descent has it.
+    the fast map runs on from there with λ held at c, memory and all; its measure gives ⟨η⟩, ⟨ηx²⟩/⟨η⟩ in place of
+    the size of X, and ⟨x²⟩. The predicted loss is L(w̄) + ½⟨X, H⟩. A solver's step is the tuner's: exact along the
+    modes, Euler's off them, as descent has it.
 
     A start above the edge is no balance. Its weights are split into centre and oscillation by one Newton step along
-    the modes, and X_i' = (1 − ηλ_i)²X_i + (η − φ_i)²(u_i·F)² until it meets the balance (F the mean force, φ_i as in
-    `CenterOscillation`: what a drifting floor leaves behind). The same holds where there is no balance to be had: for
-    a tuner that nothing balances (Φ ≥ 2 for all r and λ: CDAT with σ = 2, on-edge), for a mode above the edge with no
-    ∇λ to bring it back, and where λ would have to fall by half in one step.
+    the modes, and X' = AXA + kkᵀ, A = 1 − ηλ_i on the diagonal, k_i = (η − φ_i)(u_i·F), until it meets the balance (F
+    the mean force, φ_i as in `CenterOscillation`: what a drifting floor leaves behind). The same holds where there is
+    no balance to be had: for a tuner that nothing balances (Φ ≥ 2 for all r and λ: CDAT with σ = 2, on-edge), for a
+    mode above the edge with no ∇λ to bring it back, where λ would have to fall by half in one step, and where the
+    complementarity is not solved in the iterations that it has.
 
-    What it leaves out: the off-diagonal part of ⟨x_i x_j⟩ between modes of equal λ (the source's semidefinite problem
-    is solved in its diagonal form); delays and overshoots after the start, as when an oscillation that has died out
-    comes back; even forces beyond ½x²∇λ, and the softening of a large oscillation; the motion of the bulk inside a
-    fast map. Where λ ≤ 0 it ends with status OUT_OF_RANGE.
+    What it leaves out: delays and overshoots after the start, as when an oscillation that has died out comes back;
+    even forces beyond ½ Σ X_ij ∇H_ij, and the softening of a large oscillation; the motion of the bulk inside a fast
+    map. Where λ ≤ 0 it ends with status OUT_OF_RANGE.
 
-    A step takes one gradient, the tracker's products and one more, the `modes` third derivatives ∇λ_i, and some 50
-    calls of the tuner on parabolas, `burn_in` + `window` more where it averages.
+    A single step over n of the optimiser's would be unstable in the bulk beyond nηλ_b = 2, λ_b the largest curvature
+    that is not among the modes; beside modes at ηλ = 2 that leaves little. But what is costly in a step, eigenpairs and
+    third derivatives, is slow, and every `stride`-th step alone has them anew. Between, u_i and ∇H_ij are held, H moves
+    on with w̄, H' = H + ∇H·Δw̄, and everything else is done as ever. So there is a row for every step; of those between,
+    `eigenvalues` and `sharpness` are this H's, and the tracker's columns are blank.
+
+    A step takes one gradient, one Hessian–vector product and some 100 calls of the tuner on parabolas, `burn_in` +
+    `window` more where it averages; where the modes are looked at, the tracker's products and the third derivatives of
+    modes(modes + 1)/2 pairs.
 
     Args:
         objective, tuner: what is modelled.
         modes: number of modes that may oscillate; the balance tries all 2^modes sets of them.
         divergence: a loss above this multiple of the initial one ends the run.
+        stride: steps from one look at the eigenpairs and third derivatives to the next; the first 2·`stride` have one
+            each.
         burn_in, window: steps of the fast map left out and averaged over, in every step at an unstable balance.
 
     Raises:
-        ValueError: burn_in < 0 or window < 1.
+        ValueError: burn_in < 0, window < 1 or stride < 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -156,15 +151,19 @@ class CentralFlow(AbstractDynamics):
     tuner: AbstractTuner
     modes: int = eqx.field(static=True, default=3)
     divergence: float = eqx.field(static=True, default=1e6)
+    stride: int = eqx.field(static=True, default=1)
     burn_in: int = eqx.field(static=True, default=64)
     window: int = eqx.field(static=True, default=128)
 
     class State(eqx.Module):
-        """`side` is 0 at the balance, and off it the sign of X less that of the balance."""
+        """`rises` are ∇H of the pairs in `symmetric_basis`, `curvature` is H and `energy` X, all in the modes of
+        `pairs`; `side` is 0 at the balance, and off it the sign of X less that of the balance."""
 
         center: Float[Array, " dim"]
         pairs: Modes
-        energy: Float[Array, " modes"]
+        rises: Float[Array, "pairs dim"]
+        curvature: Float[Array, "modes modes"]
+        energy: Float[Array, "modes modes"]
         side: Float[Array, ""]
         fast: Float[Array, " fast"]
         bound: Float[Array, ""]
@@ -172,6 +171,7 @@ class CentralFlow(AbstractDynamics):
     def __check_init__(self):
         check_count("CentralFlow", "burn_in", self.burn_in, 0)
         check_count("CentralFlow", "window", self.window)
+        check_count("CentralFlow", "stride", self.stride)
 
     def init(self, start):
         value, gradient, pairs = leading(self.objective, start, self.modes)
@@ -180,57 +180,84 @@ class CentralFlow(AbstractDynamics):
         amplitude = jnp.where(off, oscillation(gradient, pairs), 0)
         center = start - amplitude @ pairs.vectors
         side = -off.astype(start.dtype)
-        return self.State(center, pairs, amplitude**2, side, fast, divergence_bound(value, self.divergence))
+        energy, curvature = jnp.outer(amplitude, amplitude), jnp.diag(pairs.values)
+        rises = jnp.zeros((len(symmetric_basis(pairs.values.size)), start.size), start.dtype)
+        bound = divergence_bound(value, self.divergence)
+        return self.State(center, pairs, rises, curvature, energy, side, fast, bound)
 
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.center)
-        pairs, info = track(matvec, state.pairs, max_expansions=4)
-        values, vectors = pairs.values, pairs.vectors
-        tiny = jnp.finfo(values.dtype).tiny
-        rises = jax.vmap(lambda u: sharpness_gradient(self.objective, state.center, u))(vectors)
-        fast = self._maps(value, gradient, matvec, t)
+        basis = jnp.asarray(symmetric_basis(state.pairs.values.size), gradient.dtype)
+        (pairs, rises, curvature), solved = self._look(state, matvec, t)
+        vectors, values = pairs.vectors, jnp.linalg.eigvalsh(curvature)[::-1]
+        slopes = jnp.diagonal(curvature)
+        turn = vectors @ state.pairs.vectors.T
+        carried = turn @ state.energy @ turn.T
 
-        outside = jax.vmap(lambda rise: off_modes(rise, pairs))(rises)
-        free = jnp.where(sharp(pairs), values - 2 / values[0] * (outside @ gradient), -jnp.inf)
+        steep = sharp(pairs)
+        bulk_of = jax.vmap(lambda rise: off_modes(rise, pairs))
+        both = jnp.all(jnp.where(basis != 0, steep[:, None] & steep, True), axis=(1, 2))
+        outside = jnp.where(both[:, None], bulk_of(rises), 0)
+        free = curvature - 2 / values[0] * jnp.einsum("nij,n->ij", basis, outside @ gradient)
+        fast = self._maps(value, gradient, matvec, t)
         bulk = fast(values[0]).bulk_gradient
         balance = _balance(fast, state.fast, free, outside @ outside.T, bulk)
-        carried = jnp.sum(values**2 * state.energy)
-        side = jnp.sign(carried - jnp.sum(balance.level**2 * balance.energy))
+        stored = slopes**2 @ jnp.diagonal(carried)
+        side = jnp.sign(stored - balance.level**2 * jnp.trace(balance.energy))
         met = balance.found & ((state.side == 0) | ((side != state.side) & (balance.drop > 0)))
 
         at_edge = met & (balance.drop > 0)
         level = jnp.where(at_edge, balance.level, values[0])
-        energy = jnp.where(met, balance.energy, state.energy)
-        log_r = jnp.where(met, balance.log_r, jnp.log(carried / bulk))
+        energy = jnp.where(met, balance.energy, carried)
+        log_r = jnp.where(met, balance.log_r, jnp.log(stored / bulk))
         z = state.fast.at[0].set(jnp.clip(log_r, _NONE, -_NONE))
         at_rest = ~at_edge | _rests(fast(level), z)
         (stepsize, kick, r), after = self._averages(fast(level), z, at_rest)
-        mean = jnp.where(at_edge, energy * kick / (stepsize * jnp.maximum(jnp.sum(energy), tiny)), energy)
-        loss = value + 0.5 * jnp.where(at_edge, bulk * r / level, values @ energy)
+        tiny = jnp.finfo(values.dtype).tiny
+        mean = jnp.where(at_edge, energy * kick / (stepsize * jnp.maximum(jnp.trace(energy), tiny)), energy)
+        loss = value + 0.5 * jnp.where(at_edge, bulk * r / level, slopes @ jnp.diagonal(energy))
 
-        even = gradient + 0.5 * mean @ rises
+        even = gradient + 0.5 * jnp.einsum("nij,ij->n", basis, mean) @ rises
         force = vectors @ even
-        left = stepsize - _relaxation(stepsize, values)
-        center = state.center - stepsize * even + (left * force) @ vectors
+        left = stepsize - _relaxation(stepsize, slopes)
+        moved = (left * force) @ vectors - stepsize * even
         # By its own map until it meets the balance; what the drifting floor leaves behind adds to it.
-        alone = (1 - stepsize * values) ** 2 * energy + (left * force) ** 2
+        shrink, kicked = 1 - stepsize * slopes, left * force
+        alone = shrink[:, None] * energy * shrink + jnp.outer(kicked, kicked)
         row = {
             "loss": loss,
             "stepsize": stepsize,
             "sharpness": values[0],
             "center_loss": value,
             "eigenvalues": values,
-            "amplitude": jnp.sqrt(mean),
-            "residual": info.residual,
-            "products": info.products,
-            "converged": info.converged,
+            "amplitude": jnp.sqrt(jnp.diagonal(mean)),
+            **solved,
         }
         # Without curvature the scales divided by it, and the step, may be no numbers: the theory has nothing to say.
         status = _valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
         status = jnp.where(values[0] <= 0, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
-        energy = jnp.where(met, energy, jnp.where(sharp(pairs), alone, 0))
+        energy = jnp.where(met, energy, jnp.where(steep[:, None] & steep, alone, 0))
         side = jnp.where(met, 0, side)
-        return self.State(center, pairs, energy, side, after, state.bound), row, status
+        curvature = curvature + jnp.einsum("nij,n->ij", basis, rises @ moved)
+        return (
+            self.State(state.center + moved, pairs, rises, curvature, energy, side, after, state.bound),
+            row,
+            status,
+        )
+
+    def _look(self, state, matvec, t):
+        """Modes, ∇H and H, and what the tracker says of them; between two looks as the flow itself has them."""
+
+        def seen():
+            pairs, info = track(matvec, state.pairs, max_expansions=_BUDGET * min(self.stride, _LONGEST))
+            return (pairs, _rises(self.objective, state.center, pairs.vectors), jnp.diag(pairs.values)), info._asdict()
+
+        if self.stride == 1:
+            return seen()
+        like = jax.eval_shape(seen)[1]
+        held = (state.pairs, state.rises, state.curvature)
+        nothing = blank(like) | {"products": jnp.zeros_like(like["products"])}
+        return jax.lax.cond(due(t, self.stride), seen, lambda: (held, nothing))
 
     def _averages(self, fast, z, at_rest):
         """⟨η⟩, ⟨ηx²⟩ and ⟨r⟩ along the orbit from z, or of that one point where nothing has to be averaged."""
@@ -273,36 +300,70 @@ def _rests(fast, z):
     return bounded & (jnp.abs(fast.observe(z).s - 2) < _AT_TWO)
 
 
+def _rises(objective, center, vectors):
+    """∇(u·∇²L v) for the pairs (u, v) of `symmetric_basis`, from the quadratic form of one vector."""
+    modes = vectors.shape[0]
+    rows, columns = np.triu_indices(modes)
+    apart = rows != columns
+    between = jnp.where(apart[:, None], 0.5**0.5 * (vectors[rows] + vectors[columns]), vectors[rows])
+    forms = jax.vmap(lambda u: sharpness_gradient(objective, center, u))(between)
+    own = forms[np.flatnonzero(~apart)]
+    mixed = 2**0.5 * (forms - 0.5 * (own[rows] + own[columns]))
+    return jnp.where(apart[:, None], mixed, forms)
+
+
 def _balance(fast, z, free, gram, bulk) -> _Balance:
-    """The level c = top − δ at which the tuner, seeing the X that brings λ there, takes 2/c."""
-    solve = _complementarity(gram)
-    top = jnp.max(free)
+    """The level c = top − δ at which the tuner, seeing the X that brings λ there, takes 2/c.
+
+    δ is bisected in fixed directions, in which X is diagonal; the whole X at that δ then gives the directions of the
+    next search. Where the tuner sees no r, and along one mode, the first search is exact."""
+    modes = free.shape[0]
+    basis = jnp.asarray(symmetric_basis(modes), free.dtype)
+    sizes, axes = jnp.linalg.eigh(free)
+    top = sizes[-1]
     dtype = top.dtype
 
-    def at(drop):
-        level = top - drop
-        scaled, miss = solve(jnp.maximum(free - top, -1e3 * top) + drop)
-        energy = level * scaled
-        log_r = jnp.clip(jnp.log(level**2 * jnp.sum(energy) / bulk), _NONE, -_NONE)
-        return _Balance(energy, level, log_r, drop, miss <= _MISSED * drop)
+    def log_ratio(level, total):
+        return jnp.clip(jnp.log(level**3 * total / bulk), _NONE, -_NONE)
 
-    def grows(trial):
-        return fast(trial.level).observe(z.at[0].set(trial.log_r)).s > 2
-
-    def halve(_, ends):
-        low, high = ends
-        middle = 0.5 * (low + high)
-        up = grows(at(jnp.exp(middle)))
-        return jnp.where(up, middle, low), jnp.where(up, high, middle)
+    def grows(level, log_r):
+        return fast(level).observe(z.at[0].set(log_r)).s > 2
 
     least = jnp.log(top * jnp.finfo(dtype).eps ** 2)
     most = jnp.log(top * jnp.asarray(_REACH, dtype))
 
-    def search():
+    def level_in(turn):
+        squares = jnp.einsum("nij,ia,ja->an", basis, turn, turn)
+        solve = nonnegative(squares @ gram @ squares.T)
+        over = jnp.einsum("ia,ij,ja->a", turn, free, turn) - top
+
+        def total(drop):
+            return jnp.sum(solve(over + drop)[0])
+
+        def halve(_, ends):
+            low, high = ends
+            middle = 0.5 * (low + high)
+            drop = jnp.exp(middle)
+            up = grows(top - drop, log_ratio(top - drop, total(drop)))
+            return jnp.where(up, middle, low), jnp.where(up, high, middle)
+
         log_drop = jax.lax.fori_loop(0, _BISECTIONS, halve, (least, most))[0]
-        trial = at(jnp.exp(log_drop))
-        return trial._replace(found=trial.found & (log_drop < most - 1e-3))
+        drop = jnp.exp(log_drop)
+        return drop, log_ratio(top - drop, total(drop))
+
+    def improve(_, now):
+        drop, log_r = level_in(now[0])
+        energy, turn, miss = semidefinite(gram, free - (top - drop) * jnp.eye(modes, dtype=dtype))
+        return turn, energy, drop, log_r, miss
 
     none = jnp.zeros((), dtype)
+
+    def search():
+        start = (axes, jnp.zeros_like(free), none, none, none)
+        _, energy, drop, log_r, miss = jax.lax.fori_loop(0, _ROUNDS, improve, start)
+        level = top - drop
+        found = (miss <= _MISSED * drop) & (jnp.log(drop) < most - 1e-3)
+        return _Balance(level * energy, level, log_r, drop, found)
+
     rest = _Balance(jnp.zeros_like(free), top, none + _NONE, none, jnp.asarray(True))
-    return jax.lax.cond(grows(rest), search, lambda: rest)
+    return jax.lax.cond(grows(top, rest.log_r), search, lambda: rest)

@@ -5,6 +5,7 @@ from typing import Any, get_args, get_type_hints
 from eosmodel import _specs
 from eosmodel._checks import check_count, check_range
 from eosmodel.theory.center import Ingredients
+from eosmodel.theory.central_flow import CentralFlow
 
 THEORIES = {
     "oscillation": "centre and oscillation of the whole network, stepped together; nothing fitted, needs no run",
@@ -19,19 +20,21 @@ THEORIES = {
 """Name -> one-line description."""
 
 _WITHOUT_MODES = ("valley", "valley-frozen", "edge-flow")
+_COUNTS = ("modes", "stride")
 
 
 def parameters(name: str) -> dict[str, Any]:
     """The parameters of a theory and their defaults; None stands for the number of modes of the run."""
     given: dict[str, Any] = {} if name in _WITHOUT_MODES else {"modes": None}
-    return given | (Ingredients._field_defaults if name == "oscillation" else {})
+    own = {"oscillation": Ingredients._field_defaults, "central-flow": {"stride": CentralFlow.stride}}
+    return given | own.get(name, {})
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """The name of a theory and its options, from `name` or `name:parameter=value,…`.
 
-    `modes` is the number of modes that the theory follows, instead of as many as the run's; the others are of
-    "oscillation" alone: see `Ingredients`.
+    `modes` is the number of modes that the theory follows, instead of as many as the run's; `stride` is of
+    "central-flow" alone, see `CentralFlow`, and the others of "oscillation", see `Ingredients`.
 
     Raises:
         ValueError: an unknown name or parameter, or a value that is not allowed.
@@ -47,8 +50,8 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     allowed = {key: get_args(hint) for key, hint in get_type_hints(Ingredients).items()}
     options: dict[str, Any] = {}
     for key, text in texts.items():
-        options[key] = _specs.scalar(owner, key, text, 1 if key == "modes" else known[key])
-        if key == "modes":
+        options[key] = _specs.scalar(owner, key, text, 1 if key in _COUNTS else known[key])
+        if key in _COUNTS:
             check_count(owner, key, options[key])
         elif not allowed[key]:
             check_range(owner, key, options[key], 0)
