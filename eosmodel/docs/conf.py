@@ -160,7 +160,7 @@ class Computed(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         code = "\n".join(self.content)
         scope = self.env.temp_data.setdefault("computed", {"__name__": self.env.docname})
-        output = _printed(lambda: exec(compile(code, self.get_source_info()[0], "exec"), scope))
+        output = _printed(lambda: exec(compile(code, self.get_source_info()[0], "exec", dont_inherit=True), scope))
         shown = [nodes.literal_block(code, code, language="python")]
         return shown + [nodes.literal_block(output, output, classes=["output"])] * bool(output)
 

@@ -16,6 +16,8 @@ from eosmodel.tuners.registry import from_spec
 from eosmodel.validation.cells import compute
 
 LOSSES = ("mse", "ce")
+"""Squared error and cross-entropy, as networks name them."""
+
 # Widths, and by default seeds, other than those that the theories were developed with (16 and 32, and 0 to 2). Initial
 # scales are those at which the sharpness has room to grow.
 WORKLOADS: dict[str, dict[str, Any]] = {
