@@ -60,7 +60,6 @@ def settings(quick: bool) -> dict[str, Any]:
         "polyak_scale": 1.0,
         "polyak_steps": 100 if quick else 600,
         "rules": ["polyak:1.0"] if quick else list(RULES),
-        # One rule for a quick look, which then is compiled once.
         "search": "polyak:1.0" if quick else "armijo",
         "fast_map": {"burn_in": 300, "steps": 1000},
     }
@@ -71,8 +70,10 @@ def compute(quick: bool) -> xr.Dataset:
     base, seeds, steps = chosen["network"], chosen["seeds"], chosen["steps"]
 
     def cases(changes, specs):
-        """Over (case, seed, of, tuner, step)."""
-        found = [xr.concat([both(base | change, seed, specs, steps) for seed in seeds], "seed") for change in changes]
+        """Over (case, seed, of, tuner, step). A quick look has one rule and measures every run: one compilation."""
+        found = [
+            xr.concat([both(base | change, seed, specs, steps, quick) for seed in seeds], "seed") for change in changes
+        ]
         return xr.concat(found, "case").assign_coords(seed=seeds, case=[_word(change) for change in changes])
 
     scales = cases([{"init_scale": scale} for scale in chosen["scales"]], [chosen["search"]]).isel(tuner=0, drop=True)
@@ -92,10 +93,13 @@ def compute(quick: bool) -> xr.Dataset:
     return pack(parts)
 
 
-def both(options, seed, specs, steps) -> xr.Dataset:
+def both(options, seed, specs, steps, measured) -> xr.Dataset:
     """Runs, and what the joint model says of them from the same weights, over (of, tuner, step)."""
     net = network(**options, seed=seed)
-    runs = simulations(net, specs, steps, measure_every=0, progress=False)
+    if measured:
+        runs = forced(net, specs, steps)[list(KEPT)]
+    else:
+        runs = simulations(net, specs, steps, measure_every=0, progress=False)
     return _pair(runs, predictions(net, specs, steps, "oscillation", progress=False))
 
 
