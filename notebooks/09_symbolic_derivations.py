@@ -185,8 +185,8 @@ for top, color, dash in ((23.0, BLUE, "-"), (24.5, GREEN, "--"), (26.5, RED, "-.
         linestyle=dash,
         label=f"λ_∞ = {top}",
     )
-ax.set(xlabel="step t", ylabel="|λ − 2/η|", ylim=(1e-4, 20))
-ax.legend(frameon=False, ncols=3, loc="lower left")
+ax.set(xlabel="step t", ylabel="|λ − 2/η|", ylim=(1e-4, 60))
+ax.legend(frameon=False, ncols=3, loc="upper left")
 plt.show()
 
 # %% [markdown]
