@@ -21,7 +21,7 @@ from eosmodel.experiment import _OF_THE_WHOLE
 from eosmodel.objectives import data, mlp
 from eosmodel.simulation import run
 from eosmodel.simulation.loop import _run_chunk
-from eosmodel.theory import THEORIES, CenterOscillation
+from eosmodel.theory import THEORIES, CenterOscillation, parse
 from eosmodel.tuners import from_spec
 
 STEPS, ROUNDS = 100, 7
@@ -98,14 +98,15 @@ def test_every_theory_but_the_valleys_is_timed():
     assert set(THEORIES) - set(_OF_THE_WHOLE) == {"valley", "valley-frozen"}
 
 
-@pytest.mark.parametrize("theory", _OF_THE_WHOLE)
+@pytest.mark.parametrize("theory", [*_OF_THE_WHOLE, "central-flow:stride=4"])
 @pytest.mark.parametrize("width", [16, 64, 128])
 def test_theory_step_against_tracked_step(benchmark, theory, width):
     """Of every theory of a whole network, three modes, by the network's width."""
     network = mlp(data.digits(), width=width, depth=2, init_scale=0.5, dtype=jnp.float32)
     rule = tuner_of("on-edge" if theory == "edge-only" else STEPSIZE)
     tracked = chunk_of(Descent(network, tuner_of(STEPSIZE), 3, 1, 0), network)
-    predicted = chunk_of(_OF_THE_WHOLE[theory](network, rule, 3), network)
+    name, options = parse(theory)
+    predicted = chunk_of(_OF_THE_WHOLE[name](network, rule, 3, **options), network)
     compare(benchmark, predicted, tracked, f"{theory} step / tracked step (width {width})")
 
 
