@@ -258,7 +258,7 @@ _ = interact(row, A=list(rows))
 
 # %% [markdown]
 # **What we see.** One branch, which is $r^*$; at the flip it splits in two, then in four, and so on, until the values fill
-# a band. For the smallest $A$ there is no flip, in accord with the end of the dashed line above. Notebook 4 takes this
+# a band. For $A$ below $\frac92$ there is no flip, in accord with the lowest point of the dashed line above. Notebook 4 takes this
 # picture apart.
 #
 # ## CDAT: $\sigma$ and $\kappa$
@@ -422,7 +422,8 @@ _ = interact(cut, place=(0, points - 1))
 # %% [markdown]
 # **What we see.** For the clamped rules $q$ grows in proportion to $\beta$: the tuner fixes $x$, and $x$ does not care what
 # $\beta$ is. For the constant step $q$ does not depend on $\beta$, and it is $x$ that gives way. That difference *is* the
-# difference of the classes.
+# difference of the classes. (Polyak's levels off beyond $q = 1$, as predicted: the sharpness falls there, and with it all
+# that $q$ is made of.)
 #
 # It also shows a limit. Where CDAT's $q$ is predicted far above 1, the run's is near 1. So strong a kick moves $\lambda$ and
 # $G$ within a few steps, and nothing is slow any more, which the prediction takes for granted. How often the sign of the
