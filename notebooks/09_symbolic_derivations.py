@@ -55,7 +55,7 @@ def table(rows):
 
 # %%
 x, z = sp.symbols("x z", real=True)
-eta, b, mu, limit, lam = sp.symbols("eta b mu lambda_oo lambda", positive=True)
+eta, b, mu, limit, lam = sp.symbols(r"eta b mu \lambda_\infty lambda", positive=True)
 loss = (limit + sp.sqrt(b) * z) * x**2 / 2 + mu * z**2 / 2
 new_x, new_z = (weight - eta * loss.diff(weight) for weight in (x, z))
 display(sp.Eq(sp.Symbol("f"), loss), sp.Eq(sp.Symbol("x'"), new_x), sp.Eq(sp.Symbol("z'"), new_z))
@@ -69,7 +69,7 @@ new_x = sp.factor(new_x.subs(in_lambda))
 new_lam = sp.expand((limit + sp.sqrt(b) * new_z).subs(in_lambda))
 display(
     sp.Eq(sp.Symbol("x'"), new_x),
-    sp.Eq(sp.Symbol("lambda'"), lam + eta * sp.collect(sp.expand((new_lam - lam) / eta), mu)),
+    sp.Eq(sp.Symbol(r"\lambda'"), lam + eta * sp.collect(sp.expand((new_lam - lam) / eta), mu)),
 )
 
 # %% [markdown]
@@ -79,8 +79,8 @@ display(
 
 # %%
 form = normal_form()
-same = {symbol: sp.Symbol(symbol.name, positive=True) for symbol in form.symbols}
-theirs = [expr.subs(same).subs(sp.Symbol("lambda", real=True), lam) for expr in form.step]
+ours = dict(zip(form.symbols, (eta, limit, b, mu), strict=True))
+theirs = [expr.subs(ours).subs(sp.Symbol("lambda", real=True), lam) for expr in form.step]
 print("the package's map is ours:", [sp.simplify(a - b) == 0 for a, b in zip(theirs, (new_x, new_lam), strict=True)])
 
 steps, size = 60 if quick else 300, 0.1
@@ -121,7 +121,7 @@ for ax, modes in zip(axes, (1, 4), strict=True):
     ax.axhline(2 / size, color="black", linestyle="--", linewidth=1)
     ax.set(xlabel="step t", title=f"{modes} other weight{'s' * (modes > 1)}")
     gap = np.nanmedian(abs(np.log(measured.sharpness.values / followed[:, 1])))
-    print(f"{modes} other weights: median |Δ ln λ| {gap:.1e}")
+    print(f"{modes} other weight{'s' * (modes > 1)}: median |Δ ln λ| {gap:.1e}")
 axes[0].set_ylabel("sharpness λ")
 axes[0].legend(frameon=False, loc="lower right")
 plt.show()
@@ -281,7 +281,7 @@ def rest_of(response):
 
 
 star, m = rest_of(phi["polyak"])
-display(sp.Eq(sp.Symbol("r^*"), star), sp.Eq(sp.Symbol("m"), m), sp.Eq(sp.Symbol("m_oo"), sp.limit(m, A, sp.oo)))
+display(sp.Eq(sp.Symbol("r^*"), star), sp.Eq(sp.Symbol("m"), m), sp.Eq(sp.Symbol(r"m_\infty"), sp.limit(m, A, sp.oo)))
 
 # %% [markdown]
 # With much loss left the flip, $m = -1$, is at $-3 + 1/c = -1$, that is $c = \tfrac12$. For a finite $A$ multiply by
@@ -367,10 +367,11 @@ def descend(tuner, share, r0, steps):
 
 ratios = (5.0, 10.0) if quick else (5.0, 7.0, 10.0, 20.0, 50.0)
 tried = jnp.linspace(0.46, 0.58, 25 if quick else 121)
-each = jax.jit(jax.vmap(lambda c, share: descend(eos.tuners.Polyak(c), share, 30.0, 300)[1], (0, None)))
+each = jax.jit(jax.vmap(lambda c, share: descend(eos.tuners.Polyak(c), share, 30.0, 1000)[1], (0, None)))
 onsets = []
 for level in ratios:
-    spread = np.log(each(tried, 0.5 / level)[:, -60:]).std(1)
+    # Past the flip the rest may come to lie at 0 exactly, where Polyak's step is 0.
+    spread = np.log(np.maximum(each(tried, 0.5 / level)[:, -60:], 1e-9)).std(1)
     onsets.append(float(tried[np.argmax(spread > 0.01)]))
     print(
         f"A = {level:4g}: descent fluctuates from c = {onsets[-1]:.3f} on; held rest {float(known(level)):.3f}, moving rest 0.500"
@@ -499,7 +500,7 @@ for i, value in enumerate(sigmas):
 # $\alpha$, $\beta$, $G$, and let sympy solve for $u = \lambda^2$.
 
 # %%
-t, alpha, beta, r_star, U = sp.symbols("t alpha beta r_star U", positive=True)
+t, alpha, beta, r_star, U = sp.symbols("t alpha beta r^* U", positive=True)
 u = sp.Function("u", positive=True)
 rate = 2 / lam * (alpha - beta * (r_star * G / lam**2) / 2)
 in_u = sp.expand(2 * lam * rate).subs(lam, sp.sqrt(u(t))).subs(r_star, 2 * alpha * U / (beta * G))
