@@ -157,7 +157,7 @@ class Validate:
     as for `compare`."""
     theories: tuple[str, ...] = (
         "oscillation",
-        "central-flow",
+        "central-flow:stride=4",
         "valley-frozen",
         "edge-flow",
         "rod-flow",
