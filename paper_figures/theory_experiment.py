@@ -7,7 +7,7 @@ import xarray as xr
 
 from eosmodel import plotting, validation
 from eosmodel.claims import Claim
-from paper_figures._style import DOUBLE, fit_text, letter, sheet, styled
+from paper_figures._style import DOUBLE, fit_text, sheet, styled
 
 CAPTION = """
 Top: sharpness, step size and loss of a tanh network on digits with squared loss (thick grey) and what theories say that
@@ -47,13 +47,12 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
 
 @styled
 def draw(dataset: xr.Dataset):
-    figure = sheet(DOUBLE, 6.4)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.6, 1])
+    figure = sheet(DOUBLE, 7.4)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
     grid = top.subplots(3, dataset.sizes["tuner"], sharex="col", squeeze=False)
     plotting.validation_trajectories(dataset.isel(workload=0, loss_function=0), axes=grid)
-    plotting.validation_map(dataset, axes=bottom.subplots(1, 3, sharey=True))
+    plotting.validation_map(dataset, axes=bottom.subplots(3, 1, sharex=True))
     fit_text(figure, 7)
     for ax in np.ravel(grid):
         ax.tick_params(labelsize=6)
-    letter(grid[0])
     return figure

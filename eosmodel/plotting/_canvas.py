@@ -40,6 +40,7 @@ def error_map(ax: "Axes", values: np.ndarray, marks: np.ndarray, rows: Sequence[
 
     image = ax.imshow(np.maximum(values, 1e-12), norm=LogNorm(0.005, 1.0, clip=True), cmap="YlOrBr", aspect="auto")
     ax.set_facecolor("#eeeeee")
+    ax.grid(False)
     for (i, j), value in np.ndenumerate(values):
         dark = not np.isnan(value) and value > 0.2
         text = _cell(value) + str(marks[i, j])
