@@ -197,9 +197,8 @@ table({"⟨x²⟩": (1, (visits**2).mean())})
 # known (Kalra, He & Barkeshli, arXiv 2311.02076). There is also a mirror image, $u = v < 0$. Which of the two does an
 # orbit go to, if to any? The set of starting points that lead to an attractor is its **basin**.
 
+
 # %%
-
-
 def net_step(w, y):
     return w - jax.grad(eos.objectives.TwoLayerScalar(w, y).loss)(w)  # η = 1
 
