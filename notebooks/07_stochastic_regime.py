@@ -175,8 +175,9 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** (Bars are two standard errors.) Where $a \ll q \ll 1$ the points should lie at 1, to the right they
-# should follow the solid curve, and where $q$ is not large against $a$ they leave 1. Whoever uses the formula should
-# compute $q$ and $a$ first.
+# should follow the solid curve, and where $q$ is not large against $a$ they leave 1. The leftmost points of the slow
+# valley leave it too: the noise is so weak there, and $\lambda$ so slow, that these runs may be too short to find the
+# resting place. Whoever uses the formula should compute $q$ and $a$ first.
 
 # %% [markdown]
 # ## How noisy is a network?
@@ -322,7 +323,7 @@ plt.show()
 # %%
 if not quick:
     figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-    for size, color, style in zip(batch_sizes, colors, styles, strict=True):
+    for size, color, style in zip(batch_sizes, colors, styles, strict=False):
         losses = np.array([np.median(last(runs[f"CDAT {sigma:g}", size], "loss")) for sigma in sigmas])
         label = "full batch" if size == samples else f"B = {size}"
         ax.semilogy(sigmas, losses, color=color, linestyle=style, marker="o", markersize=4, label=label)
