@@ -33,6 +33,15 @@ def check_count(owner: str, name: str, value, low: int = 1) -> None:
     check_range(owner, name, value, low)
 
 
+def check_distinct(owner: str, name: str, values) -> None:
+    """Raise ValueError if there is nothing in a list, or something twice."""
+    if not values:
+        raise ValueError(f"{owner}: {name} needs at least one value")
+    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{owner}: {name} has the same value twice: {twice}")
+
+
 def floating(value) -> jax.Array:
     """As an array that keeps its floating type; other numbers take jax's default one."""
     array = jnp.asarray(value)

@@ -51,6 +51,21 @@ def load(folder: Path, config: Mapping[str, Any]) -> xr.Dataset | None:
     return block if done else None
 
 
+def load_all(folder: Path, configs: Sequence[Mapping[str, Any]]) -> list[xr.Dataset]:
+    """Blocks from their files.
+
+    Raises:
+        FileNotFoundError: one that is not done.
+    """
+    found = []
+    for config in configs:
+        block = load(folder, config)
+        if block is None:
+            raise FileNotFoundError(f"{path_of(folder, config)} is missing or not done; run its command to the end")
+        found.append(block)
+    return found
+
+
 def run(
     compute: Callable[[Mapping[str, Any]], xr.Dataset],
     configs: Sequence[dict[str, Any]],

@@ -8,15 +8,19 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from tqdm.auto import tqdm
 
 from eosmodel import blocks, record
 from eosmodel._checks import check_count, check_range
+from eosmodel._runners import WorkersLost
 from eosmodel._status import Status
 from eosmodel.cli import Compare, NetworkOptions, Train
 
@@ -242,6 +246,31 @@ def prepare(command: Any, config: dict[str, Any], growing: Collection[str] = ())
     out.mkdir(parents=True, exist_ok=True)
     with atomic(out / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def follow(found: Callable[[], blocks.Blocks], total: int, title: str, line: Callable[..., str]) -> None:
+    """Compute all blocks of a study, with a progress bar and a line for each that is new.
+
+    Args:
+        found: starts the blocks.
+        total: their number.
+        title: of the bar.
+        line: (configuration, block) ↦ how it ended.
+
+    Raises:
+        SystemExit: with code 1, when workers are lost; what is done is kept.
+    """
+    done = 0
+    try:
+        with tqdm(total=total, desc=title, unit="block", dynamic_ncols=True) as bar, closing(found()) as stream:
+            for config, block, new in stream:
+                done += 1
+                bar.update()
+                if new:
+                    bar.write(f"[{done}/{total}] {line(config, block)}")
+    except WorkersLost as error:
+        print(f"eosmodel: {error}; the same command with --resume goes on from here", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 OUTPUTS = (

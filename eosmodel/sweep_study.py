@@ -1,8 +1,6 @@
 """`eosmodel sweep`: check the input, prepare the folder, run the blocks, combine, judge, draw."""
 
 import dataclasses
-import sys
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from eosmodel import _runners, blocks, record, sweeps
 from eosmodel._status import Status
 from eosmodel.cli import Sweep
 from eosmodel.objectives.recipes import network
 from eosmodel.report import write_sweep
-from eosmodel.study import network_options, prepare
+from eosmodel.study import follow, network_options, prepare
 
 DATASET = "sweep.nc"
 GROWING = ("tuners", "batch_sizes")
@@ -30,13 +27,9 @@ def run_sweep(command: Sweep) -> None:
     runner = _runners.chosen(command.workers, command.scheduler)
     config = _config(command, plan)
     prepare(command, config, growing=GROWING)
-    blocks = command.out / "blocks"
-    try:
-        _run(plan, blocks, runner)
-    except sweeps.WorkersLost as error:
-        print(f"eosmodel: {error}; the same command with --resume goes on from here", file=sys.stderr)
-        raise SystemExit(1) from None
-    record.save(plan.combine(blocks, record.provenance(config)), command.out / DATASET)
+    folder = command.out / "blocks"
+    follow(lambda: plan.run(folder, runner), len(plan.configs), "sweep", _line)
+    record.save(plan.combine(folder, record.provenance(config)), command.out / DATASET)
     redraw(command.out)
 
 
@@ -74,19 +67,6 @@ def _config(command: Sweep, plan: sweeps.Plan) -> dict[str, Any]:
     config |= {"tuners": plan.tuners, "batch_sizes": plan.batch_sizes}
     config |= {"command": "sweep", "version": version("eosmodel")}
     return blocks.config_of(**config)
-
-
-def _run(plan: sweeps.Plan, folder: Path, runner: sweeps.Runner) -> None:
-    total, done = len(plan.configs), 0
-    with (
-        tqdm(total=total, desc="sweep", unit="block", dynamic_ncols=True) as bar,
-        closing(plan.run(folder, runner)) as blocks,
-    ):
-        for config, block, new in blocks:
-            done += 1
-            bar.update()
-            if new:
-                bar.write(f"[{done}/{total}] {_line(config, block)}")
 
 
 def _line(config: dict[str, Any], block: xr.Dataset) -> str:

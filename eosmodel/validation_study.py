@@ -1,21 +1,18 @@
 """`eosmodel validate`: check the input, prepare the folder, run the cells, combine, judge, draw."""
 
 import dataclasses
-import sys
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from eosmodel import _runners, blocks, record, validation
 from eosmodel.cli import Validate
 from eosmodel.objectives.data import load
 from eosmodel.report import write_validation
-from eosmodel.study import prepare
+from eosmodel.study import follow, prepare
 
 DATASET = "validation.nc"
 GROWING = ("workloads", "losses", "tuners")
@@ -29,11 +26,7 @@ def run_validation(command: Validate) -> None:
     config = _config(command)
     prepare(command, config, growing=GROWING)
     folder = command.out / "blocks"
-    try:
-        _run(plan, folder, runner)
-    except _runners.WorkersLost as error:
-        print(f"eosmodel: {error}; the same command with --resume goes on from here", file=sys.stderr)
-        raise SystemExit(1) from None
+    follow(lambda: plan.run(folder, runner), len(plan.configs), "validate", _line)
     record.save(plan.combine(folder, record.provenance(config)), command.out / DATASET)
     redraw(command.out)
 
@@ -73,19 +66,6 @@ def _config(command: Validate) -> dict[str, Any]:
     for name in ("out", "resume", "overwrite", "workers", "scheduler"):
         del config[name]
     return blocks.config_of(**config, command="validate", version=version("eosmodel"))
-
-
-def _run(plan: validation.Plan, folder: Path, runner: _runners.Runner) -> None:
-    total, done = len(plan.configs), 0
-    with (
-        tqdm(total=total, desc="validate", unit="block", dynamic_ncols=True) as bar,
-        closing(plan.run(folder, runner)) as found,
-    ):
-        for config, block, new in found:
-            done += 1
-            bar.update()
-            if new:
-                bar.write(f"[{done}/{total}] {_line(config, block)}")
 
 
 def _line(config: dict[str, Any], block: xr.Dataset) -> str:

@@ -261,7 +261,7 @@ for spec in cdat:
 # %% [markdown]
 # **What we see.** With $\sigma = 2$ the sharpness is held, and more: it ends below where it began, because the oscillation
 # that this rule allows is large. The product $\eta\lambda$ sits above 2, beyond the edge of the loss *at the
-# centre* of the oscillation; far from it the walls are softer. The loss pays for it.
+# centre* of the oscillation. Walls that soften far from it are not the reason (`eosmodel figures edge-exponents`). The loss pays for it.
 #
 # With $\sigma = 1.9$, a little less, the oscillation is bounded by the rule itself, the sharpness is free to rise, and it
 # does. Two rules that differ by five per cent are of two kinds; notebook 2 draws why.

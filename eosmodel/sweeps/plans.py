@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import blocks, record
-from eosmodel._checks import check_count
+from eosmodel._checks import check_count, check_distinct
 from eosmodel._runners import Runner, here
 from eosmodel.names import VARIABLES
 from eosmodel.sweeps.blocks import FULL, block_config, compute
@@ -46,14 +46,7 @@ class Plan:
         Raises:
             FileNotFoundError: a block that is not done.
         """
-        found = []
-        for config in self.configs:
-            block = blocks.load(folder, config)
-            if block is None:
-                raise FileNotFoundError(
-                    f"{blocks.path_of(folder, config)} is missing or not done; run the sweep to its end"
-                )
-            found.append(block.drop_attrs(deep=False))
+        found = [block.drop_attrs(deep=False) for block in blocks.load_all(folder, self.configs)]
         width = len(self.batch_sizes)
         rows = [xr.concat(found[i : i + width], "batch_size") for i in range(0, len(found), width)]
         dataset = xr.concat(rows, "tuner")
@@ -107,11 +100,7 @@ def make_plan(
     specs = [spec for grid in tuners for spec in expand(grid)]
     sizes = [_size(owner, size, samples) for size in batch_sizes]
     for name, values in (("tuners", specs), ("batch sizes", sizes), ("seeds", seeds)):
-        if not values:
-            raise ValueError(f"{owner}: {name} needs at least one value")
-        twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
-        if twice is not None:
-            raise ValueError(f"{owner}: {name} has the same value twice: {twice}")
+        check_distinct(owner, name, values)
     for spec in specs:
         from_spec(spec)
     for seed in seeds:

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from eosmodel import _specs, blocks, record
-from eosmodel._checks import check_count
+from eosmodel._checks import check_count, check_distinct
 from eosmodel._runners import Runner, here
 from eosmodel.names import VARIABLES
 from eosmodel.theory import parse
@@ -81,15 +81,7 @@ class Plan:
         Raises:
             FileNotFoundError: a block that is not done.
         """
-        found = []
-        for config in self.configs:
-            block = blocks.load(folder, config)
-            if block is None:
-                raise FileNotFoundError(
-                    f"{blocks.path_of(folder, config)} is missing or not done; run the validation to its end"
-                )
-            found.append(block)
-        return self.assemble(found).assign_attrs(dict(attrs))
+        return self.assemble(blocks.load_all(folder, self.configs)).assign_attrs(dict(attrs))
 
     def assemble(self, found: Sequence[xr.Dataset]) -> xr.Dataset:
         """One dataset of blocks, which are in the order of `configs`."""
@@ -139,11 +131,7 @@ def make_plan(
     owner = "validate"
     given = {"workloads": workloads, "losses": losses, "tuners": tuners, "theories": theories, "seeds": seeds}
     for name, values in given.items():
-        if not values:
-            raise ValueError(f"{owner}: {name} needs at least one value")
-        twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
-        if twice is not None:
-            raise ValueError(f"{owner}: {name} has the same value twice: {twice}")
+        check_distinct(owner, name, values)
     for name in workloads:
         _specs.look_up(name, WORKLOADS, "workload")
     for name in losses:
