@@ -15,8 +15,8 @@ from paper_figures._parts import claim, flips, pack, unpack
 from paper_figures._style import BLACK, DOUBLE, fit_text, letter, sheet, styled
 
 CAPTION = """
-(a) Polyak's rule on its fast map over c and A = λL̄/G, with the flip 4c² − (A + 3/2)c + A/2 = 0. (b) CDAT on its fast
-map over σ and the curvature κ of the bulk, with the flip σ² − (1 + 3κ)σ + 4κ = 0, which is σ = 1 at κ = 0. (c)
+(a) Polyak's rule on its fast map, the bulk held, over c and A = λL̄/G, with the flip 4c² − (A + 3/2)c + A/2 = 0. (b)
+CDAT on its fast map over σ and the curvature κ of the bulk, with the flip σ² − (1 + 3κ)σ + 4κ = 0, which is σ = 1 at κ = 0. (c)
 Armijo's rule on its fast map over c₁ and the backtracking factor: the mean of s. (d) The two-layer net u·v on one
 sample with target 0 over its initial weights, η = 1: below ηλ₀ = 2 (inner circle) it converges, beyond it catapults,
 and far beyond it diverges; the outer circle is ηλ₀ = 4, the border of wide nets. (e–h) Valleys over the strength of
