@@ -23,8 +23,8 @@ The normalised step s = ηλ on orbits of Polyak's rule against its constant c, 
 Lyapunov exponent per step (red above 0). Left: the fast map at A = λL̄/G = 20. Middle: descent on a valley of that A,
 whose bulk is moved by the large steps beyond the flip, which the fast map leaves out. Right: a network on digits,
 whose A is not held. Dotted: the flip that the fast map predicts, with the bulk held, c = ½ + 1/(4A) + …, and for the
-network c = ½. The thin line below is the fast map's exponent again; the network's cannot lie much below 0, for it has directions that
-neither grow nor shrink.
+network c = ½. The thin line below is the fast map's exponent again; the network's cannot lie much below 0, for it has
+directions that neither grow nor shrink.
 """
 SOURCES = ("2312.00209", "2206.04172")
 DTYPE = "float64"

@@ -16,13 +16,13 @@ from paper_figures._style import BLACK, DOUBLE, fit_text, letter, sheet, styled
 
 CAPTION = """
 (a) Polyak's rule on its fast map, the bulk held, over c and A = λL̄/G, with the flip 4c² − (A + 3/2)c + A/2 = 0. (b)
-CDAT on its fast map over σ and the curvature κ of the bulk, with the flip σ² − (1 + 3κ)σ + 4κ = 0, which is σ = 1 at κ = 0. (c)
-Armijo's rule on its fast map over c₁ and the backtracking factor: the mean of s. (d) The two-layer net u·v on one
-sample with target 0 over its initial weights, η = 1: below ηλ₀ = 2 (inner circle) it converges, beyond it catapults,
-and far beyond it diverges; the outer circle is ηλ₀ = 4, the border of wide nets. (e–h) Valleys over the strength of
-sharpening α and of self-stabilisation β, in units in which λ = G = 1, under four rules: the measured q = βx²/2α, by
-which sharpness rises (blue, q < 1) or falls (red). Line: predicted q = 1. Grey: the oscillation threw the run out of
-its valley at once.
+CDAT on its fast map over σ and the curvature κ of the bulk, with the flip σ² − (1 + 3κ)σ + 4κ = 0, which is σ = 1 at κ
+= 0. (c) Armijo's rule on its fast map over c₁ and the backtracking factor: the mean of s. (d) The two-layer net u·v on
+one sample with target 0 over its initial weights, η = 1: below ηλ₀ = 2 (inner circle) it converges, beyond it
+catapults, and far beyond it diverges; the outer circle is ηλ₀ = 4, the border of wide nets. (e–h) Valleys over the
+strength of sharpening α and of self-stabilisation β, in units in which λ = G = 1, under four rules: the measured q =
+βx²/2α, by which sharpness rises (blue, q < 1) or falls (red). Line: predicted q = 1. Grey: the oscillation threw the
+run out of its valley at once.
 """
 SOURCES = ("2312.00209", "2407.06183", "2003.02218", "2209.15594")
 DTYPE = "float64"

@@ -18,7 +18,7 @@ class Polyak(AbstractTuner):
         c: > 0; 1 is Polyak's own, ½ the setting recommended with SPS_max. The oscillation it allows is bounded for
             c > ¼; for a large loss left on the floor its fast map is stable for ¼ < c < ½ (for a given
             A = λ(L̄ − f*)/G > 9/2 and the bulk held, up to the flip at 4c² − (A + 3/2)c + A/2 = 0, about
-            ½ + 1/(4A); where the bulk moves, −κ/2 more).
+            ½ + 1/(4A); less by κ/2 where the bulk moves).
         f_star: the least value of the loss, f*, finite.
         max: cap on η, > 0; none by default.
 
