@@ -72,7 +72,7 @@ def test_it_runs_quickly_without_a_warning_and_its_sliders_move(name):
     sliders = any("interact(" in code for code in _code(notebook))
     if sliders:
         notebook.cells.append(nbformat.v4.new_code_cell(_MOVE))
-    ran = notebooks.execute(notebook, quick=True)
+    ran = notebooks.execute(notebook, quick=True, timeout=240)
     said = [output.text for output in _outputs(ran) if output.output_type == "stream" and output.name == "stderr"]
     assert not said, said
     if sliders:

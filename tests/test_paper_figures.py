@@ -1,6 +1,9 @@
 """Every figure, by its module: computed once, drawn from the file after that, and described in the manifest."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -13,7 +16,10 @@ NAMES = list(paper_figures.titles())
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("figures")
-    main(["figures", "--quick", "--out", str(out)])
+    # What is compiled runs for a moment: compiling it well would take longer than the rest.
+    quick = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    command = [sys.executable, "-W", "error", "-m", "eosmodel", "figures", "--quick", "--out", str(out)]
+    subprocess.run(command, env=quick, check=True)
     return out
 
 
