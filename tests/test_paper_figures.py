@@ -1,9 +1,6 @@
 """Every figure, by its module: computed once, drawn from the file after that, and described in the manifest."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -16,10 +13,7 @@ NAMES = list(paper_figures.titles())
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("figures")
-    # What is compiled runs for a moment: compiling it well would take longer than the rest.
-    quick = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    command = [sys.executable, "-W", "error", "-m", "eosmodel", "figures", "--quick", "--out", str(out)]
-    subprocess.run(command, env=quick, check=True)
+    main(["figures", "--quick", "--out", str(out)])
     return out
 
 
