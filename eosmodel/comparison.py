@@ -201,10 +201,19 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             values = ["", show(said["final_sharpness"]), "", signed(said["edge_exponent"])]
             values += [show(said[error], ".3f") for error in ERRORS] + [show(said["seconds_per_step"], ".1e")]
             lines.append(("", "", name, said["status"], *values))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
+    return aligned(lines, left=(0, 2, 3))
+
+
+def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Lines of cells as columns, a rule under the first: those at the indices `left` to the left, the others to the
+    right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
-        "  ".join(cell.ljust(width) if i in (0, 2, 3) else cell.rjust(width) for i, (cell, width) in cells).rstrip()
-        for cells in (list(enumerate(zip(line, widths, strict=True))) for line in lines)
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
     ]
     text.insert(1, "─" * max(map(len, text)))
     return "\n".join(text)

@@ -15,6 +15,19 @@ from eosmodel.claims import Claim
 from paper_figures._parts import verdict
 
 
+def common(quick: bool) -> dict[str, Any]:
+    """The settings that the figures over batch sizes share."""
+    small = {"samples": 60, "width": 4, "depth": 1} if quick else {}
+    return {
+        "network": {"data": "digits", "samples": 500, "width": 32, "init_scale": 0.5, "dtype": "float32"} | small,
+        "sizes": [16, 64, 256, sweeps.FULL],
+        "seeds": [0, 1] if quick else [*range(5)],
+        "steps": 66 if quick else 660,
+        "modes": 1,
+        "track_every": 11,
+    }
+
+
 def swept(chosen: dict[str, Any], tuners: Sequence[str], sizes: Sequence[int | str]) -> xr.Dataset:
     """Runs of tuners × batch sizes × seeds, from `network`, `seeds`, `steps`, `modes`, `track_every` of settings."""
     net = chosen["network"]

@@ -6,8 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel.claims import Claim
-from eosmodel.sweeps import FULL
-from paper_figures._batches import best, final, judged, over_seeds, swept
+from paper_figures._batches import best, common, final, judged, over_seeds, swept
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import claim
 from paper_figures._style import DOUBLE, EDGE, letter, look, sheet, styled
@@ -26,18 +25,9 @@ RULES = {"constant": "best constant", "armijo": "Armijo", "sps-max": "Polyak, ca
 
 
 def settings(quick: bool) -> dict[str, Any]:
-    network = {"data": "digits", "samples": 500, "width": 32, "init_scale": 0.5, "dtype": "float32"}
     if quick:
-        network |= {"samples": 60, "width": 4, "depth": 1}
-    return {
-        "network": network,
-        "tuners": ["constant:{0.25,0.5}"] if quick else ["constant:{0.25,0.5,1}", "armijo", "sps-max:c=1,max=3"],
-        "sizes": [16] if quick else [16, 64, 256, FULL],
-        "seeds": [0, 1] if quick else [*range(5)],
-        "steps": 66 if quick else 660,
-        "modes": 1,
-        "track_every": 11,
-    }
+        return common(quick) | {"tuners": ["constant:{0.25,0.5}"], "sizes": [16]}
+    return common(quick) | {"tuners": ["constant:{0.25,0.5,1}", "armijo", "sps-max:c=1,max=3"]}
 
 
 def compute(quick: bool) -> xr.Dataset:

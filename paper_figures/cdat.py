@@ -8,7 +8,7 @@ import xarray as xr
 from eosmodel import plotting
 from eosmodel.claims import Claim
 from eosmodel.sweeps import FULL
-from paper_figures._batches import best, final, judged, over_seeds, swept
+from paper_figures._batches import best, common, final, judged, over_seeds, swept
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import claim, pack, unpack
 from paper_figures._style import DOUBLE, fit_text, letter, look, sheet, styled
@@ -29,25 +29,15 @@ REFERENCES = {"constant": "best constant", "schedule": "warm-up, cosine"}
 
 
 def settings(quick: bool) -> dict[str, Any]:
-    steps = 66 if quick else 660
-    network = {"data": "digits", "samples": 500, "width": 32, "init_scale": 0.5, "dtype": "float32"}
     if quick:
-        network |= {"samples": 60, "width": 4, "depth": 1}
-    schedule = f"warmup={steps // 10},decay_steps={steps - steps // 10}"
+        small = {"cdat": "cdat:sigma={1,2}", "sizes": [FULL], "references": {"constant": "constant:0.5"}}
+        return common(quick) | small
+    steps = common(quick)["steps"]
     references = {
         "constant": "constant:{0.5,0.75,1,1.25,1.5}",
-        "schedule": f"constant:step={{1,1.5,2,3}},{schedule}",
+        "schedule": f"constant:step={{1,1.5,2,3}},warmup={steps // 10},decay_steps={steps - steps // 10}",
     }
-    return {
-        "network": network,
-        "cdat": "cdat:sigma={1,2}" if quick else "cdat:sigma={0.5,0.75,1,1.5,1.9,2,2.06}",
-        "sizes": [FULL] if quick else [16, 64, 256, FULL],
-        "references": {"constant": "constant:0.5"} if quick else references,
-        "seeds": [0, 1] if quick else [*range(5)],
-        "steps": steps,
-        "modes": 1,
-        "track_every": 11,
-    }
+    return common(quick) | {"cdat": "cdat:sigma={0.5,0.75,1,1.5,1.9,2,2.06}", "references": references}
 
 
 def compute(quick: bool) -> xr.Dataset:

@@ -341,11 +341,10 @@ def _bend(ax, dataset, handles) -> None:
             run = part.sel(tuner=tuner)
             if at_edge(run):
                 style = look(MARKS[key], marker=True)
-                size = 4
                 if not steady(run):
-                    style, size = style | {"marker": "x"}, 4
+                    style |= {"marker": "x"}
                 x = float(np.median(softening(run)))
-                ax.plot(x, measures.edge_exponent(run), linestyle="none", markersize=size, **style)
+                ax.plot(x, measures.edge_exponent(run), linestyle="none", markersize=4, **style)
                 ends.append(x)
     delta = np.linspace(min(*ends, -0.15) - 0.02, max(*ends, 0.15) + 0.02, 100)
     ax.plot(delta, expected(delta), color=BLACK, linewidth=0.9, zorder=1)

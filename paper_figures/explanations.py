@@ -42,8 +42,8 @@ STRETCH, ENDS = 50, 5
 RULES = {"greedy": "greedy", "cdat:2": "CDAT, σ = 2"}
 MEASURED = ("alpha", "beta", "kappa", "bulk_gradient", "center_loss")
 # Steps after the least λ over which its rate is taken.
-# Bounds of the claims: shares of a number, of a rate, of the stretches, and of λ, for a stretch to count as a change.
 AFTER = 50
+# Bounds of the claims: shares of a number, of a rate, of the stretches, and of λ, for a stretch to count as a change.
 CLOSE, RATE, SHARE, MOVES = 0.1, 0.2, 0.8, 0.02
 DRAWN = (0.3, 0.5, 1.0)
 

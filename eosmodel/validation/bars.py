@@ -6,6 +6,8 @@ is asked for statistics over its last half. A cell that the theory left early do
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.claims import Claim, Verdict
+from eosmodel.comparison import aligned
 from eosmodel.theory import parse
 from eosmodel.validation.cells import NEAR, NUMBERS, SAID
 
@@ -39,25 +42,28 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     ran = (cells.judged_steps > 1).values
     kept = (said.theory_steps >= cells.judged_steps).values
     chaotic = (cells.chaotic == 1).values
-    worst = np.max([said[error].values for error in ERRORS], axis=0)
-    covered = np.min([said[share].values for share in COVERAGES], axis=0)
-    off = {key: np.abs(said[key].values) for key in ("mean_sharpness", "distance", "exponent_difference")}
-    bars = {
-        "steps": (f"|Δ ln λ|, |Δ ln η|, |Δ ln L| ≤ {NEAR:g} each", ran & ~chaotic, worst <= NEAR, worst),
-        "mean": ("mean λ within 10 %", ran & chaotic, off["mean_sharpness"] <= np.log1p(MEAN), off["mean_sharpness"]),
-        "law": (f"KS distance of s ≤ {DISTANCE:g}", ran & chaotic, off["distance"] <= DISTANCE, off["distance"]),
-        "exponent": (
-            f"edge exponent within {EXPONENT:g}",
-            ran & chaotic,
-            off["exponent_difference"] <= EXPONENT,
-            off["exponent_difference"],
-        ),
-        "band": (f"90 % band covers ≥ {COVERAGE:.0%} of λ, η and L", ran & chaotic, covered >= COVERAGE, covered),
-    }
-    claims = [_bar(key, name, *given, kept) for key, given in bars.items()]
+    claims = [
+        _bar(key, name, text, ran & (chaotic if key != "steps" else ~chaotic), met.values, values.values, kept)
+        for key, (text, values, met) in _bars(said).items()
+    ]
     claims.append(_cost(name, said.cost.values[ran & kept]))
     claims += [_ahead(name, other, cells, ran & kept & ~chaotic) for other in _baselines(found)]
     return tuple(claims)
+
+
+def _bars(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]:
+    """What is asked of the first theory in words, its numbers, and where they are good enough: "steps" of runs known
+    step by step, the others of chaotic ones."""
+    worst = said[list(ERRORS)].to_array().max("variable", skipna=False)
+    covered = said[list(COVERAGES)].to_array().min("variable", skipna=False)
+    mean, distance, exponent = (abs(said[key]) for key in ("mean_sharpness", "distance", "exponent_difference"))
+    return {
+        "steps": (f"|Δ ln λ|, |Δ ln η|, |Δ ln L| ≤ {NEAR:g} each", worst, worst <= NEAR),
+        "mean": ("mean λ within 10 %", mean, mean <= np.log1p(MEAN)),
+        "law": (f"KS distance of s ≤ {DISTANCE:g}", distance, distance <= DISTANCE),
+        "exponent": (f"edge exponent within {EXPONENT:g}", exponent, exponent <= EXPONENT),
+        "band": (f"90 % band covers ≥ {COVERAGE:.0%} of λ, η and L", covered, covered >= COVERAGE),
+    }
 
 
 def _bar(key, theory, text, asked, meets, values, kept) -> Claim:
@@ -133,10 +139,9 @@ def rows(found: xr.Dataset) -> list[dict[str, Any]]:
 def _met(found: xr.Dataset) -> xr.DataArray:
     """Whether the first theory meets all bars of a cell."""
     said = found.isel(theory=0, drop=True)
-    by_step = np.logical_and.reduce([said[error] <= NEAR for error in ERRORS])
-    by_law = (np.abs(said.mean_sharpness) <= np.log1p(MEAN)) & (said.distance <= DISTANCE)
-    by_law = by_law & (np.abs(said.exponent_difference) <= EXPONENT)
-    by_law = by_law & np.logical_and.reduce([said[share] >= COVERAGE for share in COVERAGES])
+    met = {key: good for key, (_, _, good) in _bars(said).items()}
+    by_step = met.pop("steps")
+    by_law = reduce(and_, met.values())
     return xr.where(found.chaotic == 1, by_law, by_step) & (said.theory_steps >= found.judged_steps)
 
 
@@ -192,17 +197,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
                 show(min(covers) if covers else None, ".2f"),
             )
         )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
-    left = (0, 1, 2, 6)
-    text = [
-        "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    text.insert(1, "─" * max(map(len, text)))
-    return "\n".join(text)
+    return aligned(lines, left=(0, 1, 2, 6))
 
 
 def known_by(row: dict[str, Any]) -> str:
