@@ -47,10 +47,10 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going eosmodel/docs runs/docs
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name

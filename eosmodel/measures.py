@@ -104,13 +104,18 @@ def edge_exponent(run: xr.Dataset) -> float:
 
 
 def band(ensemble: xr.DataArray, level: float = 0.9) -> tuple[xr.DataArray, xr.DataArray]:
-    """The central band of an ensemble over its dimension "member": quantiles (1 − level)/2 and (1 + level)/2.
+    """The band of an ensemble over its dimension "member" in which one more draw of its law lies with chance `level`.
 
-    Members that have ended leave it; NaN where none is left.
+    Between the order statistics of ranks (1 ± level)(n + 1)/2 of n members, with interpolation: the i-th of n has the
+    mean quantile i/(n + 1). n below (1 + level)/(1 − level), 19 at 90 %, have too few ranks: their whole range is
+    given, and holds a draw with chance (n − 1)/(n + 1). Members that have ended leave the band; NaN where none is left.
+
+    Source:
+        Hyndman and Fan, Sample quantiles in statistical packages (1996), definition 6.
     """
     tail = (1 - level) / 2
     alive = ensemble.notnull().any("member")
-    low, high = (ensemble.quantile(q, "member", skipna=True) for q in (tail, 1 - tail))
+    low, high = (ensemble.quantile(q, "member", method="weibull", skipna=True) for q in (tail, 1 - tail))
     return low.where(alive).drop_vars("quantile"), high.where(alive).drop_vars("quantile")
 
 

@@ -1,6 +1,17 @@
 """Both precisions are first-class: float64 is available in the tests, and no operation may mix types silently."""
 
+import atexit
 import gc
+import os
+import shutil
+import tempfile
+
+# What one test has compiled is read by the next and by the processes that tests start: most of the suite's time is
+# compilation. The process that makes the folder removes it; the others inherit its name.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="eosmodel-compiled-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
@@ -16,6 +27,17 @@ def _released():
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def lightly_compiled():
+    """For files that test what is written and said rather than what is computed: what runs for a moment is compiled in
+    half the time, in the processes that they start as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

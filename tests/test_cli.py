@@ -14,6 +14,8 @@ import xarray as xr
 
 from eosmodel.cli import main
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 SMALL = ["--samples", "60", "--width", "6", "--steps", "130", "--init-scale", "0.7"]
 CLOCKS = ["seconds_per_step", "compile_seconds"]
 
@@ -71,7 +73,7 @@ def test_foreign_folders_are_left_alone(tmp_path, fails):
 
 def test_compare_train_report_and_list(tmp_path, capsys, fails):
     out = tmp_path / "run"
-    command = ["compare", *SMALL, "--tuners", "constant:0.4", "armijo", "--seeds", "0", "1", "--out", str(out)]
+    command = ["compare", *SMALL, "--tuners", "armijo", "armijo:c=0.1", "--seeds", "0", "1", "--out", str(out)]
     main(command)
     assert "armijo" in capsys.readouterr().out
     for name in ("report.html", "experiment.nc", "theory.nc", "scoreboard.json", "summary.png", "trajectories.png"):

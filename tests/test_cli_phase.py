@@ -11,6 +11,8 @@ import xarray as xr
 from eosmodel.analysis import phase
 from eosmodel.cli import main
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 SMALL = ["--x", "c", "0.3", "1", "8", "--y", "A", "4", "40", "6", "--log-y", "--steps", "200"]
 
 

@@ -10,6 +10,8 @@ import xarray as xr
 
 from eosmodel.cli import main
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 SMALL = ["--samples", "60", "--width", "4", "--depth", "1", "--steps", "40", "--track-every", "5", "--modes", "1"]
 
 

@@ -13,6 +13,8 @@ from eosmodel.cli import main
 from eosmodel.objectives.registry import TOYS, from_spec
 from eosmodel.tuners import Constant
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 
 @pytest.mark.parametrize(
     ("args", "words"),

@@ -16,6 +16,8 @@ import eosmodel
 pytest.importorskip("sphinx", reason="needs Sphinx, which the docs extra installs")
 from sphinx.pycode import ModuleAnalyzer
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 DOCS = Path(eosmodel.__file__).parent / "docs"
 REFERENCE = DOCS / "reference"
 

@@ -12,6 +12,8 @@ import eosmodel as eos
 from eosmodel import tuners
 from eosmodel.objectives import DiagonalQuadratic
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 BOWL = DiagonalQuadratic(jnp.array([4.0, 1.0, 0.5]), start=jnp.array([1.0, 1.0, 1.0]))
 CLOCKS = ["seconds_per_step", "compile_seconds"]
 

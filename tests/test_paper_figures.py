@@ -7,6 +7,8 @@ import pytest
 import paper_figures
 from eosmodel.cli import main
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 NAMES = list(paper_figures.titles())
 
 

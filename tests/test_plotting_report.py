@@ -18,6 +18,8 @@ from eosmodel.references import cited
 from eosmodel.report import write_comparison, write_report
 from eosmodel.report.pages import LEVELS, command_line, level, number
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 STEPS = 120
 TUNERS = ["constant:0.4", "armijo:c=1e-4,factor=0.8", "<b>odd</b>"]
 

@@ -7,6 +7,8 @@ import jax
 import pytest
 from optax.tree_utils import tree_get
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 README = Path(__file__).parents[1] / "README.md"
 
 

@@ -12,7 +12,10 @@ from eosmodel.sweeps import evaluate
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which the dev extra installs")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH"),
+    pytest.mark.usefixtures("lightly_compiled"),
+]
 
 # Names long enough to push a table out of a phone.
 TUNERS = ["constant:0.1", "armijo:c=1e-4,factor=0.8,increase=1.5", "polyak:c=0.5,max=1.5", "cdat:sigma=1.9,ema=0.9"]

@@ -253,6 +253,15 @@ def test_bands_and_coverage():
     assert np.isnan(coverage(runs[0].where(False), members))
 
 
+@pytest.mark.parametrize(("members", "share"), [(5, 4 / 6), (19, 0.9), (20, 0.9), (40, 0.9)])
+def test_one_more_draw_lies_in_the_band_of_a_few_as_often_as_it_says(members, share):
+    rng = np.random.default_rng(2)
+    step = np.arange(20000)
+    few = xr.DataArray(rng.standard_t(3, size=(members, step.size)), dims=("member", "step"), coords={"step": step})
+    one = xr.DataArray(rng.standard_t(3, size=step.size), dims="step", coords={"step": step})
+    assert abs(coverage(one, few) - share) < 5 * np.sqrt(share * (1 - share) / step.size)
+
+
 def test_the_picture_of_an_ensemble_shows_its_band_and_every_run():
     step = np.arange(0, 60)
     rng = np.random.default_rng(1)

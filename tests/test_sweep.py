@@ -17,6 +17,8 @@ import eosmodel as eos
 from eosmodel import blocks, plotting, sweeps
 from eosmodel.sweeps.findings import _compare
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 NETWORK = {
     "data": "digits", "samples": 60, "net": "mlp", "width": 4, "depth": 1, "activation": "tanh", "init_scale": 0.5,
     "loss": "mse", "dtype": "float32",

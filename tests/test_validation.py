@@ -17,6 +17,8 @@ from eosmodel.objectives.recipes import network
 from eosmodel.validation.bars import ERRORS
 from eosmodel.validation.cells import tuner_at
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 
 def _plan(tuners=("cdat",), theories=("oscillation",), workloads=("digits-tanh",), losses=("mse",), **given):
     return validation.make_plan(workloads, losses, tuners, theories, **{"seeds": [11], "steps": 30} | given)
