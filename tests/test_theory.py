@@ -1,5 +1,6 @@
 """Theories against what they must reduce to: exact dynamics on valleys and quadratics, gradient flow, each other."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import eosmodel as eos
 from eosmodel.curvature import cold_start, linearize, slow_coefficients
 from eosmodel.objectives import DenseQuadratic, Valley
 from eosmodel.simulation import run
-from eosmodel.theory import THEORIES, Coefficients, DrivenValley, GradientFlow, valley_at
+from eosmodel.theory import THEORIES, CenterOscillation, Coefficients, DrivenValley, GradientFlow, valley_at
 
 
 def valley(start=(0.05, -8.0), b=4.0, mu=0.05, limit=30.0):
@@ -35,6 +36,27 @@ def test_on_a_quadratic_the_oscillation_model_is_exact_along_its_modes(tuner):
     np.testing.assert_allclose(theory.loss, experiment.loss, rtol=1e-8)
     np.testing.assert_allclose(theory.stepsize, experiment.stepsize, rtol=1e-8)
     np.testing.assert_allclose(theory.sharpness, 5.0, rtol=1e-12)
+
+
+def test_what_the_model_leaves_out_is_all_that_parts_its_step_from_descent():
+    """p' = p − ηg₊ + ηP⊥A: the iterate is conserved but for the share of the gradient that is said in the row."""
+    network = eos.objectives.mlp(eos.data.digits(60), width=6, init_scale=0.7)
+    eta, tuner = 1.5, eos.tuners.Constant(jnp.asarray(1.5))
+    dynamics = CenterOscillation(network, tuner)
+    step, gradient = eqx.filter_jit(dynamics.step), jax.grad(network)
+    state = dynamics.init(network.initial())
+    shares = []
+    for t in range(30):
+        before = state.center + state.amplitude @ state.pairs.vectors
+        state, row, _ = step(state, t)
+        after = state.center + state.amplitude @ state.pairs.vectors
+        slope = gradient(before)
+        shares.append(float(row["left_out"]))
+        apart = np.linalg.norm(after - (before - eta * slope))
+        assert apart / np.linalg.norm(eta * slope) == pytest.approx(shares[-1], rel=1e-6)
+    assert 1e-4 < max(shares) < 1
+    flat = eos.predict(quadratic(), eos.tuners.Constant(0.3), 60, progress=False)
+    np.testing.assert_allclose(flat.left_out, 0, atol=1e-9)
 
 
 def test_gradient_flow_is_the_flow_along_its_modes():

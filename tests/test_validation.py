@@ -69,6 +69,8 @@ def test_a_cell_measures_what_the_public_functions_give():
     for theory in ("oscillation", "edge-only"):
         said, kept = eos.predict(net, tuner, theory=theory, **options), block.sel(theory=theory)
         expected = eos.compare(run, said).rows()[0]["theories"][theory]
+        if theory == "oscillation":
+            assert float(kept.left_out) == pytest.approx(float(said.left_out.mean()), rel=1e-3)
         for error in ERRORS:
             assert float(kept[error]) == pytest.approx(expected[error], rel=1e-3, abs=1e-6)
         late = [(one.stepsize * one.sharpness).values[30:] for one in (run, said)]
@@ -115,6 +117,10 @@ def test_bars_ask_each_kind_of_run_for_what_it_can_be_asked_for():
     assert chaos["mean"] == chaos["law"] == chaos["band"] == "supported"
     assert chaos["exponent"] == "not supported"
     assert _verdicts(_made_up(0.06, chaotic=1, coverage=0.7))["band"] == "not supported"
+    assert near["warned"] == "not tested"
+    known = _made_up(0.04)
+    known["loss_error"], known["left_out"] = known.loss_error * (1 + known.seed), known.left_out * (1 + known.seed)
+    assert _verdicts(known)["warned"] == "supported"
     some = _made_up(0.04)
     some["loss_error"][{"seed": slice(0, 3)}] = 0.2
     assert _verdicts(some)["steps"] == "partly"

@@ -69,7 +69,8 @@ class CenterOscillation(AbstractDynamics):
     floor excites them as it does in a real run; no noise floor is needed. Amplitudes are carried from one step's
     modes to the next by projection, and what the turning modes leave behind goes to the centre, which conserves the
     iterate too. At the start w_0 is split by one Newton step along the modes. What the model leaves out is the odd
-    force off the modes, and every oscillation beyond the tracked modes.
+    force off the modes, and with it every oscillation beyond them. By that alone a step of its iterate differs from one
+    of descent, p' = p − ηg₊ + ηP⊥A, and the share that is left out, ‖P⊥A‖/‖g₊‖, is in every row as `left_out`.
 
     A stochastic objective kicks both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
 
@@ -130,6 +131,8 @@ class CenterOscillation(AbstractDynamics):
         value, above = jax.value_and_grad(full)(iterate)
         below = jax.grad(full)(resting - displacement)
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
+        size = jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny)
+        left_out = jnp.linalg.norm(odd - (vectors @ odd) @ vectors) / size
         harmonic = (values * amplitude) @ vectors
         if made_of.force == "cubic":
             rises = jax.vmap(lambda u: sharpness_gradient(full, state.center, u))(vectors)
@@ -180,6 +183,7 @@ class CenterOscillation(AbstractDynamics):
             "stepsize": stepsize,
             "sharpness": values[0],
             "center_loss": center_loss,
+            "left_out": left_out,
             "eigenvalues": values,
             "amplitude": amplitude,
             "residual": info.residual,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import spearmanr
 
 from eosmodel._status import Status
 from eosmodel.claims import Claim, Verdict
@@ -47,6 +48,7 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
         for key, (text, values, met) in _bars(said).items()
     ]
     claims.append(_cost(name, said.cost.values[ran & kept]))
+    claims.append(_warned(name, said, ran & kept & ~chaotic))
     claims += [_ahead(name, other, cells, ran & kept & ~chaotic) for other in _baselines(found)]
     return tuple(claims)
 
@@ -89,6 +91,21 @@ def _cost(theory: str, ratios: np.ndarray) -> Claim:
     low, middle, high = np.quantile(known, (0.1, 0.5, 0.9))
     verdict: Verdict = "supported" if middle <= COST else "not supported"
     return Claim("cost", text, verdict, f"{middle:.2f}, 80 % of the cells from {low:.2f} to {high:.2f}", criterion)
+
+
+def _warned(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
+    """Whether the theory's own share of what it leaves out tells where it is off."""
+    text = f"{theory}: where it leaves out more of the gradient it is further off (runs known step by step)"
+    criterion = "rank correlation of ε with the largest of the three errors, positive with p < 0.01"
+    worst = said[list(ERRORS)].to_array().max("variable", skipna=False).values
+    known = asked & np.isfinite(worst) & np.isfinite(said.left_out.values)
+    share, error = said.left_out.values[known], worst[known]
+    if known.sum() < 3 or min(np.ptp(share), np.ptp(error)) == 0:
+        return Claim("warned", text, "not tested", "fewer than three such runs, or all alike", criterion)
+    found = spearmanr(share, error, alternative="greater")
+    verdict: Verdict = "supported" if found.pvalue < 0.01 else "not supported"
+    evidence = f"{found.statistic:.2f} over {int(known.sum())} runs, p = {found.pvalue:.1g}"
+    return Claim("warned", text, verdict, evidence, criterion)
 
 
 def _baselines(found: xr.Dataset) -> list[str]:
@@ -163,6 +180,7 @@ _HEADER = (
     "T",
     "k",
     "known by",
+    "ε",
     "error λ",
     "error η",
     "error L",
@@ -191,6 +209,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
                 show(row["judged_steps"], ".0f"),
                 show(row["edge_modes"], ".1f"),
                 known_by(row),
+                show(said["left_out"]),
                 *(show(said[error]) for error in ERRORS),
                 show(said["distance"], ".2f"),
                 show(said["exponent_difference"], "+.3f"),

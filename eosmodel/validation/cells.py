@@ -63,6 +63,7 @@ SAID: dict[str, Variable] = {
     "stepsize_coverage": Variable("cover η", "the same of the step size"),
     "loss_coverage": Variable("cover L", "the same of the loss"),
     "reach": Variable("reach", f"steps until the smoothed |Δ ln λ| first exceeds {_LOST:g}; all judged steps if never"),
+    "left_out": Variable("ε", "share of the gradient that the theory leaves out, mean; NaN of one that does not say"),
     "cost": Variable("cost", "seconds a step, in those of the tracked run"),
 }
 """What a cell keeps of every theory of every run, beside its `status` and `steps`."""
@@ -196,6 +197,7 @@ def _said(run: xr.Dataset, one: xr.Dataset, others: Sequence[xr.Dataset], end: i
         if np.isfinite(exponents).any()
         else np.nan,
         "reach": _reach(run, one, end),
+        "left_out": float(one.left_out.mean()) if "left_out" in one else np.nan,
         "cost": float(one.seconds_per_step / run.seconds_per_step),
     }
     if others:
