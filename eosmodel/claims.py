@@ -177,7 +177,7 @@ def _stays_under(runs: _Runs, tuner: str, seed: int):
     s = edge_products(runs.get(tuner, seed))
     high = float(np.quantile(s, 0.9)) if s.size else np.nan
     share = 100 * float(np.mean(s > 2)) if s.size else np.nan
-    numbers = {"median ηλ": _median(s), "90th percentile": high, "per cent of steps above 2": share}
+    numbers = {"median ηλ": _median(s), "90th percentile": high, "steps above 2 in per cent": share}
     return [_median(s) <= 2 * (1 + NEAR), high <= 2 * (1 + NEAR)], numbers
 
 

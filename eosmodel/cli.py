@@ -281,7 +281,11 @@ class Report:
     """Draw the report and the figures of a folder again, from its files; of several folders, one page that compares
     them."""
 
-    dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR [DIR ...]")]
+    dirs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="DIR [DIR ...]", help_behavior_hint=""),
+    ]
     """Folder written by `eosmodel compare`, `train`, `sweep` or `validate`; to compare, two or more of the first
     two."""
     out: Path | None = None
