@@ -303,6 +303,7 @@ def test_a_rule_beyond_its_flip_is_averaged_and_a_stable_one_is_not(c, stable):
     assert bool(_rests(fast, balance)) == stable
 
 
+@pytest.mark.slow
 def test_it_follows_a_network_where_gradient_flow_cannot():
     network = eos.objectives.mlp(eos.data.digits(200), width=12, init_scale=0.5)
     tuner = Constant(1.5)

@@ -209,6 +209,7 @@ def test_rod_flow_does_not_see_the_sign_of_a_rod():
     np.testing.assert_allclose(one.extent, other.extent, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_both_follow_a_network_where_gradient_flow_cannot():
     """Half of gradient flow's error: one oscillation is modelled, and more than one mode comes to the edge here."""
     network, tuner = eos.objectives.mlp(eos.data.digits(100), width=8, init_scale=0.5), Constant(1.5)
