@@ -10,15 +10,46 @@ import io
 import os
 import time
 from pathlib import Path
+from queue import Empty
 
 import jupytext
 import nbformat
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from traitlets import Type, default
 
 FOLDER = Path(__file__).parent
 SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 LIMIT = 500_000
 """Bytes that a notebook may have, so that it is shown when browsed."""
+
+
+class PatientChannel(AsyncZMQSocketChannel):
+    """Looks at its socket once a second: zmq's asyncio sockets can miss the event of a message that has come
+    (pyzmq issue 2173), and one long wait would then go on to its end."""
+
+    async def get_msg(self, timeout=None):
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = 1.0 if deadline is None else min(1.0, max(0.0, deadline - time.monotonic()))
+            try:
+                return await super().get_msg(left)
+            except Empty:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+
+
+class _Client(AsyncKernelClient):
+    shell_channel_class = iopub_channel_class = control_channel_class = Type(PatientChannel)
+
+
+class _Manager(AsyncKernelManager):
+    @default("client_factory")
+    def _client_factory_default(self):
+        return _Client
+
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -48,6 +79,7 @@ def execute(notebook: nbformat.NotebookNode, quick: bool = False, timeout: int =
         notebook,
         timeout=timeout,
         kernel_name="python3",
+        kernel_manager_class=_Manager,
         # A kernel of this machine, spoken to by this machine, warns that nobody encrypts.
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(FOLDER)}},

@@ -1,8 +1,10 @@
 """The notebooks run, and what is shown of them when browsed is what their sources say."""
 
+import asyncio
 import importlib.util
 import json
 from pathlib import Path
+from queue import Empty
 
 import nbformat
 import pytest
@@ -64,6 +66,29 @@ _ = interact(draw, x=(0, 2))
     assert "widgets" not in ran.metadata
     shown = _outputs(notebooks.shrink(ran))
     assert ["image/png" in output.data for output in shown] == [True]
+
+
+@pytest.mark.parametrize("limit", [None, 30.0])
+def test_a_message_whose_event_was_missed_is_found_within_a_second(limit):
+    """A socket that says nothing of a message until it is asked again."""
+    waits = []
+
+    class Deaf(notebooks.PatientChannel):
+        def __init__(self):
+            self.socket = self
+
+        async def poll(self, milliseconds):
+            waits.append(milliseconds)
+            return len(waits) == 3
+
+        async def _recv(self):
+            return "message"
+
+    assert asyncio.run(Deaf().get_msg(limit)) == "message"
+    assert waits == [1000] * 3
+    waits.clear()
+    with pytest.raises(Empty):
+        asyncio.run(Deaf().get_msg(0))
 
 
 @pytest.mark.parametrize("name", NAMES)
