@@ -261,7 +261,7 @@ for row in comparison.rows():
 # weights' size.
 
 # %%
-members = 3 if quick else 8
+members = 3 if quick else 19
 band = eos.predict(net, eos.tuners.Polyak(), steps=steps, members=members, progress=False)
 chaotic = eos.simulate(net, eos.tuners.Polyak(), steps=steps, measure_every=0, progress=False)
 apart = np.log(band.sharpness.max("member") / band.sharpness.min("member"))
@@ -271,7 +271,7 @@ print(
 eos.plotting.ensemble(chaotic, band)
 
 # %% [markdown]
-# **What we see.** The band is where the middle 90 % of the members are at each step; the titles say how
+# **What we see.** One more run of the members' law would be in the band nine times out of ten at each step; the titles say how
 # often the run was inside. A run outside the band is a failure of the theory, not of our knowledge of the start.
 # Members alone are a cheap test for any tuner: if they part, compare statistics, not steps.
 

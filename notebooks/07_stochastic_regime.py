@@ -346,7 +346,7 @@ if not quick:
 # The question is then whether the run lies inside the central 90 per cent of them.
 
 # %%
-options = {"seeds": 0, "modes": 2, "members": 2 if quick else 16, "record_every": 11, "progress": False}
+options = {"seeds": 0, "modes": 2, "members": 2 if quick else 19, "record_every": 11, "progress": False}
 theory = eos.predict(batches, armijo, length, **options)
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
 eos.plotting.ensemble(example.isel(seed=0, step=slice(None, None, 11)), theory, axes=axes)
