@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# In order: the heavy files, which have few tests, would come last.
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 .PHONY: setup demo sweep validate figures notebooks docs test test-slow bench lint clean help
 
@@ -47,10 +49,10 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going eosmodel/docs runs/docs
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(TESTS) -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
+	$(TESTS)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name

@@ -56,7 +56,7 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
 def _bars(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]:
     """What is asked of the first theory in words, its numbers, and where they are good enough: "steps" of runs known
     step by step, the others of chaotic ones."""
-    worst = said[list(ERRORS)].to_array().max("variable", skipna=False)
+    worst = _worst(said)
     covered = said[list(COVERAGES)].to_array().min("variable", skipna=False)
     mean, distance, exponent = (abs(said[key]) for key in ("mean_sharpness", "distance", "exponent_difference"))
     return {
@@ -66,6 +66,11 @@ def _bars(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]
         "exponent": (f"edge exponent within {EXPONENT:g}", exponent, exponent <= EXPONENT),
         "band": (f"90 % band covers ≥ {COVERAGE:.0%} of λ, η and L", covered, covered >= COVERAGE),
     }
+
+
+def _worst(said: xr.Dataset) -> xr.DataArray:
+    """The largest of the three errors; NaN where one is not known."""
+    return said[list(ERRORS)].to_array().max("variable", skipna=False)
 
 
 def _bar(key, theory, text, asked, meets, values, kept) -> Claim:
@@ -97,7 +102,7 @@ def _warned(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
     """Whether the theory's own share of what it leaves out tells where it is off."""
     text = f"{theory}: where it leaves out more of the gradient it is further off (runs known step by step)"
     criterion = "rank correlation of ε with the largest of the three errors, positive with p < 0.01"
-    worst = said[list(ERRORS)].to_array().max("variable", skipna=False).values
+    worst = _worst(said).values
     known = asked & np.isfinite(worst) & np.isfinite(said.left_out.values)
     share, error = said.left_out.values[known], worst[known]
     if known.sum() < 3 or min(np.ptp(share), np.ptp(error)) == 0:
