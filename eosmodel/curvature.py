@@ -190,8 +190,9 @@ def off_modes(vector: Float[Array, " dim"], pairs: Modes) -> Float[Array, " dim"
 @eqx.filter_jit
 def leading(fn: Callable, weights: Float[Array, " dim"], modes: int) -> tuple[Array, Array, Modes]:
     """Loss, gradient and the leading eigenpairs at `weights`, from scratch; compiled once for all that start there."""
-    value, gradient, matvec = linearize(fn, weights)
-    return value, gradient, cold_start(matvec, gradient, modes)[0]
+    with jax.default_matmul_precision("highest"):
+        value, gradient, matvec = linearize(fn, weights)
+        return value, gradient, cold_start(matvec, gradient, modes)[0]
 
 
 def oscillation(gradient: Float[Array, " dim"], pairs: Modes) -> Float[Array, " modes"]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics
 from eosmodel.simulation import fingerprint, load, run, save, template
+from eosmodel.simulation.loop import _run_chunk
 
 
 class Doubling(AbstractDynamics):
@@ -109,3 +110,20 @@ def test_runs_of_any_length_share_one_compilation():
 def test_zero_steps_is_an_error():
     with pytest.raises(ValueError, match="steps must be at least 1"):
         run(Doubling(jnp.asarray(1.0)), START, 0)
+
+
+def test_products_are_in_full_precision_on_every_device():
+    """Those of a tracker or a theory too, not only those of a network."""
+
+    class Turning(Doubling):
+        def init(self, start):
+            return start
+
+        def step(self, state, t):
+            return self.factor @ state, {"x": state}, jnp.asarray(int(Status.OK), jnp.int32)
+
+    dynamics = Turning(jnp.eye(2, dtype=jnp.float32))
+    carry = run(dynamics, jnp.ones(2, jnp.float32), 1).carry
+    program = _run_chunk.lower(dynamics, carry, carry.t, carry.t, 3, 1, None).as_text()
+    assert "HIGHEST" in program
+    assert "DEFAULT" not in program

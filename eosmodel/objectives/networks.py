@@ -55,7 +55,9 @@ class Network(AbstractObjective):
         """The network's outputs f(x_i; w) (logits under "ce")."""
         static = eqx.filter(self.model, eqx.is_inexact_array, inverse=True)
         model = eqx.combine(self._unravelled(weights), static)
-        return jax.vmap(model)(self.x.astype(weights.dtype))
+        # By default an accelerator rounds what it multiplies to 10 bits or less, and curvature drowns in that.
+        with jax.default_matmul_precision("highest"):
+            return jax.vmap(model)(self.x.astype(weights.dtype))
 
     def losses(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
         """ℓ_i(w), the loss of every sample; L is their mean."""

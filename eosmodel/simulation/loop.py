@@ -1,7 +1,8 @@
 """The one loop: a jitted, chunked scan that runs any dynamics, alone or batched, and can be resumed.
 
 A chunk is a fixed number of rows, and the last step is an argument rather than a shape, so one compilation serves
-runs of any length, and a resumed run goes through the very same machine code as an uninterrupted one.
+runs of any length, and a resumed run goes through the very same machine code as an uninterrupted one. Products are
+taken in the full precision of their dtype, also where a device would do with less by default.
 """
 
 import time
@@ -88,9 +89,10 @@ def _run_chunk(dynamics, carry, first, last, rows, stride, axes):
     def single(dynamics, carry):
         return _chunk(dynamics, carry, first, last, rows, stride, axes is not None)
 
-    if axes is None:
-        return single(dynamics, carry)
-    return eqx.filter_vmap(single, in_axes=(axes[0], eqx.if_array(0)))(dynamics, carry)
+    with jax.default_matmul_precision("highest"):
+        if axes is None:
+            return single(dynamics, carry)
+        return eqx.filter_vmap(single, in_axes=(axes[0], eqx.if_array(0)))(dynamics, carry)
 
 
 def template(dynamics: AbstractDynamics, start: Any, axes: Any = None) -> Carry:

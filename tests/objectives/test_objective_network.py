@@ -13,6 +13,8 @@ from jax.test_util import check_grads
 
 from eosmodel.objectives import NETWORKS, cnn, data, mlp, network
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 ACT = {
     "tanh": np.tanh,
     "relu": lambda h: np.maximum(h, 0),
@@ -213,3 +215,13 @@ def test_errors_about_data():
     with jax.enable_x64(False), pytest.raises(ValueError, match="float64 needs"):
         mlp(flat, dtype=np.float64)
     assert mlp(dataclasses.replace(flat, name="renamed"), width=2).classes is None
+
+
+@pytest.mark.parametrize("build", [mlp, cnn])
+def test_products_are_in_full_precision_on_every_device(build):
+    """An accelerator's default for float32 keeps ten bits, in which the curvature of a network is lost."""
+    net = build(images(), width=4, dtype=jnp.float32)
+    product = jax.jit(lambda w, v: jax.jvp(jax.grad(net), (w,), (v,))[1])
+    program = product.lower(net.initial(), net.initial()).as_text()
+    assert "HIGHEST" in program
+    assert "DEFAULT" not in program
