@@ -31,8 +31,8 @@ def _released():
 
 @pytest.fixture(scope="module")
 def lightly_compiled():
-    """For files that test what is written and said rather than what is computed: what runs for a moment is compiled in
-    half the time, in the processes that they start as well."""
+    """For files whose programs run for a moment only: they are compiled in half the time, in the processes that the
+    tests start as well. Long runs are many times slower so; a file that has some does without."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         jax.config.update("jax_disable_most_optimizations", True)

@@ -16,6 +16,7 @@ from eosmodel.theory.central_flow import _rests
 from eosmodel.theory.complementarity import nonnegative, semidefinite, symmetric_basis
 from eosmodel.tuners import CDAT, Armijo, Constant, Polyak, ScalarRMSProp
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
 STEPS = 200
 
 

@@ -143,7 +143,6 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
         "--steps",
         "3000",
         "--tuners",
-        "constant:0.4",
         "armijo",
         "--theories",
         "oscillation",
@@ -164,7 +163,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     broken = tmp_path / "broken"
     moments = [
         "config.json",
-        "parts/experiment.constant_0.4.0.checkpoint.npz",
+        "parts/experiment.armijo.0.checkpoint.npz",
         "parts/oscillation.armijo.0.checkpoint.npz",
     ]
     killed = 0

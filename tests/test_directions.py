@@ -14,6 +14,7 @@ from eosmodel.directions import DIRECTIONS, Direction, from_spec
 from eosmodel.measures import edge_exponent, edge_products
 from eosmodel.objectives import DiagonalQuadratic, mlp
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
 T = eos.tuners
 UNDERSTOOD = [name for name in DIRECTIONS if from_spec(name).understood]
 

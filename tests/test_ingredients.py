@@ -8,6 +8,8 @@ import eosmodel as eos
 from eosmodel.objectives import DenseQuadratic, Valley
 from eosmodel.theory import parse
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 
 def quadratic():
     rng = np.random.default_rng(1)

@@ -10,27 +10,38 @@ from eosmodel.cli import main
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
 NAMES = list(paper_figures.titles())
+# Studies of networks: half the time of all figures. `make test-slow` draws them too.
+STUDIES = ("batch-sizes", "cdat", "explanations", "theory-experiment")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param([name for name in NAMES if name not in STUDIES], id="others"),
+        pytest.param(list(STUDIES), id="studies", marks=pytest.mark.slow),
+    ],
+)
+def drawn(request, tmp_path_factory):
+    """A folder, and the figures that were drawn there."""
     out = tmp_path_factory.mktemp("figures")
-    main(["figures", "--quick", "--out", str(out)])
-    return out
+    main(["figures", *request.param, "--quick", "--out", str(out)])
+    return out, request.param
 
 
-def test_every_figure_is_drawn_and_described(folder):
+def test_every_figure_is_drawn_and_described(drawn):
+    folder, names = drawn
     manifest = json.loads((folder / "manifest.json").read_text())
-    for name in NAMES:
+    for name in names:
         for suffix in ("png", "pdf", "nc"):
             assert (folder / f"{name}.{suffix}").stat().st_size > 1000
         assert name in json.dumps(manifest)
 
 
-def test_a_second_run_computes_nothing(folder, capsys, monkeypatch):
-    for name in NAMES:
+def test_a_second_run_computes_nothing(drawn, capsys, monkeypatch):
+    folder, names = drawn
+    for name in names:
         monkeypatch.setattr(paper_figures.load(name), "compute", None)
-    main(["figures", "--quick", "--out", str(folder)])
+    main(["figures", *names, "--quick", "--out", str(folder)])
     assert "computed in" not in capsys.readouterr().out
 
 

@@ -226,6 +226,7 @@ def test_processes_give_the_same_blocks_when_one_is_killed(whole, compiled, tmp_
     same(plan.combine(tmp_path, {}), expected)
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_blocks_when_a_worker_is_killed(whole, compiled, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     expected, _ = whole

@@ -127,10 +127,15 @@ NOT_CONVEX_ANYWHERE = (
     "diagonal-quadratic:eigenvalues=-1/-2",
     "diagonal-quadratic:eigenvalues=0/0",
 )
-FAST = ("double-well", "diagonal-quadratic", *AT_A_MINIMUM, *NOT_CONVEX_ANYWHERE)
 
 
-@pytest.mark.parametrize("spec", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in BY_NAME if n not in FAST)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        spec if spec.startswith("diagonal-quadratic") else pytest.param(spec, marks=pytest.mark.slow)
+        for spec in (*BY_NAME, *AT_A_MINIMUM, *NOT_CONVEX_ANYWHERE)
+    ],
+)
 def test_every_theory_of_a_toy_ends_with_a_status(spec):
     """Steps, rows and status of every run and theory agree, whatever the toy and the tuner."""
     toy, steps = from_spec(spec, "float64"), 30
