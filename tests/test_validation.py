@@ -121,9 +121,16 @@ def test_bars_ask_each_kind_of_run_for_what_it_can_be_asked_for():
     known = _made_up(0.04)
     known["loss_error"], known["left_out"] = known.loss_error * (1 + known.seed), known.left_out * (1 + known.seed)
     assert _verdicts(known)["warned"] == "supported"
+    assert near["begun"] == "not tested"
     some = _made_up(0.04)
     some["loss_error"][{"seed": slice(0, 3)}] = 0.2
+    some["reach"][:] = 100.0
     assert _verdicts(some)["steps"] == "partly"
+    assert _verdicts(some)["begun"] == "not supported"
+    some["reach"][{"seed": slice(0, 2)}] = 3.0
+    assert _verdicts(some)["begun"] == "supported"
+    some["reach"][:] = 3.0
+    assert _verdicts(some)["begun"] == "not supported"
     (row,) = validation.rows(some)
     assert (row["met"], row["seeds"]) == (7, 10)
     assert row["theories"]["edge-only"]["sharpness_error"] == pytest.approx(0.16)

@@ -18,12 +18,14 @@ from eosmodel._status import Status
 from eosmodel.claims import Claim, Verdict
 from eosmodel.comparison import aligned
 from eosmodel.theory import parse
-from eosmodel.validation.cells import NEAR, NUMBERS, SAID
+from eosmodel.validation.cells import LOST, NEAR, NUMBERS, SAID
 
 SHARE = 0.9
 """Share of the cells that should meet a bar."""
 MEAN, DISTANCE, EXPONENT, COVERAGE = 0.1, 0.1, 0.05, 0.8
 COST = 1.5
+BEGINNING = 20
+"""Steps in which a tuner jumps to the edge, before anything oscillates about a valley."""
 ERRORS = ("sharpness_error", "stepsize_error", "loss_error")
 COVERAGES = ("sharpness_coverage", "stepsize_coverage", "loss_coverage")
 
@@ -49,6 +51,7 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     ]
     claims.append(_cost(name, said.cost.values[ran & kept]))
     claims.append(_warned(name, said, ran & kept & ~chaotic))
+    claims.append(_begun(name, said, ~chaotic & (cells.judged_steps >= BEGINNING).values))
     claims += [_ahead(name, other, cells, ran & kept & ~chaotic) for other in _baselines(found)]
     return tuple(claims)
 
@@ -111,6 +114,23 @@ def _warned(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
     verdict: Verdict = "supported" if found.pvalue < 0.01 else "not supported"
     evidence = f"{found.statistic:.2f} over {int(known.sum())} runs, p = {found.pvalue:.1g}"
     return Claim("warned", text, verdict, evidence, criterion)
+
+
+def _begun(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
+    """Whether a theory that is off went off at the beginning."""
+    text = f"{theory}: where it is off, it goes off in the first {BEGINNING} steps (runs known step by step)"
+    criterion = (
+        f"|Δ ln λ| > {LOST:g} by then in more than half of the runs with an error above {NEAR:g}, and in a smaller "
+        "share of the others"
+    )
+    met, early = (_worst(said) <= NEAR).values, (said.reach < BEGINNING).values
+    missed, others = early[asked & ~met], early[asked & met]
+    if not missed.size:
+        return Claim("begun", text, "not tested", "no such run", criterion)
+    share = missed.mean()
+    verdict: Verdict = "supported" if share > 0.5 and (not others.size or others.mean() < share) else "not supported"
+    evidence = f"in {missed.sum()} of {missed.size}, and in {others.sum()} of {others.size} others"
+    return Claim("begun", text, verdict, evidence, criterion)
 
 
 def _baselines(found: xr.Dataset) -> list[str]:

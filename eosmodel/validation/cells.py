@@ -33,8 +33,10 @@ RUN = "experiment"
 
 _TRAJECTORIES = ("loss", "stepsize", "sharpness")
 _CONSTANT_ONLY = ("edge-flow", "rod-flow")
-# From which ηλ on a mode counts as being at the edge, and where the sharpness has been lost.
-_AT_EDGE, _LOST = 1.8, 0.1
+LOST = 0.1
+"""The sharpness has been lost where the errors of its logarithm are above this."""
+# From which ηλ on a mode counts as being at the edge.
+_AT_EDGE = 1.8
 
 NUMBERS: dict[str, Variable] = {
     "judged_steps": Variable("T", f"steps judged: until the smoothed loss is {FITTED:g} of the first, or the end"),
@@ -62,7 +64,7 @@ SAID: dict[str, Variable] = {
     "sharpness_coverage": Variable("cover λ", "share of the steps with λ of the run in the ensemble's 90 % band"),
     "stepsize_coverage": Variable("cover η", "the same of the step size"),
     "loss_coverage": Variable("cover L", "the same of the loss"),
-    "reach": Variable("reach", f"steps until the smoothed |Δ ln λ| first exceeds {_LOST:g}; all judged steps if never"),
+    "reach": Variable("reach", f"steps until the smoothed |Δ ln λ| first exceeds {LOST:g}; all judged steps if never"),
     "left_out": Variable("ε", "share of the gradient that the theory leaves out, mean; NaN of one that does not say"),
     "cost": Variable("cost", "seconds a step, in those of the tracked run"),
 }
@@ -218,7 +220,7 @@ def _reach(run: xr.Dataset, said: xr.Dataset, end: int) -> float:
     step = run.step.values
     first, second = (measures.moving_average(one.sharpness.values, step) for one in (run, said))
     with np.errstate(divide="ignore", invalid="ignore"):
-        lost = ~(np.abs(np.log(second / first)) <= _LOST)
+        lost = ~(np.abs(np.log(second / first)) <= LOST)
     begun = np.flatnonzero(np.isfinite(second))
     if not begun.size:
         return 0.0
