@@ -15,8 +15,8 @@ notebooks = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(notebooks)
 
 NAMES = [source.stem for source in notebooks.SOURCES]
-# One that teaches, one that draws responses, and the two that run networks; `make test-slow` executes the others too.
-ALWAYS = ("01", "02", "05", "06")
+# The first that people open, and the one that takes what is their own; `make test-slow` executes the others too.
+ALWAYS = ("01", "06")
 EXECUTED = [name if name.startswith(ALWAYS) else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 # Every slider to both of its ends. `interact` shows an error where it is and goes on; a direct call does not.
