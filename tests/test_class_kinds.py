@@ -7,6 +7,8 @@ import pytest
 import eosmodel as eos
 from eosmodel.theory import FastMap, Kind, classify
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 T = eos.tuners
 
 

@@ -28,6 +28,8 @@ from eosmodel.theory import (
 from eosmodel.theory import slow_flow as module
 from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 ROWS = 20
 TIGHT = {"rtol": 1e-9, "atol": 1e-10}
 SCALES = np.array([1.0, 0.5, 0.25, 0.125])

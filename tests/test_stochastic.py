@@ -15,6 +15,8 @@ from eosmodel.objectives import GaussianBatches, MiniBatches, mlp
 from eosmodel.simulation import load, run, save, template
 from eosmodel.theory import CenterOscillation
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 T = eos.tuners
 
 

@@ -138,6 +138,23 @@ def test_bars_ask_each_kind_of_run_for_what_it_can_be_asked_for():
     assert "7/10" in validation.table([row])
 
 
+def test_another_theory_is_held_against_the_first_run_by_run():
+    found = _made_up(0.06)
+    other = found.isel(theory=[0]).assign_coords(theory=["oscillation:after=20"])
+    other["loss_error"][{"seed": slice(0, 7)}] = other["stepsize_error"][{"seed": slice(0, 7)}] = 0.01
+    other["sharpness_error"][{"seed": slice(0, 7)}] = 0.01
+    both = xr.concat([found.isel(theory=[0]), other], "theory", data_vars="minimal")
+    (claim,) = (claim for claim in validation.judge(both) if claim.id.startswith("beside"))
+    assert claim.verdict == "supported"  # 7 against 0: p = 2/2⁷
+    assert "7 against 0 of 10, 7 gained and 0 lost (p = 0.02)" in claim.evidence
+    both["loss_error"][{"seed": slice(2, 7), "theory": 1}] = np.nan
+    assert _verdicts(both)["beside-oscillation:after=20"] == "partly"
+    both["theory_steps"][{"theory": 1}] = 50.0  # it ended early
+    assert _verdicts(both)["beside-oscillation:after=20"] == "not supported"
+    both["theory_status"][{"theory": 1}] = int(eos.Status.NOT_RUN)
+    assert _verdicts(both)["beside-oscillation:after=20"] == "not tested"
+
+
 def test_the_command_goes_on_where_it_was_and_grows(tmp_path, capsys, fails):
     out = tmp_path / "out"
     small = ["--workloads", "digits-tanh", "--losses", "mse", "--seeds", "11", "--steps", "30", "--members", "2"]

@@ -34,7 +34,7 @@ def look(
         "sharpness": pairs.values[0],
         "eigenvalues": pairs.values,
         "center_loss": loss,
-        **solved._asdict(),
+        **solved.row(),
         **slow._asdict(),
     }
     return pairs, row

@@ -42,6 +42,8 @@ class Ingredients(NamedTuple):
         start: "split" by one Newton step along the modes; or "whole": no oscillation, the centre at w_0.
         threshold: a mode oscillates only where ηλ_i exceeds this; the centre takes its amplitude elsewhere.
         noise: least |x_i|; below it an oscillation is held there.
+        after: first steps that the odd force off the modes is kept for, in the centre. They are descent's own, p' = p −
+            ηg₊, in these coordinates, and the model begins after them; all steps of a run for descent itself.
     """
 
     force: Literal["even", "cubic"] = "even"
@@ -52,6 +54,7 @@ class Ingredients(NamedTuple):
     start: Literal["split", "whole"] = "split"
     threshold: float = 0.0
     noise: float = 0.0
+    after: int = 0
 
 
 class CenterOscillation(AbstractDynamics):
@@ -61,16 +64,18 @@ class CenterOscillation(AbstractDynamics):
     the self-stabilising ½ Σ x_i² ∇λ_i and all higher even terms), and the odd part A = ½(g₊ − g₋) drives the
     oscillation (λ_i x_i and all higher odd terms). One step, η from the tuner on the ray through p along −g₊:
 
-        w̄'  = w̄ − η P⊥F − Σ_i φ_i u_i (u_i·F),      φ_i = (1 − e^{−ηλ_i})/λ_i
+        w̄'  = w̄ − η (P⊥F + R) − Σ_i φ_i u_i (u_i·F),      φ_i = (1 − e^{−ηλ_i})/λ_i
         x_i' = x_i − η u_i·A − (η − φ_i)(u_i·F)
 
     P⊥ projects the modes out. The centre relaxes along the modes as the gradient flow would, and what it does not
     take of the force goes to the oscillation, so that the iterate is conserved along the modes and a drifting valley
     floor excites them as it does in a real run; no noise floor is needed. Amplitudes are carried from one step's
     modes to the next by projection, and what the turning modes leave behind goes to the centre, which conserves the
-    iterate too. At the start w_0 is split by one Newton step along the modes. What the model leaves out is the odd
-    force off the modes, and with it every oscillation beyond them. By that alone a step of its iterate differs from one
-    of descent, p' = p − ηg₊ + ηP⊥A, and the share that is left out, ‖P⊥A‖/‖g₊‖, is in every row as `left_out`.
+    iterate too. So does the linear force off the modes, R = Σ x_i (Hu_i − λ_iu_i): it is 0 for eigenvectors, and the
+    tracked modes are that to a few per cent. At the start w_0 is split by one Newton step along the modes. What the
+    model leaves out is the rest of the odd force off the modes, of higher order in x, and with it every oscillation
+    beyond them. By that alone a step of its iterate differs from one of descent, p' = p − ηg₊ + η(P⊥A − R), and the
+    share that is left out, ‖P⊥A − R‖/‖g₊‖, is in every row as `left_out`.
 
     A stochastic objective kicks both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
 
@@ -132,7 +137,11 @@ class CenterOscillation(AbstractDynamics):
         below = jax.grad(full)(resting - displacement)
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
         size = jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny)
-        left_out = jnp.linalg.norm(odd - (vectors @ odd) @ vectors) / size
+        off = odd - (vectors @ odd) @ vectors
+        kept = amplitude @ info.rest
+        if made_of.after > 0:
+            kept = jnp.where(t < made_of.after, off, kept)
+        left_out = jnp.linalg.norm(off - kept) / size
         harmonic = (values * amplitude) @ vectors
         if made_of.force == "cubic":
             rises = jax.vmap(lambda u: sharpness_gradient(full, state.center, u))(vectors)
@@ -165,7 +174,7 @@ class CenterOscillation(AbstractDynamics):
         relaxed = _relaxation(stepsize, values)
         if made_of.floor == "newton":
             relaxed = jnp.where(sharp(pairs), 1 / jnp.where(sharp(pairs), values, 1), relaxed)
-        center = resting - stepsize * (even - force @ vectors) - (relaxed * force) @ vectors
+        center = resting - stepsize * (even - force @ vectors + kept) - (relaxed * force) @ vectors
         amplitude_next = amplitude - stepsize * (vectors @ odd) - (stepsize - relaxed) * force
         if isinstance(self.objective, AbstractBatches):
             noise = gradient - above
@@ -186,9 +195,7 @@ class CenterOscillation(AbstractDynamics):
             "left_out": left_out,
             "eigenvalues": values,
             "amplitude": amplitude,
-            "residual": info.residual,
-            "products": info.products,
-            "converged": info.converged,
+            **info.row(),
             "evaluations": tuner_info.evaluations,
             "search_failed": tuner_info.failed,
         }
@@ -239,9 +246,7 @@ class GradientFlow(AbstractDynamics):
             "sharpness": values[0],
             "center_loss": value,
             "eigenvalues": values,
-            "residual": info.residual,
-            "products": info.products,
-            "converged": info.converged,
+            **info.row(),
             "evaluations": tuner_info.evaluations,
             "search_failed": tuner_info.failed,
         }

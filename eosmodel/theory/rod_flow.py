@@ -116,9 +116,7 @@ class RodFlow(AbstractDynamics):
             "center_loss": center_loss,
             "eigenvalues": pairs.values,
             "amplitude": jnp.linalg.norm(pairs.vectors @ state.extent.T, axis=1),
-            "residual": solved.residual,
-            "products": solved.products,
-            "converged": solved.converged,
+            **solved.row(),
             "evaluations": info.evaluations,
             "search_failed": info.failed,
         }

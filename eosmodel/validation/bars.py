@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 
 from eosmodel._status import Status
 from eosmodel.claims import Claim, Verdict
@@ -52,7 +52,10 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     claims.append(_cost(name, said.cost.values[ran & kept]))
     claims.append(_warned(name, said, ran & kept & ~chaotic))
     claims.append(_begun(name, said, ~chaotic & (cells.judged_steps >= BEGINNING).values))
-    claims += [_ahead(name, other, cells, ran & kept & ~chaotic) for other in _baselines(found)]
+    baselines = _baselines(found)
+    claims += [_ahead(name, other, cells, ran & kept & ~chaotic) for other in baselines]
+    others = [other for other in found.theory.values[1:].tolist() if other not in baselines]
+    claims += [_beside(name, other, cells, ran & ~chaotic) for other in others]
     return tuple(claims)
 
 
@@ -151,6 +154,31 @@ def _ahead(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Cla
     low, middle, high = np.quantile(factor, (0.1, 0.5, 0.9))
     evidence = f"in {ahead:.0%} of {int(known.sum())} cells; factor {middle:.3g}, 80 % from {low:.2g} to {high:.3g}"
     return Claim(f"ahead-{other}", text, verdict, evidence, criterion)
+
+
+def _beside(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim:
+    """Whether another theory meets the bar of runs known step by step where the first does not, or the other way."""
+    both = [cells.sel(theory=name) for name in (theory, other)]
+    asked = asked & (both[1].theory_status != int(Status.NOT_RUN)).values
+    worst = [_worst(said).values[asked] for said in both]
+    text = f"{other} meets the bar in more of the runs known step by step than {theory}"
+    criterion = f"errors of λ, η and L ≤ {NEAR:g}; supported if a sign test of gained against lost has p < 0.05"
+    if not asked.any():
+        return Claim(f"beside-{other}", text, "not tested", "no such run", criterion)
+    mine, its = (
+        (errors <= NEAR) & (said.theory_steps >= cells.judged_steps).values[asked]
+        for errors, said in zip(worst, both, strict=True)
+    )
+    gained, lost = int((its & ~mine).sum()), int((mine & ~its).sum())
+    chance = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    verdict: Verdict = "not supported" if gained <= lost else "supported" if chance < 0.05 else "partly"
+    # An error that is not known is none that is small.
+    middles = " against ".join(f"{np.median(np.nan_to_num(errors, nan=np.inf)):.3g}" for errors in reversed(worst))
+    evidence = (
+        f"{its.sum()} against {mine.sum()} of {its.size}, {gained} gained and {lost} lost (p = {chance:.1g}), "
+        f"largest error {middles} in the median"
+    )
+    return Claim(f"beside-{other}", text, verdict, evidence, criterion)
 
 
 def rows(found: xr.Dataset) -> list[dict[str, Any]]:
