@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# In order: the heavy files, which have few tests, would come last.
-TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
+# In order: the heavy files, which have few tests, would come last. Three processes, because one often waits for another
+# that it has started.
+TESTS := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 .PHONY: setup demo sweep validate figures notebooks docs test test-slow bench lint clean help
 
@@ -27,7 +28,8 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("eosmodel needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@# Bytecode of all that is installed would be half of the time; it is made of what is used.
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)

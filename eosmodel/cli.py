@@ -157,6 +157,7 @@ class Validate:
     as for `compare`."""
     theories: tuple[str, ...] = (
         "oscillation",
+        "oscillation:after=20",
         "central-flow:stride=4",
         "valley-frozen",
         "edge-flow",
@@ -164,8 +165,8 @@ class Validate:
         "edge-only",
         "gradient-flow",
     )
-    """Theories as for `compare`, all but valley; the first is held against the bars. Edge flow and rod flow run for
-    constant steps alone."""
+    """Theories as for `compare`, all but valley; the first is held against the bars, and the others against it. Edge
+    flow and rod flow run for constant steps alone."""
     seeds: tuple[int, ...] = (11, 12, 13)
     """Seeds of the initial weights."""
     steps: int = 300
