@@ -282,7 +282,7 @@ eos.plotting.ensemble(chaotic, band)
 # be too little:
 #
 # - *large oscillations*, of constant steps far above $2/\lambda$ at the start or rules that jump, leave the region where a few
-#   terms describe the loss;
+#   terms describe the loss: let the theory begin after the first jumps, `theory="oscillation:after=20"`;
 # - *more oscillating directions than modes* (`modes=3` by default): ask for more, `theory="oscillation:modes=6"`;
 # - *kinks*: a ReLU network has no third derivative, and its sharpness jumps.
 #
@@ -307,8 +307,9 @@ axes[0].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **What we see.** Printed are the errors of each. Failures like these are why `compare` prints errors and not verdicts:
-# look at the table before you believe a curve.
+# **What we see.** Printed are the errors of each, and kinks need not be the worst of it: they hurt where an oscillation goes
+# across many of them. Neither is easy to foresee, which is why `compare` prints errors and not verdicts: look at the table
+# before you believe a curve.
 
 # %% [markdown]
 # ## Where to go from here

@@ -82,6 +82,8 @@ def test_members_start_a_little_apart():
         ("oscillation:noise=-1", "noise"),
         ("oscillation:modes=0", "modes"),
         ("oscillation:modes=1.5", "modes"),
+        ("oscillation:after=-1", "after"),
+        ("oscillation:after=1.5", "after"),
         ("valley:modes=2", "modes"),
         ("gradient-flow:force=even", "force"),
     ],
