@@ -1,6 +1,5 @@
 """Blocks: independent pieces of a study, each a file named by its configuration, computed once and read after that."""
 
-import gc
 import hashlib
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -8,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -16,8 +14,6 @@ from eosmodel import record
 from eosmodel._runners import Runner, here
 
 Blocks = Generator[tuple[dict[str, Any], xr.Dataset, bool], None, None]
-
-_MAPS, _MOST = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
 def config_of(**options: Any) -> dict[str, Any]:
@@ -37,22 +33,9 @@ def path_of(folder: Path, config: Mapping[str, Any]) -> Path:
 
 def finish(block: xr.Dataset, config: Mapping[str, Any], seconds: float) -> xr.Dataset:
     """Mark a block as computed to its end: variables `done` and `seconds`, and its configuration."""
-    _make_room()
     done = ((), np.int8(1), {"long_name": "1: this block was computed to its end"})
     taken = ((), seconds, {"long_name": "wall-clock seconds of the block", "units": "s"})
     return block.assign(done=done, seconds=taken).assign_attrs(config=_text(config))
-
-
-def _make_room() -> None:
-    """Let compiled programs go before they are too many: each is several pieces of mapped memory, of which Linux lets a
-    process have so many (a validation has that after some twenty blocks), and the compiler then ends the process."""
-    try:
-        crowded = 2 * _MAPS.read_bytes().count(b"\n") > int(_MOST.read_text())
-    except OSError:  # elsewhere there is no such limit
-        return
-    if crowded:
-        jax.clear_caches()
-        gc.collect()
 
 
 def load(folder: Path, config: Mapping[str, Any]) -> xr.Dataset | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics
-from eosmodel.simulation import fingerprint, load, run, save, template
+from eosmodel.simulation import fingerprint, load, loop, run, save, template
 from eosmodel.simulation.loop import _run_chunk
 
 
@@ -127,3 +128,22 @@ def test_products_are_in_full_precision_on_every_device():
     program = _run_chunk.lower(dynamics, carry, carry.t, carry.t, 3, 1, None).as_text()
     assert "HIGHEST" in program
     assert "DEFAULT" not in program
+
+
+def test_compiled_programs_go_when_they_are_many_and_stay_when_they_are_few(tmp_path, monkeypatch):
+    """A process whose mapped memory is in too many pieces cannot compile any more."""
+
+    def kept():
+        doubled = jax.jit(lambda x: 2 * x)
+        doubled(1.0)
+        run(Doubling(jnp.asarray(2.0)), START, 2)
+        return doubled._cache_size() == 1
+
+    monkeypatch.setattr(loop, "_MOST", tmp_path / "_MOST")
+    assert kept()  # no such limit here
+    monkeypatch.setattr(loop, "_MAPS", tmp_path / "_MAPS")
+    (tmp_path / "_MAPS").write_text("a piece\n" * 6)
+    (tmp_path / "_MOST").write_text("13")
+    assert kept()
+    (tmp_path / "_MOST").write_text("11")
+    assert not kept()

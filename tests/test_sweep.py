@@ -213,24 +213,6 @@ def test_blocks_that_are_done_are_kept_and_broken_ones_made_again(whole, tmp_pat
 # Runners
 
 
-def test_compiled_programs_go_when_they_are_many_and_stay_when_they_are_few(tmp_path, monkeypatch):
-    """A process whose mapped memory is in too many pieces cannot compile any more."""
-    doubled = jax.jit(lambda x: 2 * x)
-    doubled(1.0)
-    block = xr.Dataset()
-    monkeypatch.setattr(blocks, "_MOST", tmp_path / "most")
-    blocks.finish(block, {}, 0.0)  # no such limit here
-    assert doubled._cache_size() == 1
-    for name, pieces in {"_MAPS": "a piece\n" * 6, "_MOST": "13"}.items():
-        (tmp_path / name).write_text(pieces)
-        monkeypatch.setattr(blocks, name, tmp_path / name)
-    blocks.finish(block, {}, 0.0)
-    assert doubled._cache_size() == 1
-    (tmp_path / "_MOST").write_text("11")
-    blocks.finish(block, {}, 0.0)
-    assert doubled._cache_size() == 0
-
-
 def test_processes_give_the_same_blocks_when_one_is_killed(whole, compiled, tmp_path, monkeypatch):
     expected, _ = whole
     for name, value in compiled.items():

@@ -5,8 +5,10 @@ runs of any length, and a resumed run goes through the very same machine code as
 taken in the full precision of their dtype, also where a device would do with less by default.
 """
 
+import gc
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -16,6 +18,8 @@ import numpy as np
 
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics, blank
+
+_MAPS, _MOST = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
 class Carry(eqx.Module):
@@ -126,6 +130,7 @@ def run(
     Returns:
         `Progress` with ⌈steps/record_every⌉ rows, those after the end of a run blank (NaN, −1, False).
     """
+    _make_room()
     batched = axes is not None
     row_axis = 1 if batched else 0
     total = -(-steps // record_every)
@@ -157,6 +162,18 @@ def run(
     if progress is None:
         raise ValueError(f"steps must be at least 1, got {steps}")
     return progress._replace(rows={k: _fit(v, total, row_axis) for k, v in progress.rows.items()})
+
+
+def _make_room() -> None:
+    """Let compiled programs go before they are too many: each is hundreds of pieces of mapped memory, of which Linux
+    lets a process have so many, and beyond them the compiler ends the process."""
+    try:
+        crowded = 2 * _MAPS.read_bytes().count(b"\n") > int(_MOST.read_text())
+    except OSError:  # elsewhere there is no such limit
+        return
+    if crowded:
+        jax.clear_caches()
+        gc.collect()
 
 
 def _fit(array: np.ndarray, total: int, axis: int) -> np.ndarray:
