@@ -63,6 +63,19 @@ def test_noise_is_the_least_amplitude_and_a_threshold_stills_a_mode():
     assert np.abs(still.amplitude[1:10, :2]).min() > 0
 
 
+@pytest.mark.parametrize(
+    "others", ["", ",force=cubic,restoring=harmonic,line=parabola,turning=lost,floor=newton,start=whole"]
+)
+def test_before_the_model_begins_its_steps_are_those_of_descent(others):
+    network, tuner = eos.objectives.mlp(eos.data.digits(60), width=6, init_scale=0.7), eos.tuners.Armijo()
+    run = eos.simulate(network, tuner, 25, measure_every=0, progress=False)
+    said = predicted(network, "oscillation:after=15" + others, tuner, 25)
+    for name in ("loss", "stepsize"):
+        np.testing.assert_allclose(said[name][:15], run[name][:15], rtol=1e-13)
+    np.testing.assert_array_equal(said.left_out[:15], 0)
+    assert np.abs(said.loss[16:] / run.loss[16:] - 1).min() > 1e-5
+
+
 def test_members_start_a_little_apart():
     objective = quadratic()
     few = eos.predict(objective, eos.tuners.Constant(0.1), 10, members=3, progress=False)

@@ -42,8 +42,9 @@ class Ingredients(NamedTuple):
         start: "split" by one Newton step along the modes; or "whole": no oscillation, the centre at w_0.
         threshold: a mode oscillates only where ηλ_i exceeds this; the centre takes its amplitude elsewhere.
         noise: least |x_i|; below it an oscillation is held there.
-        after: first steps that the odd force off the modes is kept for, in the centre. They are descent's own, p' = p −
-            ηg₊, in these coordinates, and the model begins after them; all steps of a run for descent itself.
+        after: steps before the model begins. They are descent's own, p' = p − ηg₊, in the model's coordinates: the odd
+            force off the modes goes to the centre, and force, restoring, line and turning are the first of each. As
+            many as the run has make it descent itself.
     """
 
     force: Literal["even", "cubic"] = "even"
@@ -122,15 +123,20 @@ class CenterOscillation(AbstractDynamics):
 
     def step(self, state, t):
         full, made_of = self._full, self.ingredients
+
+        def begun(of_model, of_descent):
+            return jnp.where(t < made_of.after, of_descent, of_model) if made_of.after else of_model
+
         center_loss, center_gradient, matvec = linearize(full, state.center)
         pairs, info = track(matvec, state.pairs, max_expansions=4)
         values, vectors = pairs.values, pairs.vectors
         carried = state.amplitude @ state.pairs.vectors
         amplitude = vectors @ carried
         displacement = amplitude @ vectors
-        resting = state.center
-        if made_of.turning == "kept":
-            resting = resting + (carried - displacement)
+        left_behind = carried - displacement
+        if made_of.turning == "lost":
+            left_behind = begun(jnp.zeros_like(left_behind), left_behind)
+        resting = state.center + left_behind
 
         iterate = resting + displacement
         value, above = jax.value_and_grad(full)(iterate)
@@ -138,16 +144,14 @@ class CenterOscillation(AbstractDynamics):
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
         size = jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny)
         off = odd - (vectors @ odd) @ vectors
-        kept = amplitude @ info.rest
-        if made_of.after > 0:
-            kept = jnp.where(t < made_of.after, off, kept)
+        kept = begun(amplitude @ info.rest, off)
         left_out = jnp.linalg.norm(off - kept) / size
         harmonic = (values * amplitude) @ vectors
         if made_of.force == "cubic":
             rises = jax.vmap(lambda u: sharpness_gradient(full, state.center, u))(vectors)
-            even = center_gradient + 0.5 * amplitude**2 @ rises
+            even = begun(center_gradient + 0.5 * amplitude**2 @ rises, even)
         if made_of.restoring == "harmonic":
-            odd = harmonic
+            odd = begun(harmonic, odd)
 
         extra = {}
         if isinstance(self.objective, AbstractBatches):
@@ -159,14 +163,15 @@ class CenterOscillation(AbstractDynamics):
             drawn, seen, gradient, change = full, value, above, None
         line = steepest(drawn, iterate, seen, gradient, t, values[0])
         if made_of.line == "parabola":
-            seen, gradient = center_loss + 0.5 * values @ amplitude**2, center_gradient + harmonic
-            bent = jnp.vdot(gradient, matvec(gradient))
-            square = jnp.vdot(gradient, gradient)
+            height, slope = center_loss + 0.5 * values @ amplitude**2, center_gradient + harmonic
+            bent = jnp.vdot(slope, matvec(slope))
+            square = jnp.vdot(slope, slope)
 
             def parabola(w):
-                along = -jnp.vdot(gradient, w - iterate) / square
-                return seen - along * square + 0.5 * along**2 * bent
+                along = -jnp.vdot(slope, w - iterate) / square
+                return begun(height - along * square + 0.5 * along**2 * bent, drawn(w))
 
+            seen, gradient = begun(height, seen), begun(slope, gradient)
             line = steepest(parabola, iterate, seen, gradient, t, values[0])
         stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient, change)
 
