@@ -20,7 +20,8 @@ THEORIES = {
 """Name -> one-line description."""
 
 _WITHOUT_MODES = ("valley", "valley-frozen", "edge-flow")
-_COUNTS = ("modes", "stride", "after")
+# Parameters that are counts, and the least that each may be.
+_COUNTS = {"modes": 1, "stride": 1, "after": 0}
 
 
 def parameters(name: str) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     for key, text in texts.items():
         options[key] = _specs.scalar(owner, key, text, 1 if key in _COUNTS else known[key])
         if key in _COUNTS:
-            check_count(owner, key, options[key], 0 if key == "after" else 1)
+            check_count(owner, key, options[key], _COUNTS[key])
         elif not allowed[key]:
             check_range(owner, key, options[key], 0)
         elif text not in allowed[key]:

@@ -43,7 +43,7 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     said = cells.sel(theory=name)
     # A run that blew up before it could be judged is no prediction that failed.
     ran = (cells.judged_steps > 1).values
-    kept = (said.theory_steps >= cells.judged_steps).values
+    kept = _lasted(said).values
     chaotic = (cells.chaotic == 1).values
     claims = [
         _bar(key, name, text, ran & (chaotic if key != "steps" else ~chaotic), met.values, values.values, kept)
@@ -77,6 +77,11 @@ def _bars(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]
 def _worst(said: xr.Dataset) -> xr.DataArray:
     """The largest of the three errors; NaN where one is not known."""
     return said[list(ERRORS)].to_array().max("variable", skipna=False)
+
+
+def _lasted(said: xr.Dataset) -> xr.DataArray:
+    """Whether a theory was there to the end of what is judged."""
+    return said.theory_steps >= said.judged_steps
 
 
 def _bar(key, theory, text, asked, meets, values, kept) -> Claim:
@@ -165,10 +170,7 @@ def _beside(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Cl
     criterion = f"errors of λ, η and L ≤ {NEAR:g}; supported if a sign test of gained against lost has p < 0.05"
     if not asked.any():
         return Claim(f"beside-{other}", text, "not tested", "no such run", criterion)
-    mine, its = (
-        (errors <= NEAR) & (said.theory_steps >= cells.judged_steps).values[asked]
-        for errors, said in zip(worst, both, strict=True)
-    )
+    mine, its = ((errors <= NEAR) & _lasted(said).values[asked] for errors, said in zip(worst, both, strict=True))
     gained, lost = int((its & ~mine).sum()), int((mine & ~its).sum())
     chance = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     verdict: Verdict = "not supported" if gained <= lost else "supported" if chance < 0.05 else "partly"
@@ -212,7 +214,7 @@ def _met(found: xr.Dataset) -> xr.DataArray:
     met = {key: good for key, (_, _, good) in _bars(said).items()}
     by_step = met.pop("steps")
     by_law = reduce(and_, met.values())
-    return xr.where(found.chaotic == 1, by_law, by_step) & (said.theory_steps >= found.judged_steps)
+    return xr.where(found.chaotic == 1, by_law, by_step) & _lasted(said)
 
 
 def _median(values: xr.DataArray) -> float | None:
