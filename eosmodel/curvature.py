@@ -35,16 +35,11 @@ class Modes(eqx.Module):
 
 class TrackInfo(NamedTuple):
     """How good the tracked pairs are: relative residual of the leading pair, Hessian–vector products taken in this
-    call, whether every pair met its tolerance, and Hu_i − λ_iu_i, which no tracked mode overlaps with."""
+    call, and whether every pair met its tolerance."""
 
     residual: Float[Array, ""]
     products: Int[Array, ""]
     converged: Bool[Array, ""]
-    rest: Float[Array, "modes dim"]
-
-    def row(self) -> dict[str, Array]:
-        """What a record keeps of it."""
-        return {"residual": self.residual, "products": self.products, "converged": self.converged}
 
 
 def hvp(fn: Callable, weights: Array, vector: Array) -> Array:
@@ -89,9 +84,7 @@ def _dense(matvec, dim, modes, dtype):
     hessian = jax.vmap(matvec)(jnp.eye(dim, dtype=dtype))
     values, vectors = jnp.linalg.eigh(0.5 * (hessian + hessian.T))
     pairs = Modes(values[::-1][:modes], vectors.T[::-1][:modes])
-    exact = jnp.zeros_like(pairs.vectors)
-    info = TrackInfo(jnp.asarray(0, dtype), jnp.asarray(dim, jnp.int32), jnp.asarray(True), exact)
-    return pairs, info
+    return pairs, TrackInfo(jnp.asarray(0, dtype), jnp.asarray(dim, jnp.int32), jnp.asarray(True))
 
 
 def track(
@@ -155,9 +148,8 @@ def track(
     # The first expansion is nearly always needed, and costs less outside a loop.
     carry = expand((solution, jnp.asarray(0, jnp.int32)))
     (values, vectors, hvps, _, _), count = jax.lax.while_loop(unfinished, expand, carry)
-    rest, size = residuals(values, vectors, hvps)
-    info = TrackInfo(size[0], modes + count, jnp.all(size <= tolerance), rest)
-    return Modes(values, vectors), info
+    _, size = residuals(values, vectors, hvps)
+    return Modes(values, vectors), TrackInfo(size[0], modes + count, jnp.all(size <= tolerance))
 
 
 def cold_start(

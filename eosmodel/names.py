@@ -35,7 +35,7 @@ VARIABLES: dict[str, Variable] = {
     "sharpness": Variable("λ", f"largest Hessian eigenvalue at the centre of the oscillation; {CENTER}"),
     "iterate_sharpness": Variable("λ(w)", "largest Hessian eigenvalue at the iterate, where a tuner needs it"),
     "center_loss": Variable("L̄", "loss at the centre of the oscillation"),
-    "left_out": Variable("ε", "share of the gradient that the centre–oscillation model leaves out, ‖P⊥A − R‖/‖g₊‖"),
+    "left_out": Variable("ε", "share of the gradient that the centre–oscillation model leaves out, ‖P⊥(A − HX)‖/‖g₊‖"),
     "gradient_norm": Variable("‖g‖", "norm of the gradient at the iterate"),
     "alignment": Variable("|u·g|/‖g‖", "cosine between the gradient and the leading eigenvector"),
     "eigenvalues": Variable("λ_i", "leading Hessian eigenvalues at the centre"),

@@ -49,8 +49,8 @@ def test_on_a_quadratic_the_oscillation_model_is_exact_along_its_modes(tuner):
 
 
 def test_what_the_model_leaves_out_is_all_that_parts_its_step_from_descent():
-    """p' = p − ηg₊ + η(P⊥A − R): the iterate is conserved but for the share of the gradient that the row says, which is
-    nothing before the model begins."""
+    """p' = p − ηg₊ + ηP⊥(A − HX): the iterate is conserved but for the share of the gradient that the row says,
+    which is nothing before the model begins."""
     network = eos.objectives.mlp(eos.data.digits(60), width=6, init_scale=0.7)
     eta, tuner = 1.5, eos.tuners.Constant(jnp.asarray(1.5))
     dynamics = CenterOscillation(network, tuner, ingredients=Ingredients(after=10))

@@ -10,11 +10,46 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from eosmodel.curvature import Modes, SlowCoefficients, linearize, slow_coefficients, track
+from eosmodel.curvature import Modes, SlowCoefficients, linearize, off_modes, oscillation, slow_coefficients, track
 from eosmodel.dynamics.base import Row, blank
 
 # Expansions of the tracker for every step since the last time, up to a limit.
 _BUDGET, _LONGEST = 8, 5
+
+
+def settled(
+    weights: Float[Array, " dim"],
+    gradient: Float[Array, " dim"],
+    pairs: Modes,
+    turned: Float[Array, " dim"] | None = None,
+) -> tuple[Float[Array, " dim"], Float[Array, " modes"]]:
+    """The centre at which a step is seen, w − Σ_i x_i u_i + P⊥ turned, and the amplitudes x_i.
+
+    Along the modes of the step before it is a Newton step, x_i = (u_i·∇L)/λ_i. Off them, with
+    turned = ½(ρ_t d_t − ρ_{t−1} d_{t−1}) of `turning`, it is the average (w_{t−1} + 2w_t + w_{t+1})/4 of three
+    iterates, shorter where a step goes beyond the edge. The average cancels the oscillation of every mode near the
+    edge, tracked or not, and leaves a smooth path in place. Without it the Hessian at the centre would alternate with
+    the modes that are not tracked. None leaves it out: noise does not alternate.
+    """
+    amplitude = oscillation(gradient, pairs)
+    center = weights - amplitude @ pairs.vectors
+    return center if turned is None else center + off_modes(turned, pairs), amplitude
+
+
+def turning(
+    stepsize: Float[Array, ""],
+    direction: Float[Array, " dim"],
+    sharpness: Float[Array, ""],
+    before: Float[Array, " dim"],
+    t: Int[Array, ""],
+) -> tuple[Float[Array, " dim"], Float[Array, " dim"]]:
+    """½(ρ_t d_t − ρ_{t−1} d_{t−1}) for `settled`, 0 at the first step, and ρ_t d_t, the `before` of the next step.
+
+    ρ = min(η/2, 1/λ), with λ in units in which the edge of stability is at ηλ = 2.
+    """
+    edge = jnp.where(sharpness > 0, 1 / jnp.where(sharpness > 0, sharpness, 1), 0)
+    now = jnp.minimum(0.5 * stepsize, edge) * direction
+    return 0.5 * (now - jnp.where(t == 0, now, before)), now
 
 
 def look(
@@ -34,7 +69,7 @@ def look(
         "sharpness": pairs.values[0],
         "eigenvalues": pairs.values,
         "center_loss": loss,
-        **solved.row(),
+        **solved._asdict(),
         **slow._asdict(),
     }
     return pairs, row

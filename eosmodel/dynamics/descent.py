@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eosmodel.curvature import Modes, grow, leading, off_modes, oscillation, scaled, shrink
+from eosmodel.curvature import Modes, grow, leading, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import alignment, due, every, look
+from eosmodel.dynamics.center import alignment, due, every, look, settled, turning
 from eosmodel.dynamics.course import Course, aim, followed, set_out, to_edge
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
@@ -20,13 +20,9 @@ class Descent(AbstractDynamics):
     """Descent w' = w + ηd, d = −∇L(w) or a `Direction`'s, η from the tuner on the true ray along d; the sharpness is
     tracked beside it.
 
-    The centre of a real run is w̄_t = w_t − Σ_i x_i u_i + ½ P⊥(ρ_t d_t − ρ_{t−1} d_{t−1}): a Newton step
-    x_i = (u_i·∇L)/λ_i along the modes tracked at the previous centre, and off them, with ρ = min(η/2, 1/λ_1), the
-    average (w_{t−1} + 2w_t + w_{t+1})/4 of three iterates, shorter where a step goes beyond the edge. The average
-    cancels the oscillation of every mode near the edge, tracked or not, and leaves a smooth path in place. Without
-    it the Hessian at the centre would alternate with the modes that are not tracked. Eigenpairs, L̄ and the slow
-    coefficients are solved for at w̄_t. Of a preconditioned direction all of this is in the coordinates in which its
-    preconditioner is the identity.
+    Eigenpairs, L̄ and the slow coefficients are solved for at the centre of three iterates,
+    w̄_t = w_t − Σ_i x_i u_i + ½ P⊥(ρ_t d_t − ρ_{t−1} d_{t−1}), see `dynamics.settled`. Of a
+    preconditioned direction all of this is in the coordinates in which its preconditioner is the identity.
 
     Fields
         objective, tuner: what is run.
@@ -70,14 +66,10 @@ class Descent(AbstractDynamics):
     def center(self, state, gradient, direction, stepsize, scale, t):
         """The centre at the state's weights, the amplitudes x_i along the modes, and ρd, which the next step needs; the
         first two in the coordinates of the scale."""
-        pairs = state.center
-        amplitude = oscillation(grow(gradient, scale), pairs)
-        top = to_edge(self.direction, pairs.values[0])
-        edge = jnp.where(top > 0, 1 / jnp.where(top > 0, top, 1), 0)
-        pull = jnp.minimum(0.5 * stepsize, edge) * direction
-        turned = 0.5 * shrink(pull - jnp.where(t == 0, pull, state.pull), scale)
-        center = shrink(state.weights, scale) - amplitude @ pairs.vectors + off_modes(turned, pairs)
-        return center, amplitude, pull
+        top = to_edge(self.direction, state.center.values[0])
+        turned, pull = turning(stepsize, direction, top, state.pull, t)
+        here = shrink(state.weights, scale)
+        return *settled(here, grow(gradient, scale), state.center, shrink(turned, scale)), pull
 
     def step(self, state, t):
         aimed = aim(self.objective, self.objective, state.weights, self.direction, state.course, state.iterate, t)

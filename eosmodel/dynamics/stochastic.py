@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from eosmodel.curvature import Modes, grow, leading, oscillation, scaled, shrink
+from eosmodel.curvature import Modes, grow, leading, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import alignment, due, every, look
+from eosmodel.dynamics.center import alignment, due, every, look, settled
 from eosmodel.dynamics.course import Course, aim, followed, set_out
 from eosmodel.objectives.batches import AbstractBatches, Noise
 from eosmodel.rays import along
@@ -74,8 +74,7 @@ class StochasticDescent(AbstractDynamics):
 
         def seen(pairs):
             loss, whole = jax.value_and_grad(full)(weights)
-            amplitude = oscillation(grow(whole, scale), pairs)
-            center = shrink(weights, scale) - amplitude @ pairs.vectors
+            center, amplitude = settled(shrink(weights, scale), grow(whole, scale), pairs)
             now = due(t, self.measure_every)
             pairs, row = look(scaled(full, scale), center, pairs, now, self.track_every)
             here = grow(center, scale)

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, oscillation, sharp, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
+from eosmodel.dynamics.center import settled, turning
+from eosmodel.dynamics.course import aim
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.rays import steepest
@@ -33,8 +35,8 @@ class Ingredients(NamedTuple):
     Fields
         force: on the centre, "even": ½(∇L(p) + ∇L(2w̄ − p)), every even order; or "cubic": ∇L(w̄) + ½ Σ x_i² ∇λ_i.
         restoring: on the oscillation, "odd": ½(∇L(p) − ∇L(2w̄ − p)), every odd order; or "harmonic": Σ λ_i x_i u_i.
-        line: what the tuner sees, "true": the loss along the ray; or "parabola": the one through
-            L(w̄) + ½ Σ λ_i x_i², with the gradient ∇L(w̄) + Σ λ_i x_i u_i and the Hessian at w̄.
+        line: what the tuner sees, "true": the loss along the ray; or "parabola": that of the second-order expansion of
+            the loss about w̄.
         floor: how the centre follows the valley floor along the modes, "flow": φ_i = (1 − e^{−ηλ_i})/λ_i; or "newton":
             φ_i = 1/λ_i.
         turning: what the turning of the modes leaves of the oscillation outside them, "kept": goes to the centre; or
@@ -44,7 +46,7 @@ class Ingredients(NamedTuple):
         noise: least |x_i|; below it an oscillation is held there.
         after: steps before the model begins. They are descent's own, p' = p − ηg₊, in the model's coordinates: the odd
             force off the modes goes to the centre, and force, restoring, line and turning are the first of each. As
-            many as the run has make it descent itself.
+            many as the run has make it descent itself, and with `noise` above 0 nearly so.
     """
 
     force: Literal["even", "cubic"] = "even"
@@ -65,18 +67,21 @@ class CenterOscillation(AbstractDynamics):
     the self-stabilising ½ Σ x_i² ∇λ_i and all higher even terms), and the odd part A = ½(g₊ − g₋) drives the
     oscillation (λ_i x_i and all higher odd terms). One step, η from the tuner on the ray through p along −g₊:
 
-        w̄'  = w̄ − η (P⊥F + R) − Σ_i φ_i u_i (u_i·F),      φ_i = (1 − e^{−ηλ_i})/λ_i
+        w̄'  = w̄ − η P⊥(F + HX) − Σ_i φ_i u_i (u_i·F),      φ_i = (1 − e^{−ηλ_i})/λ_i
         x_i' = x_i − η u_i·A − (η − φ_i)(u_i·F)
 
-    P⊥ projects the modes out. The centre relaxes along the modes as the gradient flow would, and what it does not
-    take of the force goes to the oscillation, so that the iterate is conserved along the modes and a drifting valley
-    floor excites them as it does in a real run; no noise floor is needed. Amplitudes are carried from one step's
-    modes to the next by projection, and what the turning modes leave behind goes to the centre, which conserves the
-    iterate too. So does the linear force off the modes, R = Σ x_i (Hu_i − λ_iu_i): it is 0 for eigenvectors, and the
-    tracked modes are that to a few per cent. At the start w_0 is split by one Newton step along the modes. What the
-    model leaves out is the rest of the odd force off the modes, of higher order in x, and with it every oscillation
-    beyond them. By that alone a step of its iterate differs from one of descent, p' = p − ηg₊ + η(P⊥A − R), and the
-    share that is left out, ‖P⊥A − R‖/‖g₊‖, is in every row as `left_out`.
+    P⊥ projects the modes out, X = Σ x_i u_i and H = ∇²L(w̄). The centre relaxes along the modes as the gradient flow
+    would, and what it does not take of the force goes to the oscillation, so that the iterate is conserved along the
+    modes and a drifting valley floor excites them as it does in a real run; no noise floor is needed. Amplitudes are
+    carried from one step's modes to the next by projection, and what the turning modes leave behind goes to the
+    centre, which conserves the iterate too. So does the linear force off the modes, P⊥HX: it is 0 for eigenvectors of
+    H, and the modes are nearly that. At the start w_0 is split by one Newton step along the modes. What the model
+    leaves out is the rest of the odd force off the modes, P⊥(A − HX), of third order in x. By that alone a step of
+    its iterate differs from one of descent, p' = p − ηg₊ + ηP⊥(A − HX), and its share of the gradient,
+    ε = ‖P⊥(A − HX)‖/‖g₊‖, is in every row as `left_out`.
+
+    The modes are those of the Hessian where a real run has its own, at `dynamics.settled` of p, so λ and L̄ are read
+    alike of both. That point is not w̄, which still swings along every mode that is not followed.
 
     A stochastic objective kicks both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
 
@@ -84,7 +89,8 @@ class CenterOscillation(AbstractDynamics):
 
     and the tuner looks along −∇L_B(p) at the drawn loss. The start is then (weights, seed of the draws).
 
-    A step takes two gradients (three with noise), and one linearisation with the tracker's products.
+    A step takes two gradients (three with noise), one Hessian–vector product, and one linearisation with the tracker's
+    products; under a rule that needs the sharpness also that at p, as in a run.
 
     Fields
         objective, tuner: what is modelled; the objective may be stochastic.
@@ -104,6 +110,8 @@ class CenterOscillation(AbstractDynamics):
         amplitude: Float[Array, " modes"]
         pairs: Modes
         tuner: Memory
+        iterate: Modes | None
+        pull: Float[Array, " dim"]
         bound: Float[Array, ""]
         seed: Int[Array, ""] | None
 
@@ -119,73 +127,72 @@ class CenterOscillation(AbstractDynamics):
             amplitude = jnp.zeros_like(amplitude)
         bound = divergence_bound(value, self.divergence)
         center = weights - amplitude @ pairs.vectors
-        return self.State(center, amplitude, pairs, begin(self.tuner, weights), bound, seed)
+        iterate = pairs if self.tuner.needs_sharpness else None
+        memory = begin(self.tuner, weights)
+        return self.State(center, amplitude, pairs, memory, iterate, jnp.zeros_like(center), bound, seed)
 
     def step(self, state, t):
         full, made_of = self._full, self.ingredients
+        drawn = self.objective.draw(state.seed, t) if isinstance(self.objective, AbstractBatches) else full
+        noisy = drawn is not full
 
         def begun(of_model, of_descent):
             return jnp.where(t < made_of.after, of_descent, of_model) if made_of.after else of_model
 
-        center_loss, center_gradient, matvec = linearize(full, state.center)
-        pairs, info = track(matvec, state.pairs, max_expansions=4)
-        values, vectors = pairs.values, pairs.vectors
         carried = state.amplitude @ state.pairs.vectors
-        amplitude = vectors @ carried
-        displacement = amplitude @ vectors
-        left_behind = carried - displacement
-        if made_of.turning == "lost":
-            left_behind = begun(jnp.zeros_like(left_behind), left_behind)
-        resting = state.center + left_behind
-
-        iterate = resting + displacement
-        value, above = jax.value_and_grad(full)(iterate)
-        below = jax.grad(full)(resting - displacement)
-        even, odd = 0.5 * (above + below), 0.5 * (above - below)
-        size = jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny)
-        off = odd - (vectors @ odd) @ vectors
-        kept = begun(amplitude @ info.rest, off)
-        left_out = jnp.linalg.norm(off - kept) / size
-        harmonic = (values * amplitude) @ vectors
-        if made_of.force == "cubic":
-            rises = jax.vmap(lambda u: sharpness_gradient(full, state.center, u))(vectors)
-            even = begun(center_gradient + 0.5 * amplitude**2 @ rises, even)
-        if made_of.restoring == "harmonic":
-            odd = begun(harmonic, odd)
-
-        extra = {}
-        if isinstance(self.objective, AbstractBatches):
-            drawn = self.objective.draw(state.seed, t)
-            seen, gradient = jax.value_and_grad(drawn)(iterate)
-            extra["batch_loss"] = seen
-            change = change_on(drawn, iterate, gradient, state.tuner)
-        else:
-            drawn, seen, gradient, change = full, value, above, None
-        line = steepest(drawn, iterate, seen, gradient, t, values[0])
+        iterate = state.center + carried
+        aimed = aim(drawn, full, iterate, None, None, state.iterate, t)
+        value, above = jax.value_and_grad(full)(iterate) if noisy else (aimed.value, aimed.gradient)
+        line, gradient = aimed.line, aimed.gradient
         if made_of.line == "parabola":
-            height, slope = center_loss + 0.5 * values @ amplitude**2, center_gradient + harmonic
-            bent = jnp.vdot(slope, matvec(slope))
+            level, slope, bend = _parabola(full, state.center, carried)
             square = jnp.vdot(slope, slope)
 
-            def parabola(w):
+            def bent(w):
                 along = -jnp.vdot(slope, w - iterate) / square
-                return begun(height - along * square + 0.5 * along**2 * bent, drawn(w))
+                return begun(level - along * square + 0.5 * along**2 * bend, drawn(w))
 
-            seen, gradient = begun(height, seen), begun(slope, gradient)
-            line = steepest(parabola, iterate, seen, gradient, t, values[0])
+            gradient = begun(slope, gradient)
+            line = steepest(bent, iterate, begun(level, aimed.value), gradient, t, aimed.sharpness)
+        change = change_on(drawn, iterate, gradient, state.tuner) if noisy else None
         stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient, change)
+
+        turned, pull = turning(stepsize, -above, state.pairs.values[0], state.pull, t)
+        seen_at, _ = settled(iterate, above, state.pairs, None if noisy else turned)
+        center_loss, _, matvec = linearize(full, seen_at)
+        pairs, info = track(matvec, state.pairs, max_expansions=4)
+        values, vectors = pairs.values, pairs.vectors
+
+        def outside(v):
+            return v - (vectors @ v) @ vectors
+
+        amplitude = vectors @ carried
+        displacement = amplitude @ vectors
+        resting = state.center + outside(carried)
+        at_rest, linear = jax.jvp(jax.grad(full), (resting,), (displacement,))
+        below = jax.grad(full)(resting - displacement)
+        even, odd = 0.5 * (above + below), 0.5 * (above - below)
+        off = outside(odd)
+        kept = begun(outside(linear), off)
+        left_out = jnp.linalg.norm(off - kept) / jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny)
+        if made_of.force == "cubic":
+            rises = jax.vmap(lambda u: sharpness_gradient(full, resting, u))(vectors)
+            even = begun(at_rest + 0.5 * amplitude**2 @ rises, even)
+        if made_of.restoring == "harmonic":
+            odd = begun((values * amplitude) @ vectors, odd)
+        if made_of.turning == "lost":
+            resting = begun(state.center, resting)
 
         force = vectors @ even
         relaxed = _relaxation(stepsize, values)
         if made_of.floor == "newton":
             relaxed = jnp.where(sharp(pairs), 1 / jnp.where(sharp(pairs), values, 1), relaxed)
-        center = resting - stepsize * (even - force @ vectors + kept) - (relaxed * force) @ vectors
+        center = resting - stepsize * (outside(even) + kept) - (relaxed * force) @ vectors
         amplitude_next = amplitude - stepsize * (vectors @ odd) - (stepsize - relaxed) * force
-        if isinstance(self.objective, AbstractBatches):
-            noise = gradient - above
-            kick = vectors @ noise
-            center = center - stepsize * (noise - kick @ vectors)
-            amplitude_next = amplitude_next - stepsize * kick
+        if noisy:
+            noise = aimed.gradient - above
+            center = center - stepsize * outside(noise)
+            amplitude_next = amplitude_next - stepsize * (vectors @ noise)
         if made_of.threshold > 0:
             still = jnp.where(stepsize * values > made_of.threshold, 0, amplitude_next)
             center, amplitude_next = center + still @ vectors, amplitude_next - still
@@ -200,13 +207,15 @@ class CenterOscillation(AbstractDynamics):
             "left_out": left_out,
             "eigenvalues": values,
             "amplitude": amplitude,
-            **info.row(),
+            **info._asdict(),
             "evaluations": tuner_info.evaluations,
             "search_failed": tuner_info.failed,
         }
-        status = status_of(value, stepsize, jnp.linalg.norm(gradient), state.bound)
-        status = _valid(status, values[0])
-        return self.State(center, amplitude_next, pairs, memory, state.bound, state.seed), row | extra, status
+        if noisy:
+            row["batch_loss"] = aimed.value
+        status = _valid(status_of(value, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
+        new = self.State(center, amplitude_next, pairs, memory, aimed.pairs, pull, state.bound, state.seed)
+        return new, row, status
 
 
 class GradientFlow(AbstractDynamics):
@@ -251,12 +260,22 @@ class GradientFlow(AbstractDynamics):
             "sharpness": values[0],
             "center_loss": value,
             "eigenvalues": values,
-            **info.row(),
+            **info._asdict(),
             "evaluations": tuner_info.evaluations,
             "search_failed": tuner_info.failed,
         }
         status = _valid(status_of(value, stepsize, jnp.sqrt(square), state.bound), values[0])
         return self.State(weights, pairs, memory, state.bound), row, status
+
+
+def _parabola(fn, center, oscillation):
+    """The second-order expansion of a loss about the centre, at center + oscillation: its value, its gradient g and
+    g·Hg."""
+    value, gradient, matvec = linearize(fn, center)
+    bent = matvec(oscillation)
+    slope = gradient + bent
+    level = value + jnp.vdot(gradient, oscillation) + 0.5 * jnp.vdot(oscillation, bent)
+    return level, slope, jnp.vdot(slope, matvec(slope))
 
 
 def _valid(status, sharpness):

@@ -250,7 +250,7 @@ class CentralFlow(AbstractDynamics):
 
         def seen():
             pairs, info = track(matvec, state.pairs, max_expansions=_BUDGET * min(self.stride, _LONGEST))
-            return (pairs, _rises(self.objective, state.center, pairs.vectors), jnp.diag(pairs.values)), info.row()
+            return (pairs, _rises(self.objective, state.center, pairs.vectors), jnp.diag(pairs.values)), info._asdict()
 
         if self.stride == 1:
             return seen()

@@ -116,7 +116,7 @@ class RodFlow(AbstractDynamics):
             "center_loss": center_loss,
             "eigenvalues": pairs.values,
             "amplitude": jnp.linalg.norm(pairs.vectors @ state.extent.T, axis=1),
-            **solved.row(),
+            **solved._asdict(),
             "evaluations": info.evaluations,
             "search_failed": info.failed,
         }
