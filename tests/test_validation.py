@@ -117,6 +117,10 @@ def test_bars_ask_each_kind_of_run_for_what_it_can_be_asked_for():
     assert chaos["mean"] == chaos["law"] == chaos["band"] == "supported"
     assert chaos["exponent"] == "not supported"
     assert _verdicts(_made_up(0.06, chaotic=1, coverage=0.7))["band"] == "not supported"
+    apart = _made_up(0.06, chaotic=1)
+    apart["twin_distance"][{"seed": slice(0, 4)}] = 0.2
+    (law,) = (claim for claim in validation.judge(apart) if claim.id == "law")
+    assert "own twin is as near in 6" in law.evidence
     assert near["warned"] == "not tested"
     known = _made_up(0.04)
     known["loss_error"], known["left_out"] = known.loss_error * (1 + known.seed), known.left_out * (1 + known.seed)

@@ -45,8 +45,9 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     ran = (cells.judged_steps > 1).values
     kept = _lasted(said).values
     chaotic = (cells.chaotic == 1).values
+    twin = (cells.twin_distance <= DISTANCE).values
     claims = [
-        _bar(key, name, text, ran & (chaotic if key != "steps" else ~chaotic), met.values, values.values, kept)
+        _bar(key, name, text, ran & (chaotic if key != "steps" else ~chaotic), met.values, values.values, kept, twin)
         for key, (text, values, met) in _bars(said).items()
     ]
     claims.append(_cost(name, said.cost.values[ran & kept]))
@@ -84,7 +85,7 @@ def _lasted(said: xr.Dataset) -> xr.DataArray:
     return said.theory_steps >= said.judged_steps
 
 
-def _bar(key, theory, text, asked, meets, values, kept) -> Claim:
+def _bar(key, theory, text, asked, meets, values, kept, twin) -> Claim:
     kind = "runs known step by step" if key == "steps" else "chaotic runs"
     criterion = f"at least {SHARE:.0%} of the cells; a theory that ended early misses"
     count = int(asked.sum())
@@ -96,6 +97,8 @@ def _bar(key, theory, text, asked, meets, values, kept) -> Claim:
     middle = f"median {np.median(known):.3g}" if known.size else "none known"
     early = int((asked & ~kept).sum())
     evidence = f"{met} of {count} cells ({met / count:.0%}), {middle}, theory ended early in {early}"
+    if key == "law":
+        evidence += f"; the run's own twin is as near in {int((asked & twin).sum())}"
     return Claim(key, f"{theory}: {text} ({kind})", verdict, evidence, criterion)
 
 
