@@ -21,8 +21,8 @@ class Descent(AbstractDynamics):
     tracked beside it.
 
     Eigenpairs, L̄ and the slow coefficients are solved for at the centre of three iterates,
-    w̄_t = w_t − Σ_i x_i u_i + ½ P⊥(ρ_t d_t − ρ_{t−1} d_{t−1}), see `dynamics.settled`. Of a
-    preconditioned direction all of this is in the coordinates in which its preconditioner is the identity.
+    w̄_t = w_t − Σ_i x_i u_i + ½ P⊥(ρ_t d_t − ρ_{t−1} d_{t−1}), see `dynamics.center.settled`. Of
+    a preconditioned direction all of this is in the coordinates in which its preconditioner is the identity.
 
     Fields
         objective, tuner: what is run.

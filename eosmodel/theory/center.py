@@ -80,8 +80,8 @@ class CenterOscillation(AbstractDynamics):
     its iterate differs from one of descent, p' = p − ηg₊ + ηP⊥(A − HX), and its share of the gradient,
     ε = ‖P⊥(A − HX)‖/‖g₊‖, is in every row as `left_out`.
 
-    The modes are those of the Hessian where a real run has its own, at `dynamics.settled` of p, so λ and L̄ are read
-    alike of both. That point is not w̄, which still swings along every mode that is not followed.
+    The modes are those of the Hessian where a real run has its own, at `dynamics.center.settled` of p, so λ and L̄ are
+    read alike of both. That point is not w̄, which still swings along every mode that is not followed.
 
     A stochastic objective kicks both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
 
