@@ -67,7 +67,7 @@ def _bars(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]
     covered = said[list(COVERAGES)].to_array().min("variable", skipna=False)
     mean, distance, exponent = (abs(said[key]) for key in ("mean_sharpness", "distance", "exponent_difference"))
     return {
-        "steps": (f"|Δ ln λ|, |Δ ln η|, |Δ ln L| ≤ {NEAR:g} each", worst, worst <= NEAR),
+        "steps": (f"|Δ ln λ|, |Δ ln η|, |Δ ln L| ≤ {NEAR:g} each", worst, _near(said)),
         "mean": ("mean λ within 10 %", mean, mean <= np.log1p(MEAN)),
         "law": (f"KS distance of s ≤ {DISTANCE:g}", distance, distance <= DISTANCE),
         "exponent": (f"edge exponent within {EXPONENT:g}", exponent, exponent <= EXPONENT),
@@ -78,6 +78,11 @@ def _bars(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]
 def _worst(said: xr.Dataset) -> xr.DataArray:
     """The largest of the three errors; NaN where one is not known."""
     return said[list(ERRORS)].to_array().max("variable", skipna=False)
+
+
+def _near(said: xr.Dataset) -> xr.DataArray:
+    """Whether all three errors are those of a prediction step by step."""
+    return _worst(said) <= NEAR
 
 
 def _lasted(said: xr.Dataset) -> xr.DataArray:
@@ -134,7 +139,7 @@ def _begun(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
         f"|Δ ln λ| > {LOST:g} by then in more than half of the runs with an error above {NEAR:g}, and in a smaller "
         "share of the others"
     )
-    met, early = (_worst(said) <= NEAR).values, (said.reach < BEGINNING).values
+    met, early = _near(said).values, (said.reach < BEGINNING).values
     missed, others = early[asked & ~met], early[asked & met]
     if not missed.size:
         return Claim("begun", text, "not tested", "no such run", criterion)
@@ -173,7 +178,7 @@ def _beside(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Cl
     criterion = f"errors of λ, η and L ≤ {NEAR:g}; supported if a sign test of gained against lost has p < 0.05"
     if not asked.any():
         return Claim(f"beside-{other}", text, "not tested", "no such run", criterion)
-    mine, its = ((errors <= NEAR) & _lasted(said).values[asked] for errors, said in zip(worst, both, strict=True))
+    mine, its = ((_near(said) & _lasted(said)).values[asked] for said in both)
     gained, lost = int((its & ~mine).sum()), int((mine & ~its).sum())
     chance = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     verdict: Verdict = "not supported" if gained <= lost else "supported" if chance < 0.05 else "partly"
