@@ -31,6 +31,10 @@ def hopeless(job):
 def wrong(job):
     raise ZeroDivisionError(job)
 
+def cores(seconds):
+    time.sleep(seconds)
+    return os.getpid(), sorted(os.sched_getaffinity(0))
+
 def slow(mark):
     with open(mark, "w") as stream:
         stream.write(str(os.getpid()))
@@ -56,6 +60,19 @@ def test_processes_do_lost_jobs_again(jobs, tmp_path):
     assert sorted(results) == [(0, 4), (1, 9), (2, 16)]
     assert (tmp_path / "mark").exists()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of processes")
+@pytest.mark.parametrize("more", [False, True], ids=["two", "more-than-cores"])
+def test_workers_share_the_cores(jobs, more):
+    mine = os.sched_getaffinity(0)
+    workers = len(mine) + 1 if more else 2
+    found = dict(kept for _, kept in processes(workers)(jobs.cores, [2.0] * workers))
+    assert os.sched_getaffinity(0) == mine
+    shares = list(found.values())
+    assert set().union(*shares) == mine
+    if workers <= len(mine):
+        assert sum(map(len, shares)) == len(mine)
 
 
 def test_processes_give_up_in_the_end(jobs):
