@@ -64,16 +64,26 @@ def test_noise_is_the_least_amplitude_and_a_threshold_stills_a_mode():
 
 
 @pytest.mark.parametrize(
-    "others", ["", ",force=cubic,restoring=harmonic,line=parabola,turning=lost,floor=newton,start=whole"]
+    ("tuner", "others"),
+    [
+        (eos.tuners.Armijo(), ""),
+        (eos.tuners.Armijo(), ",force=cubic,restoring=harmonic,line=parabola,turning=lost,floor=newton,start=whole"),
+        (eos.tuners.OnEdge(), ""),
+    ],
+    ids=["armijo", "armijo, all else changed", "on-edge"],
 )
-def test_before_the_model_begins_its_steps_are_those_of_descent(others):
-    network, tuner = eos.objectives.mlp(eos.data.digits(60), width=6, init_scale=0.7), eos.tuners.Armijo()
+def test_before_the_model_begins_its_steps_are_those_of_descent_and_so_is_its_sharpness(tuner, others):
+    network = eos.objectives.mlp(eos.data.digits(60), width=6, init_scale=0.7)
     run = eos.simulate(network, tuner, 25, measure_every=0, progress=False)
     said = predicted(network, "oscillation:after=15" + others, tuner, 25)
     for name in ("loss", "stepsize"):
         np.testing.assert_allclose(said[name][:15], run[name][:15], rtol=1e-13)
+    # Both are tracked at one place, but the theory with the smaller budget.
+    solved = np.flatnonzero(said.converged[:15].values & run.converged[:15].values)
+    assert solved.size > 7
+    np.testing.assert_allclose(said.sharpness[solved], run.sharpness[solved], rtol=2e-3)
     np.testing.assert_array_equal(said.left_out[:15], 0)
-    assert np.abs(said.loss[16:] / run.loss[16:] - 1).min() > 1e-5
+    assert np.abs(said.loss[16:] / run.loss[16:] - 1).min() > 1e-9
 
 
 def test_members_start_a_little_apart():
