@@ -278,15 +278,15 @@ eos.plotting.ensemble(chaotic, band)
 # %% [markdown]
 # ## Where the theory fails
 #
-# The oscillation model keeps a few directions, and of each the leading terms of the loss around the middle. Both can
-# be too little:
+# The oscillation model leaves out one term, the force of its oscillation on all other directions that turns with its sign and
+# is not in proportion to it. How large that was is in its predictions, as a share of the gradient: `left_out`. Much is left
+# out by
 #
-# - *large oscillations*, of constant steps far above $2/\lambda$ at the start or rules that jump, leave the region where a few
-#   terms describe the loss: let the theory begin after the first jumps, `theory="oscillation:after=20"`;
-# - *more oscillating directions than modes* (`modes=3` by default): ask for more, `theory="oscillation:modes=6"`;
+# - *large oscillations*, of constant steps far above $2/\lambda$ at the start or rules that jump: let the theory begin after
+#   the first jumps, `theory="oscillation:after=20"`;
 # - *kinks*: a ReLU network has no third derivative, and its sharpness jumps.
 #
-# The third is easy to try: the same network with ReLU.
+# The second is easy to try: the same network with ReLU.
 
 # %%
 kinked = eos.objectives.network(eqx.nn.MLP(2, 1, 16, 2, jax.nn.relu, key=jax.random.key(0)), wave)
