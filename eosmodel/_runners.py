@@ -50,9 +50,9 @@ def here(fn: Callable[[Any], Any], jobs: Sequence[Any]) -> Results:
 def processes(workers: int) -> Runner:
     """A runner with worker processes on this machine, started afresh (spawned), each on its share of the cores.
 
-    Where processes have more threads than there are cores, as jax's take one for every core, small programs wait for each
-    other: a run takes 1.5 times as long on two cores (`make bench`). If one dies, the others of its set end with it; a new set does
-    what is not done. Workers end with this process, however it ends.
+    Where processes have more threads than there are cores, as jax's take one for every core, small programs wait for
+    each other: a run takes 1.5 times as long on two cores (`make bench`). If one dies, the others of its set end with
+    it; a new set does what is not done. Workers end with this process, however it ends.
 
     Args:
         workers: how many at once, an integer ≥ 1.
