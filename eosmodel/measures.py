@@ -115,7 +115,9 @@ def band(ensemble: xr.DataArray, level: float = 0.9) -> tuple[xr.DataArray, xr.D
     """
     tail = (1 - level) / 2
     alive = ensemble.notnull().any("member")
-    low, high = (ensemble.quantile(q, "member", method="weibull", skipna=True) for q in (tail, 1 - tail))
+    # numpy warns of a quantile of nothing.
+    known = ensemble.where(alive, 0)
+    low, high = (known.quantile(q, "member", method="weibull", skipna=True) for q in (tail, 1 - tail))
     return low.where(alive).drop_vars("quantile"), high.where(alive).drop_vars("quantile")
 
 

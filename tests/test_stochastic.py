@@ -267,6 +267,13 @@ def test_bands_and_coverage():
     assert np.isnan(coverage(runs[0].where(False), members))
 
 
+def test_members_that_have_ended_leave_the_band_and_nothing_warns():
+    members = xr.DataArray([[1.0, 1.0, np.nan], [3.0, np.nan, np.nan]], dims=("member", "step"))
+    low, high = band(members)
+    np.testing.assert_array_equal(low, [1, 1, np.nan])
+    np.testing.assert_array_equal(high, [3, 1, np.nan])
+
+
 @pytest.mark.parametrize(("members", "share"), [(5, 4 / 6), (19, 0.9), (20, 0.9), (40, 0.9)])
 def test_one_more_draw_lies_in_the_band_of_a_few_as_often_as_it_says(members, share):
     rng = np.random.default_rng(2)
