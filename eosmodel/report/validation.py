@@ -11,6 +11,7 @@ from eosmodel import plotting, validation
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture, number
 from eosmodel.validation.bars import COVERAGES, ERRORS, known_by
+from eosmodel.validation.cells import STATISTICS
 
 
 def write_validation(found: xr.Dataset, out: str | Path) -> Path:
@@ -42,6 +43,7 @@ def write_validation(found: xr.Dataset, out: str | Path) -> Path:
         sentences=_summary(found, judged),
         variables=[(v.symbol, v.meaning) for v in (*validation.NUMBERS.values(), *validation.SAID.values())],
         errors=ERRORS,
+        statistics=list(zip(STATISTICS, (".3f", ".2f", ".3f"), strict=True)),
         origin=origin,
         references=pages.references([found]),
     )

@@ -38,6 +38,13 @@ LOST = 0.1
 # From which ηλ on a mode counts as being at the edge.
 _AT_EDGE = 1.8
 
+STATISTICS: dict[str, Variable] = {
+    "mean_sharpness": Variable("Δ ln⟨λ⟩", "ln of the mean λ over the last half, against that of the run"),
+    "distance": Variable("KS", "Kolmogorov–Smirnov distance of s = ηλ from the run, over the last half"),
+    "exponent_difference": Variable("ΔΛ", "edge exponent less that of the run"),
+}
+"""How far another run, or a prediction, is from a run in what a chaotic run can be known by."""
+
 NUMBERS: dict[str, Variable] = {
     "judged_steps": Variable("T", f"steps judged: until the smoothed loss is {FITTED:g} of the first, or the end"),
     "first_edge": Variable("t₂", "first step at which ηλ is above 1.95, NaN if it never is"),
@@ -49,18 +56,18 @@ NUMBERS: dict[str, Variable] = {
     "edge_modes": Variable("k", f"modes with ηλ_i > {_AT_EDGE}, of those followed, mean over the last half"),
     "excess": Variable("L/L̄ − 1", "loss of the oscillation against that of the centre, median over the last half"),
     "twin_error": Variable("twin", "largest of the errors of λ, η and L of a run that starts 1e-4 away"),
-    "twin_distance": Variable("twin KS", "Kolmogorov–Smirnov distance of s between the two over the last half"),
     "chaotic": Variable("chaotic", f"1: the twin error is above {NEAR:g}, so the run cannot be known step by step"),
-}
+} | {f"twin_{key}": Variable(f"twin {of.symbol}", f"{of.meaning}, the twin") for key, of in STATISTICS.items()}
 """What a cell keeps of every run, beside `status` and `steps`."""
 
 SAID: dict[str, Variable] = {
     "sharpness_error": Variable("error λ", "median over steps of |Δ ln λ|, of moving averages"),
     "stepsize_error": Variable("error η", "the same of the step size"),
     "loss_error": Variable("error L", "the same of the loss"),
-    "mean_sharpness": Variable("Δ ln⟨λ⟩", "ln of the mean λ over the last half, theory against run"),
-    "distance": Variable("KS", "Kolmogorov–Smirnov distance of s = ηλ between theory and run over the last half"),
-    "exponent_difference": Variable("ΔΛ", "edge exponent of the theory less that of the run"),
+    **STATISTICS,
+    **{
+        f"single_{key}": Variable(f"one {of.symbol}", f"{of.meaning}, one prediction") for key, of in STATISTICS.items()
+    },
     "sharpness_coverage": Variable("cover λ", "share of the steps with λ of the run in the ensemble's 90 % band"),
     "stepsize_coverage": Variable("cover η", "the same of the step size"),
     "loss_coverage": Variable("cover L", "the same of the loss"),
@@ -181,23 +188,28 @@ def _numbers(run: xr.Dataset, twin: xr.Dataset, end: int) -> dict[str, float]:
         "edge_modes": float((stepsize[half] > _AT_EDGE).sum(axis=1).mean()) if end else np.nan,
         "excess": float(np.median(excess)) if excess.size else np.nan,
         "twin_error": error,
-        "twin_distance": _distance(run, [twin]),
         "chaotic": int(error > NEAR),
+    } | {f"twin_{name}": value for name, value in _statistics(run, [twin]).items()}
+
+
+def _statistics(run: xr.Dataset, ensemble: Sequence[xr.Dataset]) -> dict[str, float]:
+    """The numbers of `STATISTICS` of other runs or predictions taken together."""
+    mean = [measures.last_half(said, "sharpness")[0] for said in ensemble]
+    exponents = np.array([measures.edge_exponent(said) for said in ensemble])
+    exponents = exponents[np.isfinite(exponents)]
+    return {
+        "mean_sharpness": _log_ratio(np.concatenate(mean), measures.last_half(run, "sharpness")[0]),
+        "distance": _distance(run, ensemble),
+        "exponent_difference": float(exponents.mean() - measures.edge_exponent(run)) if exponents.size else np.nan,
     }
 
 
 def _said(run: xr.Dataset, one: xr.Dataset, others: Sequence[xr.Dataset], end: int) -> dict[str, float]:
     """What a theory says of a run; its statistics are those of the ensemble, where there is one."""
-    ensemble = [one, *others]
-    mean = [measures.last_half(said, "sharpness")[0] for said in ensemble]
-    of_run = measures.last_half(run, "sharpness")[0]
-    exponents = np.array([measures.edge_exponent(said) for said in ensemble])
-    numbers = _errors(run, one) | {
-        "mean_sharpness": _log_ratio(np.concatenate(mean), of_run),
-        "distance": _distance(run, ensemble),
-        "exponent_difference": float(np.mean(exponents[np.isfinite(exponents)]) - measures.edge_exponent(run))
-        if np.isfinite(exponents).any()
-        else np.nan,
+    single = _statistics(run, [one])
+    numbers = _errors(run, one) | (_statistics(run, [one, *others]) if others else single)
+    numbers |= {f"single_{name}": value for name, value in single.items()}
+    numbers |= {
         "reach": _reach(run, one, end),
         "left_out": float(one.left_out.mean()) if "left_out" in one else np.nan,
         "cost": float(one.seconds_per_step / run.seconds_per_step),
