@@ -47,19 +47,10 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     chaotic = (cells.chaotic == 1).values
     twin = _statistics_of(cells, "twin")
     as_near = {key: met.values for key, (_, _, met) in _laws(twin).items()}
-    claims = [
-        _bar(
-            key,
-            name,
-            text,
-            ran & (chaotic if key != "steps" else ~chaotic),
-            met.values,
-            values.values,
-            kept,
-            as_near.get(key),
-        )
-        for key, (text, values, met) in _bars(said).items()
-    ]
+    claims = []
+    for key, bar in _bars(said).items():
+        asked = ran & (~chaotic if key == "steps" else chaotic)
+        claims.append(_bar(key, name, bar, asked, kept, as_near.get(key)))
     claims.append(_as_a_run(name, _statistics_of(said, "single"), twin, ran & chaotic, kept))
     claims.append(_cost(name, said.cost.values[ran & kept]))
     claims.append(_warned(name, said, ran & kept & ~chaotic))
@@ -111,7 +102,8 @@ def _lasted(said: xr.Dataset) -> xr.DataArray:
     return said.theory_steps >= said.judged_steps
 
 
-def _bar(key, theory, text, asked, meets, values, kept, as_near) -> Claim:
+def _bar(key, theory, bar, asked, kept, as_near) -> Claim:
+    text, values, meets = bar[0], bar[1].values, bar[2].values
     kind = "runs known step by step" if key == "steps" else "chaotic runs"
     criterion = f"at least {SHARE:.0%} of the cells; a theory that ended early misses"
     count = int(asked.sum())
