@@ -3,9 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# In order: the heavy files, which have few tests, would come last. Three processes, because one often waits for another
-# that it has started.
-TESTS := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
+# In order: the heavy files, which have few tests, would come last. Four processes, two for each of two cores, because one
+# often waits for something.
+TESTS := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
 .PHONY: setup demo sweep validate figures notebooks docs test test-slow bench lint clean help
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from eosmodel._status import Status
 from eosmodel.curvature import Modes, leading, linearize, oscillation, sharp, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.dynamics.center import settled, turning
@@ -19,14 +18,8 @@ from eosmodel.dynamics.course import aim
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.rays import steepest
+from eosmodel.theory._steps import relaxation, valid
 from eosmodel.tuners.base import AbstractTuner, Memory, begin, change_on, choose
-
-
-def _relaxation(stepsize, values):
-    """(1 − e^{−ηλ})/λ: how far the flow for a time η takes a mode, per unit of force; η where λ = 0."""
-    rate = stepsize * values
-    small = jnp.abs(rate) < 1e-6
-    return stepsize * jnp.where(small, 1 - rate / 2, -jnp.expm1(-rate) / jnp.where(small, 1, rate))
 
 
 class Ingredients(NamedTuple):
@@ -184,7 +177,7 @@ class CenterOscillation(AbstractDynamics):
             resting = begun(state.center, resting)
 
         force = vectors @ even
-        relaxed = _relaxation(stepsize, values)
+        relaxed = relaxation(stepsize, values)
         if made_of.floor == "newton":
             relaxed = jnp.where(sharp(pairs), 1 / jnp.where(sharp(pairs), values, 1), relaxed)
         center = resting - stepsize * (outside(even) + kept) - (relaxed * force) @ vectors
@@ -213,7 +206,7 @@ class CenterOscillation(AbstractDynamics):
         }
         if noisy:
             row["batch_loss"] = aimed.value
-        status = _valid(status_of(value, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
+        status = valid(status_of(value, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
         new = self.State(center, amplitude_next, pairs, memory, aimed.pairs, pull, state.bound, state.seed)
         return new, row, status
 
@@ -252,7 +245,7 @@ class GradientFlow(AbstractDynamics):
         line = steepest(self.objective, state.weights, value, gradient, t, values[0])
         stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient)
         force = vectors @ gradient
-        excess = stepsize - _relaxation(stepsize, values)
+        excess = stepsize - relaxation(stepsize, values)
         weights = state.weights - stepsize * gradient + (excess * force) @ vectors
         row = {
             "loss": value,
@@ -264,7 +257,7 @@ class GradientFlow(AbstractDynamics):
             "evaluations": tuner_info.evaluations,
             "search_failed": tuner_info.failed,
         }
-        status = _valid(status_of(value, stepsize, jnp.sqrt(square), state.bound), values[0])
+        status = valid(status_of(value, stepsize, jnp.sqrt(square), state.bound), values[0])
         return self.State(weights, pairs, memory, state.bound), row, status
 
 
@@ -276,9 +269,3 @@ def _parabola(fn, center, oscillation):
     slope = gradient + bent
     level = value + jnp.vdot(gradient, oscillation) + 0.5 * jnp.vdot(oscillation, bent)
     return level, slope, jnp.vdot(slope, matvec(slope))
-
-
-def _valid(status, sharpness):
-    """A model that divides scales by the top curvature has nothing to say where there is none."""
-    lost = (status == int(Status.OK)) & ~(sharpness > 0)
-    return jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)

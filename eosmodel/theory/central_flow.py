@@ -14,7 +14,7 @@ from eosmodel.curvature import Modes, leading, linearize, off_modes, oscillation
 from eosmodel.dynamics import AbstractDynamics, blank, divergence_bound, status_of
 from eosmodel.dynamics.center import due
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.theory.center import _relaxation, _valid
+from eosmodel.theory._steps import relaxation, valid
 from eosmodel.theory.complementarity import nonnegative, semidefinite, symmetric_basis
 from eosmodel.theory.fast_map import FastMap
 from eosmodel.tuners.base import AbstractTuner
@@ -219,7 +219,7 @@ class CentralFlow(AbstractDynamics):
 
         even = gradient + 0.5 * jnp.einsum("nij,ij->n", basis, mean) @ rises
         force = vectors @ even
-        left = stepsize - _relaxation(stepsize, slopes)
+        left = stepsize - relaxation(stepsize, slopes)
         moved = (left * force) @ vectors - stepsize * even
         # By its own map until it meets the balance; what the drifting floor leaves behind adds to it.
         shrink, kicked = 1 - stepsize * slopes, left * force
@@ -234,7 +234,7 @@ class CentralFlow(AbstractDynamics):
             **solved,
         }
         # Without curvature the scales divided by it, and the step, may be no numbers: the theory has nothing to say.
-        status = _valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
+        status = valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
         status = jnp.where(values[0] <= 0, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
         energy = jnp.where(met, energy, jnp.where(steep[:, None] & steep, alone, 0))
         side = jnp.where(met, 0, side)

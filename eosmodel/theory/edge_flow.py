@@ -9,7 +9,7 @@ from eosmodel.curvature import leading, linearize, oscillation
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.theory.center import _relaxation, _valid
+from eosmodel.theory._steps import relaxation, valid
 from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
 
 
@@ -89,7 +89,7 @@ class EdgeFlow(AbstractDynamics):
         stepsize, memory, info = choose(self.tuner, line, state.tuner, above)
 
         force = u @ even
-        left = (stepsize - _relaxation(stepsize, sharpness)) * force
+        left = (stepsize - relaxation(stepsize, sharpness)) * force
         center = resting - stepsize * even + left * u
         swing = (amplitude - stepsize * (u @ odd) - left) * u
         length = jnp.linalg.norm(bent)
@@ -106,5 +106,5 @@ class EdgeFlow(AbstractDynamics):
             "evaluations": info.evaluations,
             "search_failed": info.failed,
         }
-        status = _valid(status_of(value, stepsize, jnp.linalg.norm(above), state.bound), sharpness)
+        status = valid(status_of(value, stepsize, jnp.linalg.norm(above), state.bound), sharpness)
         return self.State(center, swing, direction, memory, state.bound), row, status

@@ -10,7 +10,7 @@ from eosmodel.curvature import Modes, leading, linearize, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.theory.center import _valid
+from eosmodel.theory._steps import valid
 from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
 
 
@@ -120,7 +120,7 @@ class RodFlow(AbstractDynamics):
             "evaluations": info.evaluations,
             "search_failed": info.failed,
         }
-        status = _valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), pairs.values[0])
+        status = valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), pairs.values[0])
         return self.State(center, extent, pairs, memory, state.bound), row, status
 
     def _flow(self, center, extent, stepsize):

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from eosmodel._checks import check_range
+from eosmodel.tuners._secant import read_secant, usable_step
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
-from eosmodel.tuners.secants import _read, _usable
 
 
 class EdgeHedge(AbstractTuner):
@@ -67,7 +67,7 @@ class EdgeHedge(AbstractTuner):
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        ss, sy, yy, some = _read(ray)
+        ss, sy, yy, some = read_secant(ray)
         curved = yy > 0
         middle = jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1))
         # cos = s·y/(|s||y|) by parts: the product of the squares leaves the range of the type sooner.
@@ -76,7 +76,7 @@ class EdgeHedge(AbstractTuner):
         aligned = cosine * cosine > self.threshold
         step = middle * jnp.where(aligned, 1 / jnp.where(convex, cosine, 1), cosine)
         step = jnp.where(convex, step, middle)
-        usable = curved & _usable(step)
+        usable = curved & usable_step(step)
         kept = jnp.where(usable, step, state)
         idle = ray.slope >= 0
         gap = ray.value - self.f_star

@@ -6,18 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from eosmodel._checks import check_range
+from eosmodel.tuners._secant import read_secant, usable_step
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
-
-
-def _read(ray):
-    """ss, sy, yy in the type of the run, and whether there is a secant at all."""
-    ss, sy, yy = (jnp.asarray(value, ray.value.dtype) for value in ray.secant)
-    return ss, sy, yy, ~((ss == 0) & (sy == 0) & (yy == 0))
-
-
-def _usable(step):
-    """Neither 0 nor infinite nor NaN: a division may have left the range of the type, and 0 would stay 0."""
-    return (step > 0) & jnp.isfinite(step)
 
 
 class BarzilaiBorwein(AbstractTuner):
@@ -64,10 +54,10 @@ class BarzilaiBorwein(AbstractTuner):
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        ss, sy, yy, some = _read(ray)
+        ss, sy, yy, some = read_secant(ray)
         top, bottom = (ss, sy) if self.long else (sy, yy)
         step = top / jnp.where(bottom > 0, bottom, 1)
-        usable = (sy > 0) & (bottom > 0) & _usable(step)
+        usable = (sy > 0) & (bottom > 0) & usable_step(step)
         kept = jnp.where(usable, step, state)
         ascends = ray.slope > 0
         return jnp.where(ascends, 0, kept), kept, no_evaluations((some & ~usable) | ascends)
@@ -134,13 +124,13 @@ class AdGD(AbstractTuner):
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         last, before = state
-        ss, _, yy, some = _read(ray)
+        ss, _, yy, some = read_secant(ray)
         growth = jnp.where(before > 0, jnp.sqrt(1 + last / jnp.where(before > 0, before, 1)) * last, jnp.inf)
         # Roots first: the quotient of squares leaves the range of the type sooner.
         curved = yy != 0
         local = jnp.where(curved, 0.5 * jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1)), jnp.inf)
         step = jnp.minimum(growth, local)
-        ascends, usable = ray.slope > 0, some & _usable(step)
+        ascends, usable = ray.slope > 0, some & usable_step(step)
         kept = jnp.where(usable, step, last)
         state = tuple(jnp.where(usable & ~ascends, *pair) for pair in ((step, last), (last, before)))
         return jnp.where(ascends, 0, kept), state, no_evaluations((some & ~usable) | ascends)
