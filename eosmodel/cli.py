@@ -174,8 +174,8 @@ class Validate:
     modes: int = 3
     """Number of leading eigenpairs followed, and of oscillating modes in the theories."""
     members: int = 20
-    """Runs of the first theory from starts that differ by 1e-4, where the run is chaotic. From 19 on, one that is drawn
-    from the same law lies in their 90 % band with probability 0.9."""
+    """Runs of the first theory from starts that differ by 1e-4, where the run is chaotic; 1 is no ensemble. From 19 on,
+    one that is drawn from the same law lies in their 90 % band with probability 0.9."""
     dtype: Literal["float32", "float64"] = "float32"
     """Floating type of the whole computation."""
     workers: int | None = None

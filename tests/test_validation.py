@@ -119,6 +119,12 @@ def test_bars_ask_each_kind_of_run_for_what_it_can_be_asked_for():
     assert chaos["mean"] == chaos["law"] == chaos["band"] == "supported"
     assert chaos["exponent"] == "not supported"
     assert _verdicts(_made_up(0.06, chaotic=1, coverage=0.7))["band"] == "not supported"
+    alone = _made_up(0.04, chaotic=1, coverage=np.nan)  # no ensemble, so no band to ask for
+    assert _verdicts(alone)["band"] == "not tested"
+    assert validation.rows(alone)[0]["met"] == 10
+    alone["sharpness_coverage"] = alone.sharpness_coverage.where(alone.seed > 0, 0.9)
+    assert _verdicts(alone)["band"] == "not supported"
+    assert validation.rows(alone)[0]["met"] == 0
     assert near["warned"] == "not tested"
     known = _made_up(0.04)
     known["loss_error"], known["left_out"] = known.loss_error * (1 + known.seed), known.left_out * (1 + known.seed)

@@ -49,7 +49,7 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     as_near = {key: met.values for key, (_, _, met) in _laws(twin).items()}
     claims = []
     for key, bar in _bars(said).items():
-        asked = ran & (~chaotic if key == "steps" else chaotic)
+        asked = ran & (~chaotic if key == "steps" else chaotic & (key != "band" or _has_bands(said)))
         claims.append(_bar(key, name, bar, asked, kept, as_near.get(key)))
     claims.append(_as_a_run(name, _statistics_of(said, "single"), twin, ran & chaotic, kept))
     claims.append(_cost(name, said.cost.values[ran & kept]))
@@ -81,6 +81,11 @@ def _laws(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]
         "law": (f"KS distance of s ≤ {DISTANCE:g}", distance, distance <= DISTANCE),
         "exponent": (f"edge exponent within {EXPONENT:g}", exponent, exponent <= EXPONENT),
     }
+
+
+def _has_bands(said: xr.Dataset) -> bool:
+    """Whether there are ensembles at all; a band that is missing where others have one is not met."""
+    return bool(said[COVERAGES[0]].notnull().any())
 
 
 def _statistics_of(cells: xr.Dataset, whose: str) -> xr.Dataset:
@@ -253,6 +258,8 @@ def _met(found: xr.Dataset) -> xr.DataArray:
     said = found.isel(theory=0, drop=True)
     met = {key: good for key, (_, _, good) in _bars(said).items()}
     by_step = met.pop("steps")
+    if not _has_bands(said):
+        del met["band"]
     by_law = reduce(and_, met.values())
     return xr.where(found.chaotic == 1, by_law, by_step) & _lasted(said)
 

@@ -129,7 +129,7 @@ def _one(net, config, seed) -> xr.Dataset:
         whole = predict(net, tuner, theory=spec, w0=start, **options)
         one = _until(whole, end)
         others = []
-        if i == 0 and numbers["chaotic"]:
+        if i == 0 and numbers["chaotic"] and config["members"] > 1:
             others = [_until(predict(net, tuner, theory=spec, w0=w, **options), end) for w in starts[:-1]]
         said[spec] = _said(run, one, others, end) | {
             "theory_status": int(whole.status),

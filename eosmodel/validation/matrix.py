@@ -117,7 +117,8 @@ def make_plan(
         theories: specifications; "valley" is fitted to the run and not among them. The first one is judged.
         seeds: of the initial weights.
         steps, modes: as in `simulate`.
-        members: runs of the judged theory from starts that differ a little, where the run is chaotic.
+        members: runs of the judged theory from starts that differ a little, where the run is chaotic; 1 for no ensemble
+            and so no band.
         dtype: "float32" or "float64".
 
     Raises:
