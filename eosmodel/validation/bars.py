@@ -126,7 +126,7 @@ def _bar(key, theory, bar, asked, kept, as_near) -> Claim:
 
 
 def _as_a_run(theory: str, said: xr.Dataset, twin: xr.Dataset, asked: np.ndarray, kept: np.ndarray) -> Claim:
-    """Whether a prediction is as near to a chaotic run as its twin is: no theory can be asked for more."""
+    """Whether a prediction is as near to a chaotic run as its twin is, which is all that can be asked of one."""
     text = f"{theory}: one prediction is as near to a chaotic run as one more run of the network"
     criterion = "the twin is nearer in mean λ, law of s and edge exponent in no more of the runs, by a sign test at 5 %"
     if not asked.any():
