@@ -163,6 +163,7 @@ def test_a_chaotic_run_has_its_twin_beside_the_theory():
     assert _verdicts(found)["as-a-run"] == "supported"  # two of ten: p = 0.1
     assert _verdicts(_made_up(0.06, chaotic=1))["as-a-run"] == "not supported"
     assert _verdicts(_made_up(0.0, chaotic=1, kept=50.0))["as-a-run"] == "not supported"
+    assert _verdicts(_made_up(0.06, chaotic=1).isel(seed=slice(0, 5)))["as-a-run"] == "not tested"
     assert _verdicts(_made_up(0.06))["as-a-run"] == "not tested"
 
 
