@@ -17,6 +17,8 @@ from eosmodel.simulation import run
 from eosmodel.theory import EdgeFlow, GradientFlow, RodFlow
 from eosmodel.tuners import Constant
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 BOTH = [EdgeFlow, RodFlow]
 ETA = 0.1
 

@@ -24,6 +24,8 @@ from eosmodel.objectives import Valley
 from eosmodel.objectives import data as datasets
 from eosmodel.objectives.networks import mlp
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 
 def symmetric(eigenvalues, seed):
     dim = len(eigenvalues)

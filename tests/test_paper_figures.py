@@ -10,8 +10,8 @@ from eosmodel.cli import main
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
 NAMES = list(paper_figures.titles())
-# Studies of networks: half the time of all figures. `make test-slow` draws them too.
-STUDIES = ("batch-sizes", "cdat", "explanations", "theory-experiment")
+# Studies of networks: most of the time of all figures. `make test-slow` draws them too.
+STUDIES = ("batch-sizes", "cdat", "edge-alone", "edge-exponents", "explanations", "theory-experiment")
 
 
 @pytest.fixture(
