@@ -137,11 +137,16 @@ def _as_a_run(theory: str, said: xr.Dataset, twin: xr.Dataset, asked: np.ndarray
         mine, its = (np.nan_to_num(abs(one[key].values), nan=np.inf) for one in (said, twin))
         mine = np.where(kept, mine, np.inf)
         nearer, further = int((asked & (mine < its)).sum()), int((asked & (mine > its)).sum())
-        chance = binomtest(nearer, nearer + further).pvalue if nearer + further else 1.0
+        chance = _sign_test(nearer, further)
         worse += nearer < further and chance < 0.05
         parts.append(f"{symbol} nearer in {nearer} of {nearer + further} (p = {chance:.1g})")
     verdict: Verdict = ("supported", "partly", "partly", "not supported")[worse]
     return Claim("as-a-run", text, verdict, ", ".join(parts), criterion)
+
+
+def _sign_test(more: int, less: int) -> float:
+    """The chance that a fair coin falls as unevenly; 1 where it is not thrown."""
+    return float(binomtest(more, more + less).pvalue) if more + less else 1.0
 
 
 def _cost(theory: str, ratios: np.ndarray) -> Claim:
@@ -217,7 +222,7 @@ def _beside(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Cl
         return Claim(f"beside-{other}", text, "not tested", "no such run", criterion)
     mine, its = ((_near(said) & _lasted(said)).values[asked] for said in both)
     gained, lost = int((its & ~mine).sum()), int((mine & ~its).sum())
-    chance = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    chance = _sign_test(gained, lost)
     verdict: Verdict = "not supported" if gained <= lost else "supported" if chance < 0.05 else "partly"
     # An error that is not known is none that is small.
     middles = " against ".join(f"{np.median(np.nan_to_num(errors, nan=np.inf)):.3g}" for errors in reversed(worst))
