@@ -45,7 +45,7 @@ def test_forward_pass_and_loss(loss):
     with jax.enable_x64(True):
         net = transformer(pairs(), width=8, depth=2, activation="tanh", loss=loss, seed=3, dtype=jnp.float64)
         w = net.initial()
-        out, y = forward(net.model, np.asarray(net.x)), np.asarray(net.y)
+        out, y = forward(net.model.model, np.asarray(net.x)), np.asarray(net.y)
         np.testing.assert_allclose(net.predictions(w), out, rtol=1e-10, atol=1e-12)
         each = 0.5 * (out - y) ** 2 if loss == "mse" else -y * log_softmax(out, axis=-1)
         np.testing.assert_allclose(net.loss(w), each.sum(-1).mean(), rtol=1e-12)
@@ -53,7 +53,7 @@ def test_forward_pass_and_loss(loss):
 
 def test_other_seeds_keep_the_norms_and_draw_the_weights_by_fan_in():
     net = transformer(pairs(), width=64, depth=1, init_scale=0.5)
-    model = net._unravelled(net.initial(7))
+    model = net._unravelled(net.initial(7)).model
     for layer in (model.norm, *model.blocks[0].norms):
         np.testing.assert_array_equal(layer.weight, 1)
         np.testing.assert_array_equal(layer.bias, 0)
@@ -67,10 +67,10 @@ def test_other_seeds_keep_the_norms_and_draw_the_weights_by_fan_in():
 def test_order_of_the_positions_matters_only_through_their_embedding():
     """Without the columns that embed positions, sorting a sequence's tokens another way permutes the answers."""
     net = transformer(pairs(1), width=8, depth=1)
-    weight = net.model.embedding.weight.at[:, TOKENS:].set(0)
-    model = jax.tree.map(lambda leaf: weight if leaf is net.model.embedding.weight else leaf, net.model)
+    weight = net.model.model.embedding.weight
+    model = jax.tree.map(lambda leaf: leaf.at[:, TOKENS:].set(0) if leaf is weight else leaf, net.model)
     order = jnp.array([3, 1, 4, 0, 2])
-    np.testing.assert_allclose(model(net.x[0])[order], model(net.x[0][order]), atol=1e-5)
+    np.testing.assert_allclose(model(net.x)[:, order], model(net.x[:, order]), atol=1e-5)
 
 
 def test_sorting_is_sorted_and_its_first_samples_do_not_depend_on_their_number():
