@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Where this is set, every process compiles all the Python that it imports: 8 s of the 12 that imports take then, and the
-# tests start a hundred processes.
+# Where this is set, every process compiles all the Python that it imports, 8 s of the 12 that its imports take then; the
+# tests start many.
 export PYTHONDONTWRITEBYTECODE :=
 # In order: the heavy files, which have few tests, would come last. Four processes, two for each of two cores, because one
 # often waits for something.
