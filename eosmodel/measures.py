@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from scipy.stats import quantile
 
 from eosmodel._status import Status
 
@@ -114,11 +115,12 @@ def band(ensemble: xr.DataArray, level: float = 0.9) -> tuple[xr.DataArray, xr.D
         Hyndman and Fan, Sample quantiles in statistical packages (1996), definition 6.
     """
     tail = (1 - level) / 2
-    alive = ensemble.notnull().any("member")
-    # numpy warns of a quantile of nothing.
-    known = ensemble.where(alive, 0)
-    low, high = (known.quantile(q, "member", method="weibull", skipna=True) for q in (tail, 1 - tail))
-    return low.where(alive).drop_vars("quantile"), high.where(alive).drop_vars("quantile")
+    options = {"method": "weibull", "axis": -1, "nan_policy": "omit"}
+
+    def end(share):
+        return xr.apply_ufunc(quantile, ensemble, share, input_core_dims=[["member"], []], kwargs=options)
+
+    return end(tail), end(1 - tail)
 
 
 def coverage(run: xr.DataArray, ensemble: xr.DataArray, level: float = 0.9) -> float:
