@@ -132,7 +132,7 @@ class _CNN(eqx.Module):
 def _convolve(layer: Any, h):
     # The layer as one product with the 3×3 patches, (channels, height, width, samples) in and out. With XLA's own
     # convolution, which the layer calls, a tracked step takes 2.5 to 2.8 times as long on a core of a CPU
-    # (tests/benchmarks/test_convolution.py).
+    # (tests/benchmarks/test_speed.py).
     channels, height, breadth, samples = h.shape
     rows, columns = (height + 1) // 2, (breadth + 1) // 2
     h = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)))

@@ -18,7 +18,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from eosmodel.curvature import hvp
 from eosmodel.dynamics import AbstractDynamics, Descent, status_of
 from eosmodel.experiment import _OF_THE_WHOLE
-from eosmodel.objectives import data, mlp
+from eosmodel.objectives import cnn, data, mlp
+from eosmodel.objectives import network as own_network
 from eosmodel.simulation import run
 from eosmodel.simulation.loop import _run_chunk
 from eosmodel.theory import THEORIES, CenterOscillation, parse
@@ -53,11 +54,11 @@ def tuner_of(spec):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), from_spec(spec))
 
 
-def chunk_of(dynamics, network):
+def chunk_of(dynamics, network, steps=STEPS, after=300):
     # Past the transient: what is timed is the middle of a run at the edge.
-    carry = run(dynamics, network.initial(), 300, rows_per_chunk=STEPS).carry
+    carry = run(dynamics, network.initial(), after, rows_per_chunk=steps).carry
     last = jnp.asarray(10**6, jnp.int32)
-    return lambda: jax.block_until_ready(_run_chunk(dynamics, carry, carry.t, last, STEPS, 1, None)[0].t)
+    return lambda: jax.block_until_ready(_run_chunk(dynamics, carry, carry.t, last, steps, 1, None)[0].t)
 
 
 def seconds(call):
@@ -136,6 +137,29 @@ def test_eigenvalue_error(benchmark, network, spec, modes):
     benchmark.extra_info |= {"median error": np.median(errors), "worst error": np.max(errors)}
     print(f"\n{spec}, {modes} modes: eigenvalue error median {np.median(errors):.1e}, worst {np.max(errors):.1e}, "
           f"{np.mean(products):.1f} products a step")  # fmt: skip
+
+
+def convolved_by_equinox(images, width):
+    """`cnn`, of equinox's layers as they come."""
+    keys = iter(jax.random.split(jax.random.key(0), 3))
+    layers, channels, side = [eqx.nn.Lambda(lambda x: jnp.moveaxis(x, -1, 0))], 1, images.x.shape[1]
+    for _ in range(2):
+        layers += [eqx.nn.Conv2d(channels, width, 3, 2, 1, dtype=jnp.float32, key=next(keys)), eqx.nn.Lambda(jnp.tanh)]
+        channels, side = width, (side + 1) // 2
+    layers += [eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(width * side**2, 10, dtype=jnp.float32, key=next(keys))]
+    return own_network(eqx.nn.Sequential(layers), images)
+
+
+@pytest.mark.parametrize("side", [8, 28])
+def test_convolutions_of_equinox_against_products_with_patches(benchmark, side):
+    """A tracked step of a network of width 6 on 1000 images."""
+    rng = np.random.default_rng(0)
+    images = data.from_arrays(rng.random((1000, side, side, 1)), np.arange(1000) % 10)
+    theirs, ours = (
+        chunk_of(Descent(network, tuner_of("constant:0.1"), 3, 1, 0), network, steps=20, after=1)
+        for network in (convolved_by_equinox(images, 6), cnn(images, 6, dtype=jnp.float32))
+    )
+    compare(benchmark, theirs, ours, f"tracked step by equinox's convolutions / by products ({side}×{side} images)")
 
 
 def test_compilation(benchmark, network):
