@@ -126,7 +126,7 @@ class _CNN(eqx.Module):
         *filters, last = self.layers
         for layer in filters:
             h = ACTIVATIONS[self.activation](_convolve(layer, h))
-        return (last.weight @ h.reshape(-1, h.shape[-1]) + last.bias[:, None]).T  # type: ignore[index]
+        return _affine_last(last, h.reshape(-1, h.shape[-1])).T
 
 
 def _convolve(layer: Any, h):
@@ -138,8 +138,12 @@ def _convolve(layer: Any, h):
     h = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)))
     shifted = [h[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i in range(3) for j in range(3)]
     patches = jnp.stack(shifted, axis=1).reshape(9 * channels, -1)
-    out = layer.weight.reshape(-1, 9 * channels) @ patches + layer.bias.reshape(-1, 1)
-    return out.reshape(-1, rows, columns, samples)
+    return _affine_last(layer, patches).reshape(-1, rows, columns, samples)
+
+
+def _affine_last(layer: Any, columns):
+    # A layer's product with inputs (fan_in, samples), the samples last; a filter's inputs are those of a patch.
+    return layer.weight.reshape(layer.weight.shape[0], -1) @ columns + layer.bias.reshape(-1, 1)
 
 
 class _Block(eqx.Module):
