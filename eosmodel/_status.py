@@ -36,7 +36,7 @@ _MESSAGES = {
     "Use a smaller step, or a cap on the tuner",
     Status.NONFINITE: "the loss, the gradient or the step size became NaN or infinite; the rows before it are kept. "
     "Check the data and the tuner's parameters",
-    Status.OUT_OF_RANGE: "the theory left its range of validity (oscillation too large, or no positive curvature at "
-    "the top); the rows before it are kept",
+    Status.OUT_OF_RANGE: "the theory left its range of validity (oscillation too large, no positive curvature at "
+    "the top, or a balance that was not solved); the rows before it are kept",
     Status.NOT_RUN: "the run did not start, because what it depends on did not finish",
 }

@@ -11,7 +11,16 @@ import eosmodel as eos
 from eosmodel._status import Status
 from eosmodel.objectives import DiagonalQuadratic, Valley
 from eosmodel.simulation import run
-from eosmodel.theory import CentralFlow, FastMap, GradientFlow, SlowFlow, SlowRegime, ValleyClosure, averages
+from eosmodel.theory import (
+    CentralFlow,
+    FastMap,
+    GradientFlow,
+    SlowFlow,
+    SlowRegime,
+    ValleyClosure,
+    averages,
+    central_flow,
+)
 from eosmodel.theory.central_flow import _rests
 from eosmodel.theory.complementarity import nonnegative, semidefinite, symmetric_basis
 from eosmodel.tuners import CDAT, Armijo, Constant, Polyak, ScalarRMSProp
@@ -332,6 +341,26 @@ def test_a_look_now_and_then_is_enough_where_the_curvature_is_linear():
         np.testing.assert_allclose(sparse[name], plain[name], rtol=1e-9)
     assert (sparse["products"][10:].reshape(-1, 5)[:, 1:] == 0).all()
     assert (np.append(sparse["products"][:10], sparse["products"][10::5]) > 0).all()
+
+
+def test_a_balance_that_is_not_solved_ends_the_flow_at_that_step_and_keeps_what_came_before(monkeypatch):
+    """The floor goes through λ = 2/η where the constant step needs its first balance. The odd window keeps the program
+    made with the broken solver from being that of another test."""
+    floor = valley(start=(0.0, -6.0, 0.0))
+    tuner = jax.tree.map(jnp.asarray, Constant(0.1))
+    whole = run(CentralFlow(floor, tuner, 1), floor.initial(), STEPS).rows
+
+    def broken(gram, q):
+        solution, turn, _ = semidefinite(gram, q)
+        return solution, turn, jnp.full((), jnp.inf, q.dtype)
+
+    monkeypatch.setattr(central_flow, "semidefinite", broken)
+    ended = run(CentralFlow(floor, tuner, 1, window=127), floor.initial(), STEPS)
+    assert int(ended.carry.status) == int(Status.OUT_OF_RANGE)
+    first = int(np.argmax(whole["amplitude"][:, 0] > 0))
+    assert 10 < first < STEPS
+    assert int(ended.carry.t) == first
+    np.testing.assert_array_equal(ended.rows["sharpness"][:first], whole["sharpness"][:first])
 
 
 def test_several_runs_are_one_call_and_agree_with_each_alone():

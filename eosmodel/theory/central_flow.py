@@ -58,14 +58,15 @@ class _AtStep(AbstractTuner):
 
 
 class _Balance(NamedTuple):
-    """X, the level c of λ, ln r, the drop δ from where λ goes without oscillation to c, 0 below the edge, and whether
-    there is a balance."""
+    """X, the level c of λ, ln r, the drop δ from where λ goes without oscillation to c, 0 below the edge, whether there
+    is a balance, and whether one was missed: there is one along fixed directions, and no whole X was found."""
 
     energy: Float[Array, "modes modes"]
     level: Float[Array, ""]
     log_r: Float[Array, ""]
     drop: Float[Array, ""]
     found: Bool[Array, ""]
+    unsolved: Bool[Array, ""]
 
 
 class CentralFlow(AbstractDynamics):
@@ -106,12 +107,12 @@ class CentralFlow(AbstractDynamics):
     the modes, and X' = AXA + kkᵀ, A = 1 − ηλ_i on the diagonal, k_i = (η − φ_i)(u_i·F), until it meets the balance (F
     the mean force, φ_i as in `CenterOscillation`: what a drifting floor leaves behind). The same holds where there is
     no balance to be had: for a tuner that nothing balances (Φ ≥ 2 for all r and λ: CDAT with σ = 2, on-edge), for a
-    mode above the edge with no ∇λ to bring it back, where λ would have to fall by half in one step, and where the
-    complementarity is not solved in the iterations that it has.
+    mode above the edge with no ∇λ to bring it back, and where λ would have to fall by half in one step.
 
     What it leaves out: delays and overshoots after the start, as when an oscillation that has died out comes back;
     even forces beyond ½ Σ X_ij ∇H_ij, and the softening of a large oscillation; the motion of the bulk inside a fast
-    map. Where λ ≤ 0 it ends with status OUT_OF_RANGE.
+    map. It ends with status OUT_OF_RANGE where λ ≤ 0, and where there is a balance along fixed directions but the
+    complementarity of the whole covariance is not solved in the iterations that it has.
 
     A single step over n of the optimiser's would be unstable in the bulk beyond nηλ_b = 2, λ_b the largest curvature
     that is not among the modes; beside modes at ηλ = 2 that leaves little. But what is costly in a step, eigenpairs and
@@ -233,9 +234,10 @@ class CentralFlow(AbstractDynamics):
             "amplitude": jnp.sqrt(jnp.diagonal(mean)),
             **solved,
         }
-        # Without curvature the scales divided by it, and the step, may be no numbers: the theory has nothing to say.
+        # Without curvature or an X the step may be no number, or one that means nothing: no other status has a say.
         status = valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
-        status = jnp.where(values[0] <= 0, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
+        lost = (values[0] <= 0) | balance.unsolved
+        status = jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
         energy = jnp.where(met, energy, jnp.where(steep[:, None] & steep, alone, 0))
         side = jnp.where(met, 0, side)
         curvature = curvature + jnp.einsum("nij,n->ij", basis, rises @ moved)
@@ -349,21 +351,23 @@ def _balance(fast, z, free, gram, bulk) -> _Balance:
 
         log_drop = jax.lax.fori_loop(0, _BISECTIONS, halve, (least, most))[0]
         drop = jnp.exp(log_drop)
-        return drop, log_ratio(top - drop, total(drop))
+        sizes, miss = solve(over + drop)
+        return drop, log_ratio(top - drop, jnp.sum(sizes)), miss
 
     def improve(_, now):
-        drop, log_r = level_in(now[0])
-        energy, turn, miss = semidefinite(gram, free - (top - drop) * jnp.eye(modes, dtype=dtype))
-        return turn, energy, drop, log_r, miss
+        drop, log_r, apart = level_in(now[0])
+        energy, turn, whole = semidefinite(gram, free - (top - drop) * jnp.eye(modes, dtype=dtype))
+        return turn, energy, drop, log_r, apart, whole
 
     none = jnp.zeros((), dtype)
 
     def search():
-        start = (axes, jnp.zeros_like(free), none, none, none)
-        _, energy, drop, log_r, miss = jax.lax.fori_loop(0, _ROUNDS, improve, start)
-        level = top - drop
-        found = (miss <= _MISSED * drop) & (jnp.log(drop) < most - 1e-3)
-        return _Balance(level * energy, level, log_r, drop, found)
+        start = (axes, jnp.zeros_like(free), none, none, none, none)
+        _, energy, drop, log_r, apart, whole = jax.lax.fori_loop(0, _ROUNDS, improve, start)
+        level, most_missed = top - drop, _MISSED * drop
+        reached, solved = jnp.log(drop) < most - 1e-3, whole <= most_missed
+        unsolved = reached & (apart <= most_missed) & ~solved
+        return _Balance(level * energy, level, log_r, drop, reached & solved, unsolved)
 
-    rest = _Balance(jnp.zeros_like(free), top, none + _NONE, none, jnp.asarray(True))
+    rest = _Balance(jnp.zeros_like(free), top, none + _NONE, none, jnp.asarray(True), jnp.asarray(False))
     return jax.lax.cond(grows(top, rest.log_r), search, lambda: rest)
