@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.stats import ks_2samp
 
 from eosmodel import analysis, experiment
 from eosmodel.analysis.parameters import Family, find
@@ -21,20 +22,24 @@ from paper_figures._style import BLACK, BLUE, DOUBLE, EDGE, RED, letter, sheet, 
 CAPTION = """
 The normalised step s = ηλ on orbits of Polyak's rule against its constant c, after a transient, and below the largest
 Lyapunov exponent per step (red above 0). Left: the fast map at A = λL̄/G = 20. Middle: descent on a valley of that A,
-whose bulk is moved by the large steps beyond the flip, which the fast map leaves out. Right: a network on digits,
-whose A is not held. Dotted: the flip that the fast map predicts, with the bulk held, c = ½ + 1/(4A) + …, and for the
-network c = ½. The thin line below is the fast map's exponent again; the network's cannot lie much below 0, for it has
-directions that neither grow nor shrink.
+whose bulk is moved by the large steps beyond the flip, which the fast map leaves out. Then a network on digits, whose A
+is not held, and what the model of centre and oscillation says of it from the same initial weights, shown nothing of the
+runs. Dotted: the flip that the fast map predicts, with the bulk held, c = ½ + 1/(4A) + …, and for the network c = ½.
+The thin line below is the fast map's exponent again; the network's cannot lie much below 0, for it has directions that
+neither grow nor shrink. Below the model: how far its law of s is from the network's (Kolmogorov–Smirnov; dashed: 0.1),
+and in grey that of one more run of the network which starts 1e-4 away.
 """
 SOURCES = ("2312.00209", "2206.04172")
 DTYPE = "float64"
 
-PARTS = {"fast": "fast map", "valley": "valley", "network": "network"}
+PARTS = {"fast": "fast map", "valley": "valley", "network": "network", "model": "model of the network"}
 A = 20.0
 # A valley's A is λ/2μ, and stays so while λ does. Its loss shrinks by a factor a step, which bounds their number.
 SHARPNESS, B = 20.0, 1e-4
 # Standard deviation of ln s on an orbit above which it is no fixed point.
 SPREAD = 0.1
+# Bounds of the claim about the model: a distance of two laws, and the share of the c at which it has to be less.
+KS, SHARE = 0.1, 0.9
 
 
 def settings(quick: bool) -> dict[str, Any]:
@@ -110,21 +115,30 @@ def compute(quick: bool) -> xr.Dataset:
     products = jax.vmap(jax.vmap(valley.product, (0, None)))(jnp.asarray(found.orbit.values), jnp.asarray(values))
     on_valley = xr.Dataset({"s": (("p", "sample"), np.asarray(products))}, {"p": fast.p})
     on_valley = on_valley.assign(lyapunov=found.lyapunov.sum("exponent"))
-    return pack({"fast": fast, "valley": on_valley, "network": _network(chosen["network"])})
+    network, model = _network(chosen["network"])
+    return pack({"fast": fast, "valley": on_valley, "network": network, "model": model})
 
 
-def _network(chosen) -> xr.Dataset:
+def _network(chosen) -> tuple[xr.Dataset, xr.Dataset]:
+    """The network's runs, and the model's with how far their laws of s are from these; so for a twin of each run."""
     values = np.linspace(*chosen["c"])
     net = mlp(data.digits(chosen["samples"]), width=chosen["width"], init_scale=chosen["init_scale"])
-    run = experiment.simulate(net, Polyak(jnp.asarray(values)), chosen["steps"], modes=1, measure_every=0)
-    late = run.isel(step=slice(-chosen["rows"], None))
-    step, start = PolyakStep(net), net.initial()
+    tuner, steps = Polyak(jnp.asarray(values)), chosen["steps"]
+    starts = net.initial(), experiment.nearby(net.initial(), 1)[0]
+    runs = [experiment.simulate(net, tuner, steps, w0=w0, modes=1, measure_every=0) for w0 in starts]
+    runs.append(experiment.predict(net, tuner, steps))
+    s, of_twin, of_model = ((rows.stepsize * rows.sharpness).values[:, -chosen["rows"] :] for rows in runs)
+    step, start = PolyakStep(net), starts[0]
     rows = {"steps": chosen["rows"], "burn_in": chosen["steps"] - chosen["rows"], "count": 1}
     exponents = [float(analysis.lyapunov(step, start, args=(c,), **rows).exponents[0]) for c in jnp.asarray(values)]
-    s = (late.stepsize * late.sharpness).values
-    ratio = (late.sharpness * late.center_loss).values
-    data_ = {"s": (("p", "sample"), s), "lyapunov": ("p", exponents), "held": (("p", "sample"), ratio)}
-    return xr.Dataset(data_, {"p": values})
+    # What ended early has no law there, and the largest distance.
+    distance, twin = (
+        [ks_2samp(a, b).statistic if np.isfinite(b).all() else 1.0 for a, b in zip(s, other, strict=True)]
+        for other in (of_model, of_twin)
+    )
+    network = xr.Dataset({"s": (("p", "sample"), s), "lyapunov": ("p", exponents)}, {"p": values})
+    said = {"s": (("p", "sample"), of_model), "distance": ("p", distance), "twin": ("p", twin)}
+    return network, xr.Dataset(said, {"p": values})
 
 
 def onset(part: xr.Dataset) -> float:
@@ -143,13 +157,16 @@ def flip() -> float:
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     met: dict[str, bool | None] = {}
     numbers = {}
-    for key, name in PARTS.items():
-        part = unpack(dataset, key)
+    for key in ("fast", "valley", "network"):
+        part, name = unpack(dataset, key), PARTS[key]
         # The network's A is large at first and moves, and c = ½ is the limit of large A.
         predicted, near = (0.5, 0.1) if key == "network" else (flip(), 0.02)
         found, top = onset(part), float(part.lyapunov.max())
         met[name] = abs(found - predicted) < near and top > 0.05
         numbers[name] = f"fluctuates from c = {found:.3f} on against {predicted:.3f}, largest exponent {top:.2f}"
+    network, model = unpack(dataset, "network"), unpack(dataset, "model")
+    near, twin, between = model.distance.values <= KS, model.twin.values <= KS, float(np.diff(model.p).max())
+    starts = onset(network), onset(model)
     return (
         claim(
             "doubling",
@@ -158,28 +175,44 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             numbers,
             "onset of fluctuations of s within 0.02 of the flip (network: 0.1 of ½), and a Lyapunov exponent over 0.05",
         ),
+        claim(
+            "model",
+            "The model of centre and oscillation, shown nothing of the runs, has the network's orbit diagram over c.",
+            {"onset": abs(starts[0] - starts[1]) < 1.5 * between, "laws of s": near.mean() >= SHARE},
+            {
+                "onset": f"network {starts[0]:.3f}, model {starts[1]:.3f}",
+                "laws of s": f"{near.sum()} of {near.size} within {KS}, median {np.median(model.distance):.3f}; "
+                f"one more run of the network {twin.sum()}, median {np.median(model.twin):.3f}",
+            },
+            f"onsets at most one c of the grid apart; Kolmogorov–Smirnov distance of at most {KS} at {SHARE:.0%} of c",
+        ),
     )
 
 
 @styled
 def draw(dataset: xr.Dataset):
-    figure = sheet(DOUBLE, 4.0)
-    grid = figure.subplots(2, 3, sharex=True, sharey="row", height_ratios=[2, 1])
+    figure = sheet(DOUBLE, 3.6)
+    grid = figure.subplots(2, 4, sharex=True, sharey="row", height_ratios=[2, 1])
     fast = unpack(dataset, "fast")
     for (top, bottom), (key, name) in zip(grid.T, PARTS.items(), strict=True):
-        part = unpack(dataset, key)
+        part, on_network = unpack(dataset, key), key in ("network", "model")
         c, s = part.p.values, part.s.values
         dots: dict[str, Any] = {"marker": ".", "markeredgewidth": 0, "linestyle": "none", "rasterized": True}
-        size, alpha = (2.5, 0.35) if key == "network" else (1.2, 0.3)
+        size, alpha = (2.5, 0.35) if on_network else (1.2, 0.3)
         top.plot(np.repeat(c, s.shape[1]), s.ravel(), color=BLACK, markersize=size, alpha=alpha, **dots)
         top.axhline(2, **EDGE)
-        exponent = part.lyapunov.values
-        bottom.plot(fast.p, fast.lyapunov, color="#9a9a9a", linewidth=0.5)
-        bottom.fill_between(c, 0, np.fmax(exponent, 0), color=RED, linewidth=0, alpha=0.85)
-        bottom.fill_between(c, np.fmin(exponent, 0), 0, color=BLUE, linewidth=0, alpha=0.85)
+        if key == "model":
+            bottom.plot(c, part.twin, color="#9a9a9a", linewidth=0.8)
+            bottom.plot(c, part.distance, color=BLUE, marker=".", markersize=3)
+            bottom.axhline(KS, **EDGE)
+        else:
+            exponent = part.lyapunov.values
+            bottom.plot(fast.p, fast.lyapunov, color="#9a9a9a", linewidth=0.5)
+            bottom.fill_between(c, 0, np.fmax(exponent, 0), color=RED, linewidth=0, alpha=0.85)
+            bottom.fill_between(c, np.fmin(exponent, 0), 0, color=BLUE, linewidth=0, alpha=0.85)
         bottom.axhline(0, color=BLACK, linewidth=0.6)
         for ax in (top, bottom):
-            ax.axvline(0.5 if key == "network" else flip(), color=BLACK, linewidth=0.9, linestyle=(0, (1, 1.5)))
+            ax.axvline(0.5 if on_network else flip(), color=BLACK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         top.set_title(name)
         bottom.set_xlabel("$c$")
     top.set_yscale("log")
@@ -188,5 +221,6 @@ def draw(dataset: xr.Dataset):
     bottom.set_xlim(fast.p[0], fast.p[-1])
     grid[0, 0].set_ylabel("normalised step $s = ηλ$")
     grid[1, 0].set_ylabel("Lyapunov\nexponent")
+    bottom.set_title("distance of the laws of $s$", fontsize="small", loc="left")
     letter(grid[0])
     return figure
