@@ -57,6 +57,7 @@ def settings(quick: bool) -> dict[str, Any]:
             "c": [0.3, 1.2, 4 if quick else 46],
             "steps": 80 if quick else 600,
             "rows": 40 if quick else 200,
+            "modes": 3,
         },
     }
 
@@ -126,7 +127,7 @@ def _network(chosen) -> tuple[xr.Dataset, xr.Dataset]:
     tuner, steps = Polyak(jnp.asarray(values)), chosen["steps"]
     starts = net.initial(), experiment.nearby(net.initial(), 1)[0]
     runs = [experiment.simulate(net, tuner, steps, w0=w0, modes=1, measure_every=0) for w0 in starts]
-    runs.append(experiment.predict(net, tuner, steps))
+    runs.append(experiment.predict(net, tuner, steps, modes=chosen["modes"]))
     s, of_twin, of_model = ((rows.stepsize * rows.sharpness).values[:, -chosen["rows"] :] for rows in runs)
     step, start = PolyakStep(net), starts[0]
     rows = {"steps": chosen["rows"], "burn_in": chosen["steps"] - chosen["rows"], "count": 1}
