@@ -11,7 +11,15 @@ pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
 NAMES = list(paper_figures.titles())
 # Studies of networks: most of the time of all figures. `make test-slow` draws them too.
-STUDIES = ("batch-sizes", "cdat", "edge-alone", "edge-exponents", "explanations", "theory-experiment")
+STUDIES = (
+    "batch-sizes",
+    "cdat",
+    "edge-alone",
+    "edge-exponents",
+    "explanations",
+    "period-doubling",
+    "theory-experiment",
+)
 
 
 @pytest.fixture(
