@@ -16,8 +16,9 @@ from eosmodel.objectives import Valley, data, mlp
 from eosmodel.rays import ray
 from eosmodel.theory import FastMap
 from eosmodel.tuners import Polyak
+from eosmodel.validation.bars import DISTANCE, SHARE
 from paper_figures._parts import claim, flips, pack, unpack
-from paper_figures._style import BLACK, BLUE, DOUBLE, EDGE, RED, letter, sheet, styled
+from paper_figures._style import BLACK, BLUE, DOUBLE, EDGE, GREY, RED, letter, sheet, styled
 
 CAPTION = """
 The normalised step s = ηλ on orbits of Polyak's rule against its constant c, after a transient, and below the largest
@@ -38,8 +39,8 @@ A = 20.0
 SHARPNESS, B = 20.0, 1e-4
 # Standard deviation of ln s on an orbit above which it is no fixed point.
 SPREAD = 0.1
-# Bounds of the claim about the model: a distance of two laws, and the share of the c at which it has to be less.
-KS, SHARE = 0.1, 0.9
+# The fast map's exponent, and one more run of the network.
+BESIDE: dict[str, Any] = {"color": GREY, "linewidth": 0.6}
 
 
 def settings(quick: bool) -> dict[str, Any]:
@@ -161,13 +162,13 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     for key in ("fast", "valley", "network"):
         part, name = unpack(dataset, key), PARTS[key]
         # The network's A is large at first and moves, and c = ½ is the limit of large A.
-        predicted, near = (0.5, 0.1) if key == "network" else (flip(), 0.02)
+        predicted, bound = (0.5, 0.1) if key == "network" else (flip(), 0.02)
         found, top = onset(part), float(part.lyapunov.max())
-        met[name] = abs(found - predicted) < near and top > 0.05
+        met[name] = abs(found - predicted) < bound and top > 0.05
         numbers[name] = f"fluctuates from c = {found:.3f} on against {predicted:.3f}, largest exponent {top:.2f}"
     network, model = unpack(dataset, "network"), unpack(dataset, "model")
-    near, twin, between = model.distance.values <= KS, model.twin.values <= KS, float(np.diff(model.p).max())
-    starts = onset(network), onset(model)
+    near, twin = model.distance.values <= DISTANCE, model.twin.values <= DISTANCE
+    starts, between = (onset(network), onset(model)), float(np.diff(model.p).max())
     return (
         claim(
             "doubling",
@@ -182,10 +183,11 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             {"onset": abs(starts[0] - starts[1]) < 1.5 * between, "laws of s": near.mean() >= SHARE},
             {
                 "onset": f"network {starts[0]:.3f}, model {starts[1]:.3f}",
-                "laws of s": f"{near.sum()} of {near.size} within {KS}, median {np.median(model.distance):.3f}; "
+                "laws of s": f"{near.sum()} of {near.size} within {DISTANCE}, median {np.median(model.distance):.3f}; "
                 f"one more run of the network {twin.sum()}, median {np.median(model.twin):.3f}",
             },
-            f"onsets at most one c of the grid apart; Kolmogorov–Smirnov distance of at most {KS} at {SHARE:.0%} of c",
+            "onsets at most one c of the grid apart; "
+            f"Kolmogorov–Smirnov distance of at most {DISTANCE} at {SHARE:.0%} of c",
         ),
     )
 
@@ -203,12 +205,12 @@ def draw(dataset: xr.Dataset):
         top.plot(np.repeat(c, s.shape[1]), s.ravel(), color=BLACK, markersize=size, alpha=alpha, **dots)
         top.axhline(2, **EDGE)
         if key == "model":
-            bottom.plot(c, part.twin, color="#9a9a9a", linewidth=0.8)
+            bottom.plot(c, part.twin, **BESIDE)
             bottom.plot(c, part.distance, color=BLUE, marker=".", markersize=3)
-            bottom.axhline(KS, **EDGE)
+            bottom.axhline(DISTANCE, **EDGE)
         else:
             exponent = part.lyapunov.values
-            bottom.plot(fast.p, fast.lyapunov, color="#9a9a9a", linewidth=0.5)
+            bottom.plot(fast.p, fast.lyapunov, **BESIDE)
             bottom.fill_between(c, 0, np.fmax(exponent, 0), color=RED, linewidth=0, alpha=0.85)
             bottom.fill_between(c, np.fmin(exponent, 0), 0, color=BLUE, linewidth=0, alpha=0.85)
         bottom.axhline(0, color=BLACK, linewidth=0.6)
