@@ -104,6 +104,19 @@ def edge_exponent(run: xr.Dataset) -> float:
     return float(np.mean(np.log(np.maximum(np.abs(1 - products), _SMALLEST_FACTOR))))
 
 
+def law_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """The Kolmogorov–Smirnov distance sup_s |F₁(s) − F₂(s)| of two samples; NaN if one is empty.
+
+    Counted in whole numbers, so that laws at the same distance are on the same side of a bound: `ks_2samp` of scipy
+    takes the difference of two shares, which is above or below it by rounding.
+    """
+    if not (first.size and second.size):
+        return float("nan")
+    values = np.concatenate([first, second])
+    below = [np.searchsorted(np.sort(sample), values, side="right") for sample in (first, second)]
+    return float(np.abs(below[0] * second.size - below[1] * first.size).max() / (first.size * second.size))
+
+
 def band(ensemble: xr.DataArray, level: float = 0.9) -> tuple[xr.DataArray, xr.DataArray]:
     """The band of an ensemble over its dimension "member" in which one more draw of its law lies with chance `level`.
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.stats import ks_2samp
 
 from eosmodel import analysis, experiment
 from eosmodel.analysis.parameters import Family, find
@@ -135,7 +134,7 @@ def _network(chosen) -> tuple[xr.Dataset, xr.Dataset]:
     exponents = [float(analysis.lyapunov(step, start, args=(c,), **rows).exponents[0]) for c in jnp.asarray(values)]
     # What ended early has no law there, and the largest distance.
     distance, twin = (
-        [ks_2samp(a, b).statistic if np.isfinite(b).all() else 1.0 for a, b in zip(s, other, strict=True)]
+        [measures.law_distance(a, b) if np.isfinite(b).all() else 1.0 for a, b in zip(s, other, strict=True)]
         for other in (of_model, of_twin)
     )
     network = xr.Dataset({"s": (("p", "sample"), s), "lyapunov": ("p", exponents)}, {"p": values})

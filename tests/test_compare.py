@@ -1,14 +1,18 @@
 """Comparison: datasets whose errors, final values and edge exponents are known in advance."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
 
 from eosmodel import Status
 from eosmodel.comparison import compare, scoreboard
-from eosmodel.measures import moving_average
+from eosmodel.measures import law_distance, moving_average
 
 STEPS = 400
 
@@ -49,6 +53,30 @@ def test_a_theory_that_is_the_run_has_no_error():
     run = single()
     said = only(compare(run, run))["theories"]["theory"]
     assert [said[name] for name in ("sharpness_error", "stepsize_error", "loss_error")] == [0.0, 0.0, 0.0]
+
+
+SAMPLES = st.lists(st.integers(0, 30), min_size=1, max_size=40)
+
+
+@given(SAMPLES, SAMPLES)
+def test_the_distance_of_two_laws_is_that_of_their_shares_in_whole_numbers(first, second):
+    def share(sample, s):
+        return Fraction(sum(value <= s for value in sample), len(sample))
+
+    exact = max(abs(share(first, s) - share(second, s)) for s in first + second)
+    found = law_distance(np.array(first, float), np.array(second, float))
+    assert found == float(exact)
+    if len(first) > 1:  # of two numbers scipy divides by zero for its p-value
+        assert found == pytest.approx(ks_2samp(first, second, method="asymp").statistic, abs=1e-12)
+
+
+def test_laws_at_the_same_distance_are_on_the_same_side_of_a_bound():
+    """0.1 as a difference of shares of 150 is 0.1 up to rounding, above it for some and below it for others."""
+    numbers = np.arange(150.0)
+    for split in range(0, 135):
+        moved = np.where((numbers >= split) & (numbers < split + 15), split - 0.5, numbers)
+        assert law_distance(numbers, moved) == 0.1
+    assert np.isnan(law_distance(numbers, numbers[:0]))
 
 
 @pytest.mark.parametrize("s", [0.5, 1.9, 2.0, 2.5])

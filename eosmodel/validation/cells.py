@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.stats import ks_2samp
 
 from eosmodel import blocks, measures, record
 from eosmodel._status import Status
@@ -163,11 +162,6 @@ def _errors(run: xr.Dataset, other: xr.Dataset) -> dict[str, float]:
     return {f"{name}_error": measures.log_error(run[name], other[name]) for name in _TRAJECTORIES}
 
 
-def _distance(run: xr.Dataset, others: Sequence[xr.Dataset]) -> float:
-    first, second = measures.edge_products(run), np.concatenate([measures.edge_products(other) for other in others])
-    return float(ks_2samp(first, second, method="asymp").statistic) if first.size and second.size else float("nan")
-
-
 def _numbers(run: xr.Dataset, twin: xr.Dataset, end: int) -> dict[str, float]:
     products = (run.stepsize * run.sharpness).values
     beyond = np.flatnonzero(products > 1.95)
@@ -195,11 +189,12 @@ def _numbers(run: xr.Dataset, twin: xr.Dataset, end: int) -> dict[str, float]:
 def _statistics(run: xr.Dataset, ensemble: Sequence[xr.Dataset]) -> dict[str, float]:
     """The numbers of `STATISTICS` of other runs or predictions taken together."""
     mean = [measures.last_half(said, "sharpness")[0] for said in ensemble]
+    products = [measures.edge_products(said) for said in ensemble]
     exponents = np.array([measures.edge_exponent(said) for said in ensemble])
     exponents = exponents[np.isfinite(exponents)]
     return {
         "mean_sharpness": _log_ratio(np.concatenate(mean), measures.last_half(run, "sharpness")[0]),
-        "distance": _distance(run, ensemble),
+        "distance": measures.law_distance(measures.edge_products(run), np.concatenate(products)),
         "exponent_difference": float(exponents.mean() - measures.edge_exponent(run)) if exponents.size else np.nan,
     }
 
