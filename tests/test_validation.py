@@ -15,7 +15,7 @@ from eosmodel import validation
 from eosmodel.cli import VALIDATED, WORKLOADS, main
 from eosmodel.objectives.recipes import network
 from eosmodel.validation.bars import ERRORS
-from eosmodel.validation.cells import tuner_at
+from eosmodel.validation.cells import _reach, tuner_at
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -85,6 +85,20 @@ def test_a_cell_measures_what_the_public_functions_give():
     rows = thin.step.values[np.isfinite(thin.step.values)].astype(int)
     smooth = eos.measures.moving_average(run.loss.values, run.step.values)
     np.testing.assert_allclose(thin.loss.values[: len(rows)], smooth[rows], rtol=1e-4)
+
+
+def test_a_theory_reaches_as_far_as_it_is_right_from_where_it_begins():
+    step = np.arange(100)
+    run = xr.Dataset({"sharpness": ("step", np.exp(step / 8.0))}, {"step": step})
+    known = xr.DataArray(step, dims="step")
+    assert _reach(run, run, 100) == 100
+    # Of a λ that doubles in six steps the average over rows that the theory has not is another.
+    assert _reach(run, run.where(known >= 15), 100) == 85
+    assert _reach(run, run.where((known >= 15) & (known < 60)), 100) == 45
+    assert _reach(run, run.where(known < 0), 100) == 0
+    off = run.assign(sharpness=run.sharpness * np.exp(0.2 * (step >= 50)))
+    # Half of a window of 25, in which the last rows weigh most.
+    assert 50 - 13 <= _reach(run, off, 100) <= 50
 
 
 def _made_up(error, chaotic=0, kept=100.0, coverage=0.9):
