@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from eosmodel import analysis, experiment
+from eosmodel import analysis, experiment, measures
 from eosmodel.analysis.parameters import Family, find
 from eosmodel.claims import Claim
 from eosmodel.objectives import Valley, data, mlp
