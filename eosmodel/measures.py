@@ -46,18 +46,20 @@ def moving_average(values: np.ndarray, step: np.ndarray) -> np.ndarray:
     return np.where(finite, sums / np.maximum(counts, 1.0), np.nan)
 
 
+def smoothed(first: xr.DataArray, second: xr.DataArray) -> np.ndarray:
+    """Moving averages of two variables over the rows that both have, shape (2, rows); NaN where one is not finite."""
+    first, second = xr.align(first, second, join="inner")
+    pair = np.stack([first.values.astype(float), second.values.astype(float)])
+    pair[:, ~np.isfinite(pair).all(axis=0)] = np.nan
+    return np.stack([moving_average(values, first.step.values) for values in pair])
+
+
 def log_error(first: xr.DataArray, second: xr.DataArray) -> float:
     """Median over steps of |ln a − ln b|, a and b the moving averages of the two over the rows that both have.
 
     Rows where an average is not positive have no logarithm and are left out; NaN if none remain.
     """
-    first, second = xr.align(first, second, join="inner")
-    step = first.step.values
-    pair = np.stack([first.values.astype(float), second.values.astype(float)])
-    if pair.shape[1] == 0:
-        return float("nan")
-    pair[:, ~np.isfinite(pair).all(axis=0)] = np.nan
-    smooth = np.stack([moving_average(values, step) for values in pair])
+    smooth = smoothed(first, second)
     smooth = smooth[:, (smooth > 0).all(axis=0)]
     return float(np.median(np.abs(np.diff(np.log(smooth), axis=0)))) if smooth.size else float("nan")
 

@@ -73,7 +73,7 @@ def test_the_distance_of_two_laws_is_that_of_their_shares_in_whole_numbers(first
 def test_laws_at_the_same_distance_are_on_the_same_side_of_a_bound():
     """0.1 as a difference of shares of 150 is 0.1 up to rounding, above it for some and below it for others."""
     numbers = np.arange(150.0)
-    for split in range(0, 135):
+    for split in range(135):
         moved = np.where((numbers >= split) & (numbers < split + 15), split - 0.5, numbers)
         assert law_distance(numbers, moved) == 0.1
     assert np.isnan(law_distance(numbers, numbers[:0]))

@@ -224,18 +224,15 @@ def _log_ratio(said: np.ndarray, of_run: np.ndarray) -> float:
 
 
 def _reach(run: xr.Dataset, said: xr.Dataset, end: int) -> float:
-    pair = np.stack([one.sharpness.values.astype(float) for one in (run, said)])
-    # A theory that begins late is asked from there on, and the averages are over what both have.
-    known = np.isfinite(pair).all(axis=0)
-    if not known.any():
+    first, second = measures.smoothed(run.sharpness, said.sharpness)
+    known = np.flatnonzero(np.isfinite(first))
+    if not known.size:
         return 0.0
-    pair[:, ~known] = np.nan
-    first, second = (measures.moving_average(values, run.step.values) for values in pair)
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = ~(np.abs(np.log(second / first)) <= LOST)
-    begun = np.flatnonzero(known)[0]
-    beyond = np.flatnonzero(lost[begun:end])
-    return float(beyond[0]) if beyond.size else float(end - begun)
+    # A theory that begins late is asked from there on.
+    beyond = np.flatnonzero(lost[known[0] : end])
+    return float(beyond[0] if beyond.size else end - known[0])
 
 
 def _thin(run: xr.Dataset, end: int) -> xr.Dataset:
