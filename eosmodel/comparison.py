@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ERRORS = {"sharpness_error": "sharpness", "stepsize_error": "stepsize", "loss_error": "loss"}
 """Name of each error in the scoreboard, and the variable that it is the error of."""
+WHOLE = 1.0
+"""Share of the gradient beyond which what a theory leaves out is more than what it keeps to go by."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Comparison:
         - `final_loss`, `final_sharpness`: means over the last 25 completed steps.
         - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
         - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
+        - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory says it leaves
+          out, and the first step at which that is more than the whole; None of a theory that does not say, and
+          without such a step.
         """
         return self._rows
 
@@ -157,10 +162,20 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
             **{error: _number(log_error(run[variable], said[variable])) for error, variable in ERRORS.items()},
             "final_sharpness": _number(final_mean(said, "sharpness")),
             "edge_exponent": _number(edge_exponent(said)),
+            **_left_out(said),
             "seconds_per_step": _seconds(said),
             "status": status_of(said).label,
         }
     return row
+
+
+def _left_out(said: xr.Dataset) -> dict[str, Any]:
+    share = said["left_out"].dropna("step") if "left_out" in said else said["step"][:0]
+    beyond = share.step.values[share.values > WHOLE]
+    return {
+        "left_out": _number(float(share.mean())) if share.size else None,
+        "left_out_beyond": int(beyond[0]) if beyond.size else None,
+    }
 
 
 def _number(value: float) -> float | None:
@@ -171,7 +186,21 @@ def _seconds(run: xr.Dataset) -> float | None:
     return _number(float(run["seconds_per_step"])) if "seconds_per_step" in run else None
 
 
-_HEADER = ("tuner", "seed", "what", "status", "loss", "λ", "median ηλ", "Λ", "error λ", "error η", "error L", "s/step")
+_HEADER = (
+    "tuner",
+    "seed",
+    "what",
+    "status",
+    "loss",
+    "λ",
+    "median ηλ",
+    "Λ",
+    "error λ",
+    "error η",
+    "error L",
+    "ε",
+    "s/step",
+)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -194,12 +223,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             "",
             "",
             "",
+            "",
             show(run["seconds_per_step"], ".1e"),
         ]
         lines.append((row["tuner"], str(row["seed"]), "experiment", row["status"], *values))
         for name, said in row["theories"].items():
             values = ["", show(said["final_sharpness"]), "", signed(said["edge_exponent"])]
-            values += [show(said[error], ".3f") for error in ERRORS] + [show(said["seconds_per_step"], ".1e")]
+            values += [show(said[error], ".3f") for error in ERRORS]
+            beyond = said["left_out_beyond"]
+            share = show(said["left_out"], ".3f") + ("" if beyond is None else f" (> {WHOLE:g} at {beyond})")
+            values += [share, show(said["seconds_per_step"], ".1e")]
             lines.append(("", "", name, said["status"], *values))
     return aligned(lines, left=(0, 2, 3))
 

@@ -159,6 +159,17 @@ def test_a_theory_that_ended_early_is_compared_over_what_it_has_and_says_so():
     assert said["final_sharpness"] == pytest.approx(float(theory.sharpness[25:50].mean()))
 
 
+def test_a_theory_that_leaves_out_more_than_the_gradient_says_from_which_step_on():
+    run = single()
+    share = xr.where(run.step == 7, 1.5, 0.1)
+    said = only(compare(run, run.assign(left_out=share)))["theories"]["theory"]
+    assert said["left_out"] == pytest.approx(0.1 + 1.4 / STEPS)
+    assert said["left_out_beyond"] == 7
+    text = str(compare(run, run.assign(left_out=share)))
+    assert "(> 1 at 7)" in text
+    assert "(> 1" not in str(compare(run, run.assign(left_out=xr.where(run.step == 7, 1.0, 0.1))))
+
+
 def test_nothing_in_common_is_none_and_never_nan():
     run = single()
     theory = run.where(run.step < 0).assign(steps=0, status=int(Status.NOT_RUN))
@@ -192,6 +203,8 @@ def test_row_has_the_documented_shape():
         "loss_error",
         "final_sharpness",
         "edge_exponent",
+        "left_out",
+        "left_out_beyond",
         "seconds_per_step",
         "status",
     ]

@@ -26,7 +26,8 @@ TUNERS = ["constant:0.4", "armijo:c=1e-4,factor=0.8", "<b>odd</b>"]
 
 @pytest.fixture(scope="module")
 def study():
-    """Three tuners and two seeds, one run diverged, λ every third row; two theories, one of them ended early."""
+    """Three tuners and two seeds, one run diverged, λ every third row; two theories, one of them ended early, the other
+    leaves out twice the gradient under the second tuner, from step 3 and from step 4."""
     rng = np.random.default_rng(0)
     step = np.arange(STEPS)
     shape = (len(TUNERS), 2, STEPS)
@@ -60,7 +61,9 @@ def study():
     early = core.where(core.step < 30).assign(
         status=core.status * 0 + int(Status.OUT_OF_RANGE), steps=core.steps * 0 + 30
     )
-    theory = xr.concat([core, early], xr.IndexVariable("theory", ["oscillation", "my-own"]), data_vars="all")
+    share = xr.where((core.tuner == TUNERS[1]) & (core.step >= core.seed - 2), 2.0, 0.01)
+    names = xr.IndexVariable("theory", ["oscillation", "my-own"])
+    theory = xr.concat([core.assign(left_out=share), early], names, data_vars="all")
     return experiment, theory.transpose("theory", *dims).assign_attrs(attrs)
 
 
@@ -221,6 +224,11 @@ def test_page_says_what_was_done_and_how_it_ended(written):
     assert Status.DIVERGED.describe() in text
     assert Status.NONFINITE.describe() not in text
     assert "3 step-size tuners were run in 6 runs of up to 120 steps; 4 of them finished." in text
+    assert f"larger than the gradient under {html.escape(TUNERS[1])} (step 3)." in text
+    ended = cells(text, "Theories")
+    assert [row[-3:-1] for row in ended if row[1:3] == ["5", "oscillation"]] == [
+        ["0.010", "–"], ["1.950", "3"], ["0.010", "–"],
+    ]  # fmt: skip
     assert "nan" not in re.sub(r"\bNaN\b", "", read(written)).lower()
 
 

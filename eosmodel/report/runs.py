@@ -52,6 +52,7 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
         setting=words.setting(origin["config"]),
         sentences=words.summary(rows, judged),
         statuses=[status for status in Status if status.label in seen],
+        left_out=VARIABLES["left_out"].meaning if theory is not None and "left_out" in theory else None,
         origin=origin,
         definition=_definition(experiment),
         variables=[

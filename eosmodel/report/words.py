@@ -164,7 +164,15 @@ def _theory(rows: Rows, theory: str) -> str:
         parts += [f"{VARIABLES[name].symbol} {np.median(known):.2g}"] if known else []
     early = sum(entry["status"] != Status.OK.label for entry in entries)
     ended = f"; {early} of its {count(len(entries), 'run')} ended early" if early else ""
-    return f"Median error of the theory “{theory}” over all runs: {', '.join(parts) or 'nothing to compare'}{ended}."
+    beyond: dict[str, int] = {}
+    for row in rows:
+        step = row["theories"].get(theory, {}).get("left_out_beyond")
+        if step is not None:
+            beyond[row["tuner"]] = min(step, beyond.get(row["tuner"], step))
+    where = listed(f"{tuner} (step {step})" for tuner, step in beyond.items())
+    beside = f"; what it leaves out becomes larger than the gradient under {where}" if where else ""
+    errors = ", ".join(parts) or "nothing to compare"
+    return f"Median error of the theory “{theory}” over all runs: {errors}{ended}{beside}."
 
 
 def _nearest(rows: Rows) -> str:
