@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 ERRORS = {"sharpness_error": "sharpness", "stepsize_error": "stepsize", "loss_error": "loss"}
 """Name of each error in the scoreboard, and the variable that it is the error of."""
-WHOLE = 1.0
-"""Share of the gradient beyond which what a theory leaves out is more than what it keeps to go by."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Comparison:
         - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
         - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
         - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory says it leaves
-          out, and the first step at which that is more than the whole; None of a theory that does not say, and
-          without such a step.
+          out, and the first recorded step at which that is more than the whole, above 1; None of a theory that does
+          not say, and without such a step.
         """
         return self._rows
 
@@ -170,10 +168,11 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
 
 
 def _left_out(said: xr.Dataset) -> dict[str, Any]:
-    share = said["left_out"].dropna("step") if "left_out" in said else said["step"][:0]
-    beyond = share.step.values[share.values > WHOLE]
+    if "left_out" not in said:
+        return {"left_out": None, "left_out_beyond": None}
+    beyond = said.step.values[said.left_out.values > 1]
     return {
-        "left_out": _number(float(share.mean())) if share.size else None,
+        "left_out": _number(float(said.left_out.mean())),
         "left_out_beyond": int(beyond[0]) if beyond.size else None,
     }
 
@@ -231,7 +230,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             values = ["", show(said["final_sharpness"]), "", signed(said["edge_exponent"])]
             values += [show(said[error], ".3f") for error in ERRORS]
             beyond = said["left_out_beyond"]
-            share = show(said["left_out"], ".3f") + ("" if beyond is None else f" (> {WHOLE:g} at {beyond})")
+            share = show(said["left_out"], ".3f") + ("" if beyond is None else f" (> 1 at {beyond})")
             values += [share, show(said["seconds_per_step"], ".1e")]
             lines.append(("", "", name, said["status"], *values))
     return aligned(lines, left=(0, 2, 3))

@@ -44,12 +44,7 @@ def medians(rows: Rows, key: str) -> dict[str, float]:
 
 def error_medians(rows: Rows, error: str) -> dict[tuple[str, str], float]:
     """Median over seeds of one error by theory and tuner, where it is known."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        for theory, said in row["theories"].items():
-            if said[error] is not None:
-                values.setdefault((theory, row["tuner"]), []).append(said[error])
-    return {key: float(np.median(known)) for key, known in values.items()}
+    return {key: float(np.median(known)) for key, known in _of_theories(rows, error).items()}
 
 
 def theories_of(rows: Rows) -> list[str]:
@@ -156,6 +151,16 @@ def shows_errors(rows: Rows) -> str:
     return f"Heat maps of errors, theory by tuner: {'; '.join(parts)}."
 
 
+def _of_theories(rows: Rows, key: str) -> dict[tuple[str, str], list[float]]:
+    """One number of the theories for every seed where it is known, by theory and tuner."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        for theory, said in row["theories"].items():
+            if said[key] is not None:
+                values.setdefault((theory, row["tuner"]), []).append(said[key])
+    return values
+
+
 def _theory(rows: Rows, theory: str) -> str:
     entries = [row["theories"][theory] for row in rows if theory in row["theories"]]
     parts = []
@@ -164,11 +169,7 @@ def _theory(rows: Rows, theory: str) -> str:
         parts += [f"{VARIABLES[name].symbol} {np.median(known):.2g}"] if known else []
     early = sum(entry["status"] != Status.OK.label for entry in entries)
     ended = f"; {early} of its {count(len(entries), 'run')} ended early" if early else ""
-    beyond: dict[str, int] = {}
-    for row in rows:
-        step = row["theories"].get(theory, {}).get("left_out_beyond")
-        if step is not None:
-            beyond[row["tuner"]] = min(step, beyond.get(row["tuner"], step))
+    beyond = {of[1]: min(steps) for of, steps in _of_theories(rows, "left_out_beyond").items() if of[0] == theory}
     where = listed(f"{tuner} (step {step})" for tuner, step in beyond.items())
     beside = f"; what it leaves out becomes larger than the gradient under {where}" if where else ""
     errors = ", ".join(parts) or "nothing to compare"
