@@ -11,20 +11,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eosmodel import analysis, curvature, names, objectives, plotting, record, report, theory, tuners
+    from eosmodel import analysis, curvature, objectives, plotting, report, theory, tuners
     from eosmodel._status import Status
     from eosmodel.analysis.phase import PhaseDiagram, phase_diagram
-    from eosmodel.comparison import Comparison, compare
     from eosmodel.experiment import coefficients, predict, simulate
+    from eosmodel.judging.scoreboard import Comparison, compare
     from eosmodel.objectives import data, objective
     from eosmodel.rays import ray
+    from eosmodel.results import names, record
 
 _NAMES = {
-    "Comparison": "eosmodel.comparison",
+    "Comparison": "eosmodel.judging.scoreboard",
     "PhaseDiagram": "eosmodel.analysis.phase",
     "Status": "eosmodel._status",
     "coefficients": "eosmodel.experiment",
-    "compare": "eosmodel.comparison",
+    "compare": "eosmodel.judging.scoreboard",
     "objective": "eosmodel.objectives",
     "phase_diagram": "eosmodel.analysis.phase",
     "predict": "eosmodel.experiment",
@@ -36,11 +37,11 @@ _MODULES = {
     "curvature": "eosmodel.curvature",
     "data": "eosmodel.objectives.data",
     "directions": "eosmodel.directions",
-    "measures": "eosmodel.measures",
-    "names": "eosmodel.names",
+    "measures": "eosmodel.results.measures",
+    "names": "eosmodel.results.names",
     "objectives": "eosmodel.objectives",
     "plotting": "eosmodel.plotting",
-    "record": "eosmodel.record",
+    "record": "eosmodel.results.record",
     "report": "eosmodel.report",
     "theory": "eosmodel.theory",
     "tuners": "eosmodel.tuners",

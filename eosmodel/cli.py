@@ -1,302 +1,13 @@
-"""The command line, generated from dataclasses. Only `tyro` is imported to print help."""
+"""The command line: parses the options and dispatches to `commands`. Only `tyro` is imported to print help."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-TUNERS = ("constant:0.6", "armijo", "sps-max", "greedy", "cdat", "on-edge")
-WORKLOADS = ("digits-tanh", "digits-gelu", "digits-cnn", "fashion-tanh", "fashion-gelu", "fashion-cnn", "sorting")
-VALIDATED = (
-    "constant",
-    "armijo",
-    "armijo-restart",
-    "polyak",
-    "polyak-half",
-    "polyak-third",
-    "sps-max",
-    "greedy",
-    "cdat",
-    "on-edge",
-    "rmsprop",
-)
-SWEPT = ("constant:{0.4,0.8}", "armijo", "greedy", "cdat:sigma={0.5,1.5,1.9,2}", "cdat:sigma={1,2},ema=0.9")
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """A network and its data."""
-
-    data: str = "digits"
-    """digits, fashion-mnist, cifar10, sorting, or the path of an .npz file with arrays x and y."""
-    samples: int | None = 1000
-    """Number of samples, the first ones of the data set; None for all."""
-    net: Literal["mlp", "cnn", "transformer"] = "mlp"
-    """Architecture."""
-    width: int = 32
-    """Units per hidden layer (mlp), channels (cnn) or features (transformer)."""
-    depth: int = 2
-    """Number of hidden layers (mlp), convolutions (cnn) or blocks (transformer)."""
-    activation: Literal["tanh", "relu", "gelu", "silu"] = "tanh"
-    """Nonlinearity."""
-    init_scale: float = 0.5
-    """Initial weights are N(0, init_scale²/fan-in); a small scale leaves room for progressive sharpening."""
-    loss: Literal["mse", "ce"] = "mse"
-    """½ mean squared error, or mean cross-entropy in nats."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Floating type of the whole computation."""
-
-
-@dataclass(frozen=True)
-class Train(NetworkOptions):
-    """Train a network, or descend a toy loss, under several step-size tuners, tracking η, λ and the loss; writes
-    experiment.nc.
-
-    Every option has a default that works: `eosmodel train` alone is a complete command.
-    """
-
-    objective: str = "network"
-    """network (the options from --data to --loss) or a toy as name or name:parameter=value,…, a vector as start=2/0.1;
-    `eosmodel list` shows all of them."""
-    tuners: tuple[str, ...] = TUNERS
-    """Step-size rules as name or name:parameter=value,…; `eosmodel list` shows all of them."""
-    steps: int = 1200
-    """Number of updates."""
-    seeds: tuple[int, ...] = ()
-    """Seeds of the initial weights and of the batches. Without any: 0 for a network, and a toy's own start."""
-    direction: str = "steepest"
-    """Where steps go: steepest descent, or momentum, nesterov, adam, rmsprop, muon as name:parameter=value,…; λ is then
-    that of the preconditioned Hessian."""
-    batch_size: int | None = None
-    """Samples in a mini-batch, drawn without replacement; None for the full batch. The full loss is looked at, as the
-    sharpness is, every --track-every steps."""
-    replacement: bool = False
-    """Draw mini-batches with replacement."""
-    track_every: int = 1
-    """Solve for the leading eigenpairs every that many steps."""
-    modes: int = 3
-    """Number of leading eigenpairs followed, and of oscillating modes in the theory; at most one for each weight."""
-    record_every: int = 1
-    """Keep a row every that many steps."""
-    out: Path = Path("runs/latest")
-    """Folder for the results."""
-    resume: bool = False
-    """Go on from what is in --out, if anything, and recompute nothing that is done."""
-    overwrite: bool = False
-    """Delete the results of an earlier command in --out first."""
-
-
-@dataclass(frozen=True)
-class Compare(Train):
-    """Train a network, or descend a toy loss, under several step-size tuners, run the theories from the same start, and
-    compare.
-
-    Writes report.html, the figures, experiment.nc, theory.nc and scoreboard.json to --out. Every option has a default
-    that works: `eosmodel compare` alone is a complete command.
-    """
-
-    theories: tuple[str, ...] = ("oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow")
-    """Theories to run beside the experiment, as name or name:parameter=value,…; `eosmodel list` shows all of them."""
-
-
-@dataclass(frozen=True)
-class Sweep(NetworkOptions):
-    """Tuners × batch sizes × seeds of one network in one dataset, with what the numbers say of four statements about
-    batch sizes; writes sweep.nc, findings.json, sweep.html and pictures.
-
-    Every tuner at every batch size is a block, all seeds at once, and a file in the folder `blocks` of --out. With
-    --resume blocks that are there are not computed again, and --tuners and --batch-sizes may differ. Every option has a
-    default that works: `eosmodel sweep` alone is a complete command.
-    """
-
-    tuners: tuple[str, ...] = SWEPT
-    """Step-size rules as for `compare`; values in braces make a grid: cdat:sigma={1,2},ema={0,0.9} is four tuners."""
-    batch_sizes: tuple[str, ...] = ("full", "256", "64", "16")
-    """Samples in a batch, up to all of them; full for the whole set. Steps, not passes over the data, are the same."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds of the initial weights and of the batches; statements need five."""
-    steps: int = 1200
-    """Number of updates."""
-    track_every: int = 11
-    """Solve for the leading eigenpairs, and for the full loss, every that many steps; an odd number sees both phases of
-    an oscillation of period two."""
-    modes: int = 3
-    """Number of leading eigenpairs followed."""
-    workers: int | None = None
-    """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
-    scheduler: str | None = None
-    """Address of the scheduler of a Dask cluster to run on, such as tcp://host:8786."""
-    out: Path = Path("runs/sweep")
-    """Folder for the results."""
-    resume: bool = False
-    """Go on from what is in --out, if anything, and recompute no block that is done."""
-    overwrite: bool = False
-    """Delete the results of an earlier command in --out first."""
-
-
-@dataclass(frozen=True)
-class Validate:
-    """The theories against runs over a matrix of networks, losses, tuners and seeds, and the bars that the first of
-    them should reach; writes validation.nc, validation.json, validation.html and pictures.
-
-    Every tuner on every network and loss is a block, all its seeds together, and a file in the folder `blocks` of
-    --out. With --resume blocks that are there are not computed again, and --workloads, --losses and --tuners may
-    differ. `eosmodel validate` alone runs the whole matrix, which takes a day on one core; part of it:
-    `eosmodel validate --workloads digits-tanh --losses mse --tuners constant armijo cdat`.
-    """
-
-    workloads: tuple[str, ...] = WORKLOADS
-    """Networks on their data; `eosmodel list` shows all of them."""
-    losses: tuple[Literal["mse", "ce"], ...] = ("mse", "ce")
-    """½ mean squared error, mean cross-entropy."""
-    tuners: tuple[str, ...] = VALIDATED
-    """Names of the matrix, whose steps are scaled by the sharpness at the start (`eosmodel list`), or step-size rules
-    as for `compare`."""
-    theories: tuple[str, ...] = (
-        "oscillation",
-        "oscillation:after=20",
-        "central-flow:stride=4",
-        "valley-frozen",
-        "edge-flow",
-        "rod-flow",
-        "edge-only",
-        "gradient-flow",
-    )
-    """Theories as for `compare`, all but valley; the first is held against the bars, and the others against it. Edge
-    flow and rod flow run for constant steps alone."""
-    seeds: tuple[int, ...] = (11, 12, 13)
-    """Seeds of the initial weights."""
-    steps: int = 300
-    """Number of updates; a run is judged until its loss is a hundredth of the first."""
-    modes: int = 3
-    """Number of leading eigenpairs followed, and of oscillating modes in the theories."""
-    members: int = 20
-    """Runs of the first theory from starts that differ by 1e-4, where the run is chaotic; 1 is no ensemble. From 19 on,
-    one that is drawn from the same law lies in their 90 % band with probability 0.9."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Floating type of the whole computation."""
-    workers: int | None = None
-    """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
-    scheduler: str | None = None
-    """Address of the scheduler of a Dask cluster to run on, such as tcp://host:8786."""
-    out: Path = Path("runs/validation")
-    """Folder for the results."""
-    resume: bool = False
-    """Go on from what is in --out, if anything, and recompute no block that is done."""
-    overwrite: bool = False
-    """Delete the results of an earlier command in --out first."""
-
-
-@dataclass(frozen=True)
-class Map:
-    """What `phase` and `orbit` have in common."""
-
-    system: str = "fast-map"
-    """fast-map (parameters A, kappa, sharpness, bulk_gradient), or a toy as for --objective of `compare`, for example
-    valley or two-layer-scalar:width=8."""
-    tuner: str = "polyak"
-    """Step-size rule as name or name:parameter=value,…"""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Floating type of the whole computation."""
-    resume: bool = False
-    """Go on from what is in --out, if anything."""
-    overwrite: bool = False
-    """Delete the results of an earlier command in --out first."""
-
-
-@dataclass(frozen=True)
-class Phase(Map):
-    """Regimes and exponents over two parameters of a system, its tuner or its start; writes phase.nc and pictures.
-
-    Parameters are named as fields: c, sigma, step of a tuner; A, kappa of the fast map; b, mu[0], start[0] of a toy;
-    tuner.… or objective.… where both have one. Every option has a default that works: `eosmodel phase` alone is a
-    complete command.
-    """
-
-    x: tuple[str, float, float, int] = ("c", 0.25, 2.0, 400)
-    """Parameter, low, high and number of values across."""
-    y: tuple[str, float, float, int] = ("A", 2.0, 60.0, 400)
-    """Parameter, low, high and number of values up."""
-    log_x: bool = False
-    """Space the values across evenly in their logarithm."""
-    log_y: bool = False
-    """Space the values up evenly in their logarithm."""
-    steps: int = 1000
-    """Steps of every orbit; the last half decides."""
-    observables: tuple[str, ...] = ("regime", "edge_exponent", "lyapunov")
-    """What to keep: also period, s, log_s, drift, q, final_sharpness, final_loss, lyapunov_error."""
-    refine: int = 0
-    """Halve the cells whose corners differ in regime that many times."""
-    bound: float = 1e10
-    """A loss above this multiple of the first counts as diverged."""
-    chunk: int | None = None
-    """Points worked on at once, which bounds the memory; chosen when None."""
-    out: Path = Path("runs/phase")
-    """Folder for the results."""
-
-
-@dataclass(frozen=True)
-class Orbit(Map):
-    """Where the orbits of a system end up as one parameter changes, and their Lyapunov exponents; writes orbit.nc and
-    orbit.png.
-
-    Every option has a default that works: `eosmodel orbit` alone is a complete command.
-    """
-
-    parameter: tuple[str, float, float, int] = ("c", 0.25, 2.0, 800)
-    """Parameter, low, high and number of values; named as for `phase`."""
-    log: bool = False
-    """Space the values evenly in their logarithm."""
-    burn_in: int = 1000
-    """Steps left out first."""
-    keep: int = 200
-    """Points kept of every orbit, at least 64."""
-    out: Path = Path("runs/orbit")
-    """Folder for the results."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Compute and draw the figures of the field; writes NAME.pdf, NAME.png and the data behind them as NAME.nc, and
-    manifest.json with caption, claims and command of each.
-
-    What is computed already is drawn from its file. `eosmodel list` shows all figures. Every option has a default that
-    works: `eosmodel figures` alone draws all of them.
-    """
-
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Figures to draw, all without any; `eosmodel list` shows them."""
-    quick: bool = False
-    """Tiny networks and small grids, to see that everything works; claims mean nothing then."""
-    out: Path = Path("runs/figures")
-    """Folder for the results."""
-    overwrite: bool = False
-    """Compute again what is there."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Draw the report and the figures of a folder again, from its files; of several folders, one page that compares
-    them."""
-
-    dirs: Annotated[
-        tuple[Path, ...],
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="DIR [DIR ...]", help_behavior_hint=""),
-    ]
-    """Folder written by `eosmodel compare`, `train`, `sweep` or `validate`; to compare, two or more of the first
-    two."""
-    out: Path | None = None
-    """The page that compares several folders; comparison.html in the current folder when None."""
-
-
-@dataclass(frozen=True)
-class List:
-    """List tuners, objectives, theories and data sets, each with its meaning and parameters."""
-
+from eosmodel.commands.options import Compare, Figures, List, Orbit, Phase, Report, Sweep, Train, Validate
 
 Command = (
     Annotated[Compare, tyro.conf.subcommand("compare")]
@@ -333,31 +44,33 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _dispatch(command) -> None:
     if isinstance(command, List):
+        from eosmodel.commands.listing import listing
+
         print(listing())
     elif isinstance(command, Report):
         _report(command.dirs, command.out)
     elif isinstance(command, Sweep):
-        from eosmodel.sweep_study import run_sweep
+        from eosmodel.commands.sweep import run_sweep
 
         run_sweep(command)
     elif isinstance(command, Validate):
-        from eosmodel.validation_study import run_validation
+        from eosmodel.commands.validate import run_validation
 
         run_validation(command)
     elif isinstance(command, Phase):
-        from eosmodel.maps_study import run_phase
+        from eosmodel.commands.maps import run_phase
 
         run_phase(command)
     elif isinstance(command, Orbit):
-        from eosmodel.maps_study import run_orbit
+        from eosmodel.commands.maps import run_orbit
 
         run_orbit(command)
     elif isinstance(command, Figures):
-        from eosmodel.figures_study import run_figures
+        from eosmodel.commands.figures import run_figures
 
         run_figures(command)
     else:
-        from eosmodel.study import run_study
+        from eosmodel.commands.compare import run_study
 
         run_study(command)
 
@@ -366,70 +79,15 @@ def _report(dirs: tuple[Path, ...], out: Path | None) -> None:
     if not dirs:
         raise ValueError("report: name a folder; `eosmodel compare` writes one")
     if len(dirs) > 1:
-        from eosmodel.study import compare_folders
+        from eosmodel.commands.compare import compare_folders
 
         return compare_folders(dirs, out)
     if out is not None:
         raise ValueError("report: --out is for several folders; the report of one goes into it")
     if (dirs[0] / "sweep.nc").exists():
-        from eosmodel.sweep_study import redraw
+        from eosmodel.commands.sweep import redraw
     elif (dirs[0] / "validation.nc").exists():
-        from eosmodel.validation_study import redraw
+        from eosmodel.commands.validate import redraw
     else:
-        from eosmodel.study import redraw
+        from eosmodel.commands.compare import redraw
     redraw(dirs[0])
-
-
-def listing() -> str:
-    """The text of `eosmodel list`."""
-    import paper_figures
-    from eosmodel import directions
-    from eosmodel.directions import DIRECTIONS
-    from eosmodel.objectives import NETWORKS, OBJECTIVES
-    from eosmodel.objectives import registry as toys
-    from eosmodel.objectives.data import DATASETS
-    from eosmodel.theory.registry import THEORIES, parameters
-    from eosmodel.tuners import registry as tuners
-    from eosmodel.validation import TUNERS as VALIDATED_TUNERS
-    from eosmodel.validation import WORKLOADS
-
-    def section(title, entries):
-        return [title, *(f"  {name:<26}{text}" for name, text in entries), ""]
-
-    def specified(table, parameters):
-        for name, entry in table.items():
-            given = ", ".join(f"{key}={_as_text(value)}" for key, value in parameters(name))
-            yield name, f"{entry.description} [{given}]"
-
-    def theories():
-        for name, text in THEORIES.items():
-            known = {key: "that of --modes" if value is None else value for key, value in parameters(name).items()}
-            given = ", ".join(f"{key}={value}" for key, value in known.items())
-            yield name, f"{text} [{given}]" if given else text
-
-    lines = section("Tuners (name:parameter=value,…)", specified(tuners.REGISTRY, tuners.parameters))
-    modifiers = ((name, f"{text} [{default}]") for name, (default, text) in tuners.MODIFIERS.items())
-    lines += section("Parameters of every tuner, beside its own", modifiers)
-    lines += section("Directions (--direction name:parameter=value,…)", specified(DIRECTIONS, directions.parameters))
-    lines += section("Networks (--net)", [(name, text) for name, (_, text) in NETWORKS.items()])
-    title = "Toys (--objective name:parameter=value,…; the numbers of a vector are separated by /)"
-    lines += section(title, specified(toys.TOYS, toys.parameters))
-    others = {name: text for name, text in OBJECTIVES.items() if name not in {*NETWORKS, *toys.TOYS}}
-    lines += section("In the library only", others.items())
-    lines += section("Theories (--theories name:parameter=value,…)", theories())
-    lines += section("Data sets (--data)", [(name, text) for name, (_, text) in DATASETS.items()])
-    networks = {name: ", ".join(f"{k}={v}" for k, v in options.items()) for name, options in WORKLOADS.items()}
-    lines += section("Validated networks (eosmodel validate --workloads)", networks.items())
-    title = "Validated tuners (eosmodel validate --tuners; inverse is 1/λ, trial 4/λ, move ‖g‖/λ at the start)"
-    lines += section(title, VALIDATED_TUNERS.items())
-    lines += section("Figures (eosmodel figures NAME…)", paper_figures.titles().items())
-    return "\n".join(lines).rstrip()
-
-
-def _as_text(default) -> str:
-    """A default as it would be written on the command line."""
-    if isinstance(default, tuple):
-        return "/".join(f"{value:g}" for value in default)
-    if isinstance(default, bool):
-        return str(default).lower()
-    return "…/…" if default is None else str(default)

@@ -221,13 +221,13 @@ class SlowCoefficients(NamedTuple):
         alpha: α = −∇L·∇λ, the rate of progressive sharpening.
         beta: β = ‖∇λ‖², the strength of self-stabilisation.
         kappa: κ = gᵀHg/(λG), bulk curvature relative to λ.
-        bulk_gradient: G = ‖g‖², g the gradient off the sharp modes.
+        bulk_gradient_sq: G = ‖g‖², g the gradient off the sharp modes.
     """
 
     alpha: Float[Array, ""]
     beta: Float[Array, ""]
     kappa: Float[Array, ""]
-    bulk_gradient: Float[Array, ""]
+    bulk_gradient_sq: Float[Array, ""]
 
 
 def slow_coefficients(fn: Callable, weights: Array, gradient: Array, pairs: Modes) -> SlowCoefficients:

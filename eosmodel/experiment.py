@@ -13,13 +13,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 from tqdm.auto import tqdm
 
-from eosmodel import record
 from eosmodel._checks import as_arrays, check_range
 from eosmodel._status import Status
 from eosmodel.directions import Direction
 from eosmodel.dynamics import AbstractDynamics, Descent, StochasticDescent
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
+from eosmodel.results import record
 from eosmodel.simulation import Progress, fingerprint, load, run, save, template
 from eosmodel.theory import (
     CenterOscillation,
@@ -93,7 +93,7 @@ def simulate(
         throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
 
     Returns:
-        Dataset over step (with run and seed where batched) of loss, stepsize, sharpness and the other variables of
+        Dataset over step (with run and seed where batched) of loss, stepsize, sharpness and the others of
         `eosmodel.names.VARIABLES`; `status` and `steps` say how each run ended and after how many steps. Row t is
         the state at w_t, before the update, and the step size taken from there.
 
@@ -282,7 +282,7 @@ def coefficients(experiment: xr.Dataset, dtype=None, *, at: int = 0) -> Coeffici
     first = rows[0]
     return Coefficients(
         time=array(elapsed[rows] - elapsed[first]),
-        **{name: array(experiment[name].values[rows]) for name in ("alpha", "beta", "kappa", "bulk_gradient")},
+        **{name: array(experiment[name].values[rows]) for name in ("alpha", "beta", "kappa", "bulk_gradient_sq")},
         sharpness=array(experiment.sharpness.values[first]),
         center_loss=array(experiment.center_loss.values[first]),
         amplitude=array(experiment.amplitude.values[first, 0]),

@@ -108,15 +108,15 @@ plt.show()
 def frozen(z):
     """λ, G, κ and A on the floor at z, as numbers that stand still."""
     w = jnp.array([0.0, z])
-    sharpness, bulk = float(valley.sharpness(w)), float(valley.bulk_gradient(w))
+    sharpness, bulk = float(valley.sharpness(w)), float(valley.bulk_gradient_sq(w))
     kappa = float(valley.kappa(w))
-    return {"A": sharpness * float(valley(w)) / bulk, "kappa": kappa, "sharpness": sharpness, "bulk_gradient": bulk}
+    return {"A": sharpness * float(valley(w)) / bulk, "kappa": kappa, "sharpness": sharpness, "bulk_gradient_sq": bulk}
 
 
 def ask(tuner, r, z):
     """s = ηλ of a rule on the true valley, displaced from the floor at z by an x of energy ratio r."""
     known = frozen(z)
-    x = np.sqrt(r * known["bulk_gradient"]) / known["sharpness"]
+    x = np.sqrt(r * known["bulk_gradient_sq"]) / known["sharpness"]
     eta, _, _ = tuner(eos.ray(valley, jnp.array([x, z])), tuner.init())
     return float(eta) * known["sharpness"]
 
@@ -287,7 +287,7 @@ runs = {
 
 
 def energy_ratio(run):
-    return run.sharpness**2 * run.amplitude.sel(mode=1) ** 2 / run.bulk_gradient
+    return run.sharpness**2 * run.amplitude.sel(mode=1) ** 2 / run.bulk_gradient_sq
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained")
@@ -317,7 +317,7 @@ plt.show()
 def compare(name, tuner, run, rows):
     """One line: class, r and q from the response, and what the run did in the same rows."""
     part = run.isel(step=rows).dropna("step", subset=["alpha"])
-    known = ("sharpness", "bulk_gradient", "kappa", "center_loss", "alpha", "beta")
+    known = ("sharpness", "bulk_gradient_sq", "kappa", "center_loss", "alpha", "beta")
     sharpness, bulk, kappa, height, alpha, beta = (float(part[key].median()) for key in known)
     fast = FastMap(tuner, sharpness * height / bulk, kappa, sharpness, bulk)
     found = classify(fast, alpha, beta, margin=0.02)
@@ -363,7 +363,7 @@ floors = np.linspace(-4, -1, 301)  # q of the fixed point along the floor, from 
 q = []
 for one in floors:
     w, known = jnp.array([0.0, one]), frozen(one)
-    held = (known["A"] - 2 * c) / (2 * c - 0.5) * known["bulk_gradient"] / known["sharpness"] ** 2
+    held = (known["A"] - 2 * c) / (2 * c - 0.5) * known["bulk_gradient_sq"] / known["sharpness"] ** 2
     q.append(float(valley.beta) * held / (2 * float(valley.alpha(w))))
 watershed = float(valley.sharpness(jnp.array([0.0, np.interp(-1, -np.array(q), floors)])))
 ax.axhline(watershed, color="black", linestyle=":", label=f"q = 1, at λ = {watershed:.2f}")

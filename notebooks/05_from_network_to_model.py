@@ -27,7 +27,7 @@
 # | $x_i$ | displacement of the weights from $\bar w$ along the $i$-th eigenvector $u_i$; $x = x_1$ | `amplitude` |
 # | $\alpha$ | how fast the sharpness rises by itself (*progressive sharpening*) | `alpha` |
 # | $\beta$ | how strongly an oscillation lowers the sharpness (*self-stabilisation*) | `beta` |
-# | $G$ | squared gradient at $\bar w$ off the sharp directions: the part that makes progress | `bulk_gradient` |
+# | $G$ | squared gradient at $\bar w$ off the sharp directions: the part that makes progress | `bulk_gradient_sq` |
 # | $\kappa$ | curvature along that gradient, relative to $\lambda$ | `kappa` |
 
 # %%
@@ -194,7 +194,7 @@ print(f"the dataset: mean {float(run.alpha[rows].mean()):+.4f}")
 
 # %%
 figure, axes = plt.subplots(2, 2, figsize=(10, 4.8), sharex=True, layout="constrained")
-names = {"alpha": "sharpening α", "beta": "self-stabilisation β", "bulk_gradient": "gradient G", "kappa": "κ"}
+names = {"alpha": "sharpening α", "beta": "self-stabilisation β", "bulk_gradient_sq": "gradient G", "kappa": "κ"}
 for ax, (name, label) in zip(axes.ravel(), names.items(), strict=True):
     ax.plot(run.step, run[name], color=blue, linewidth=0.8)
     ax.axvspan(after, steps, color="#eeeeee", zorder=0)

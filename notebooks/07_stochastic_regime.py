@@ -203,7 +203,7 @@ for t in rows.step[1 :: max(1, rows.sizes["step"] // 4)].values:
     at = rows.sel(step=t)
     m = float(at.noise_curvature / at.sharpness**2) / batches.size
     noises = (at.noise_along.sel(mode=1), at.noise_bulk)
-    a, n = (float(noise / at.bulk_gradient) / batches.size for noise in noises)
+    a, n = (float(noise / at.bulk_gradient_sq) / batches.size for noise in noises)
     print(f"step {t:3.0f}: m = {m:.4f}, noise over gradient: along u {a:5.2f}, in the bulk {n:5.2f}")
 
 # %% [markdown]

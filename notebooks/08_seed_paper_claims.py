@@ -21,7 +21,7 @@
 # 4. CDAT with $\sigma = 2$ holds the sharpness.
 # 5. The batch size changes everything.
 #
-# Every verdict below is computed from numbers by fixed rules (`eosmodel.claims` and `eosmodel.sweeps`): *supported* if
+# Every verdict below is computed from numbers by fixed rules (`eosmodel.judging.claims` and `eosmodel.studies.sweep`): *supported* if
 # every tuner that the claim speaks of meets all of its conditions in more than half of the seeds, *partly* if some
 # condition is met by some tuner, *not supported* if none is. A verdict holds for this network, this loss and this number
 # of steps. That is said beside each.
@@ -35,8 +35,9 @@ import eosmodel as eos
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from eosmodel import claims, sweeps
+from eosmodel.judging import claims
 from eosmodel.objectives.recipes import network
+from eosmodel.studies import sweep as sweeps
 
 quick = bool(os.environ.get("EOSMODEL_QUICK"))  # the project's tests run a small version of this notebook
 
@@ -274,7 +275,7 @@ for spec in cdat:
 # %% [markdown]
 # ## Claim 5: The batch size changes everything
 #
-# `eosmodel.sweeps` runs rules × batch sizes × seeds and judges statements about them by ratios over seeds with 90 %
+# `eosmodel.studies.sweep` runs rules × batch sizes × seeds and judges statements about them by ratios over seeds with 90 %
 # intervals: supported if the whole interval is on the stated side, undecided if it holds 1. It needs five seeds.
 
 # %%

@@ -245,7 +245,7 @@ out = jnp.geomspace(0.01, 3.0, 60)
 for gamma, dash in ((0.3, "--"), (3.0, "-")):
     stiff = eos.objectives.Valley(20.0, 0.0, [1.0], [0.5], jnp.array([0.1, -1.0]), gamma=gamma)
     start = jnp.array([0.0, -1.0])
-    at_floor = stiff.sharpness(start), stiff.bulk_gradient(start), stiff.loss(start), stiff.kappa(start)
+    at_floor = stiff.sharpness(start), stiff.bulk_gradient_sq(start), stiff.loss(start), stiff.kappa(start)
     ratio_r = out**2 * at_floor[0] ** 2 / at_floor[1]
     for tuner, name, color in (
         (eos.tuners.Polyak(0.3), "polyak", BLUE),
@@ -468,7 +468,7 @@ runs = eos.simulate(
 )
 late = runs.isel(step=slice(-100, -2))
 q_run = (late.beta * late.amplitude.sel(mode=1) ** 2 / (2 * late.alpha)).mean("step").values
-bulk, sharp, push = (late[name].mean("step").values for name in ("bulk_gradient", "sharpness", "alpha"))
+bulk, sharp, push = (late[name].mean("step").values for name in ("bulk_gradient_sq", "sharpness", "alpha"))
 for i, value in enumerate(sigmas):
     equilibrium = (value - 2 * 0.01 / sharp[i]) / (2 - value) if value < 2 else np.inf
     bound = equilibrium * bulk[i] * 4.0 / (2 * push[i] * sharp[i] ** 2)
@@ -476,7 +476,7 @@ for i, value in enumerate(sigmas):
         f"σ = {value:4}: r* = {equilibrium:7.2f}, q = {min(1, bound):.3f} expected, {q_run[i]:.3f} on descent", end=""
     )
     if not quick:
-        slow = {"sharpness": sharp[i], "bulk_gradient": bulk[i], "kappa": 0.01 / sharp[i]}
+        slow = {"sharpness": sharp[i], "bulk_gradient_sq": bulk[i], "kappa": 0.01 / sharp[i]}
         kind = eos.theory.classify(
             eos.theory.FastMap(eos.tuners.CDAT(value, eps=0.0), **slow), alpha=push[i], beta=4.0
         ).kind
@@ -531,7 +531,7 @@ level = 3 * pull * bulk / (2 * push)
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 worst = {}
 for start, color in ((20.0, BLUE),) if quick else ((21.0, BLUE), (19.2, GREEN), (18.5, RED)):
-    closure = FrozenClosure(alpha=push, beta=pull, kappa=0.0, bulk_gradient=bulk, sharpness=start, center_loss=1e5)
+    closure = FrozenClosure(alpha=push, beta=pull, kappa=0.0, bulk_gradient_sq=bulk, sharpness=start, center_loss=1e5)
     flow = SlowFlow(tuner, closure).solve(until, save_every=5)
     formula = clamped(flow.time, start, level, push)
     ax.plot(flow.time, formula, color=color, label=f"λ₀ = {start:g}, q = {level / start**2:.2f}")

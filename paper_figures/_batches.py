@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from eosmodel import sweeps
 from eosmodel._status import Status
-from eosmodel.claims import Claim
+from eosmodel.judging.claims import Claim
+from eosmodel.studies import sweep as sweeps
 from paper_figures._parts import verdict
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import measures
 from eosmodel._status import Status
+from eosmodel.results import measures
 from paper_figures._style import EDGE
 
 ROWS = {

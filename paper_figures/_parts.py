@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from eosmodel import experiment, measures
+from eosmodel import experiment
 from eosmodel._status import Status
 from eosmodel.analysis.symbolic import RESPONSES
-from eosmodel.claims import Claim, Verdict
+from eosmodel.judging.claims import Claim, Verdict
 from eosmodel.objectives.data import load
+from eosmodel.results import measures
 from eosmodel.tuners.registry import from_spec
 
 KEPT = ("loss", "stepsize", "sharpness", "status", "steps")

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import plotting
-from eosmodel.claims import Claim
-from eosmodel.sweeps import FULL
+from eosmodel.judging.claims import Claim
+from eosmodel.studies.sweep import FULL
 from paper_figures._batches import best, common, final, judged, over_seeds, swept
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import claim, pack, unpack

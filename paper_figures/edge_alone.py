@@ -4,8 +4,8 @@ from typing import Any
 
 import xarray as xr
 
-from eosmodel import claims
-from eosmodel.claims import Claim
+from eosmodel.judging import claims
+from eosmodel.judging.claims import Claim
 from eosmodel.objectives.recipes import network
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import pack, predictions, simulations, unpack
@@ -48,7 +48,7 @@ def compute(quick: bool) -> xr.Dataset:
     chosen = settings(quick)
     net = network(**chosen["network"], seed=0)
     specs, steps = chosen["tuners"], chosen["steps"]
-    coefficients = ("alpha", "beta", "kappa", "bulk_gradient", "center_loss", "amplitude")
+    coefficients = ("alpha", "beta", "kappa", "bulk_gradient_sq", "center_loss", "amplitude")
     kept = ("loss", "stepsize", "sharpness", "status", "steps", *coefficients)
     runs = simulations(net, specs, steps, keep=kept)
     said = [predictions(net, specs, steps, name, runs) for name in chosen["theories"]]

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from eosmodel import measures, record, simulation
+from eosmodel import simulation
 from eosmodel._checks import as_arrays
 from eosmodel.analysis.class_check import probe_valley
-from eosmodel.claims import EXPONENT, NEAR, Claim
 from eosmodel.dynamics import Descent
+from eosmodel.judging.claims import EXPONENT, NEAR, Claim
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.recipes import network
+from eosmodel.results import measures, record
 from eosmodel.theory import FastMap, held
 from eosmodel.tuners.registry import from_spec
 from paper_figures._parts import claim, finished, pack, unpack

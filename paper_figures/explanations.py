@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from eosmodel import measures, record, simulation
+from eosmodel import simulation
 from eosmodel._checks import as_arrays
-from eosmodel.claims import Claim
 from eosmodel.curvature import off_modes, sharpness_gradient
 from eosmodel.dynamics import Descent
+from eosmodel.judging.claims import Claim
 from eosmodel.objectives.recipes import network
+from eosmodel.results import measures, record
 from eosmodel.theory import FastMap, averages
 from eosmodel.tuners import Polyak
 from eosmodel.tuners.registry import from_spec
@@ -40,7 +41,7 @@ SHAPES = {"width": (16,), "depth": (1,), "samples": (200,)}
 # Steps of a stretch of a run, and of either end of it at which λ is averaged.
 STRETCH, ENDS = 50, 5
 RULES = {"greedy": "greedy", "cdat:2": "CDAT, σ = 2"}
-MEASURED = ("alpha", "beta", "kappa", "bulk_gradient", "center_loss")
+MEASURED = ("alpha", "beta", "kappa", "bulk_gradient_sq", "center_loss")
 # Steps after the least λ over which its rate is taken.
 AFTER = 50
 # Bounds of the claims: shares of a number, of a rate, of the stretches, and of λ, for a stretch to count as a change.
@@ -144,7 +145,7 @@ def drift(runs: xr.Dataset, values, **options) -> xr.Dataset:
     parts = parts.drop_vars("step").transpose("tuner", "stretch", "at", ...)
     first, last = (parts.sharpness.isel(at=rows).mean("at") for rows in (slice(ENDS), slice(-ENDS, None)))
     floor = parts[["sharpness", *MEASURED]].median("at")
-    ratio = floor.sharpness * floor.center_loss / floor.bulk_gradient
+    ratio = floor.sharpness * floor.center_loss / floor.bulk_gradient_sq
     known = (floor.kappa >= 0) & (floor.kappa < 1) & (ratio > 0)
 
     @jax.jit
@@ -155,7 +156,7 @@ def drift(runs: xr.Dataset, values, **options) -> xr.Dataset:
 
     c = xr.DataArray(np.asarray(values, float), dims="tuner").broadcast_like(ratio)
     # Stand-ins keep the batch whole; what comes of them is thrown away.
-    numbers = [x.where(known, 0.5) for x in (c, ratio, floor.kappa, floor.sharpness, floor.bulk_gradient)]
+    numbers = [x.where(known, 0.5) for x in (c, ratio, floor.kappa, floor.sharpness, floor.bulk_gradient_sq)]
     held = mean(*(jnp.asarray(x.transpose("tuner", "stretch").values.ravel()) for x in numbers))
     stepsize, kick = (np.asarray(x).reshape(ratio.shape) for x in held)
     return xr.Dataset(

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import claims, measures
-from eosmodel.claims import Claim
+from eosmodel.judging import claims
+from eosmodel.judging.claims import Claim
 from eosmodel.objectives.recipes import network
+from eosmodel.results import measures
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import available, finished, pack, simulations, unpack, verdict
 from paper_figures._style import DOUBLE, legend_above, letter, look, sheet, styled
@@ -64,7 +65,7 @@ def _networks(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
 
 
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
-    """The claims of `eosmodel.claims` about experiments, each over all networks."""
+    """The claims of `eosmodel.judging.claims` about experiments, each over all networks."""
     found = {name: {one.id: one for one in claims.evaluate(runs)} for name, runs in _networks(dataset).items()}
     # What holds in part somewhere is met there and is not, so that it can hold nowhere in full and yet in parts.
     met = {"supported": [True], "partly": [True, False], "not supported": [False]}

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import analysis
-from eosmodel.claims import Claim
+from eosmodel.judging.claims import Claim
 from eosmodel.theory import FastMap
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.registry import from_spec
@@ -28,7 +28,7 @@ SOURCES = ("2407.06183", "2209.15594")
 DTYPE = "float64"
 
 # λ = 20 is the edge of the constant step; its balance is stable, since ηλ_∞ < 5/2.
-FROZEN = {"mu": 0.5, "limit": 23.5, "beta": 4.0, "kappa": 0.05, "bulk_gradient": 0.1, "center_loss": 0.5}
+FROZEN = {"mu": 0.5, "limit": 23.5, "beta": 4.0, "kappa": 0.05, "bulk_gradient_sq": 0.1, "center_loss": 0.5}
 START = {"sharpness": 16.0, "square": 0.01}
 SHOWN = {"sharpness": (15.0, 25.0), "square": (3e-4, 20.0)}
 WINDOW = 5
@@ -45,12 +45,12 @@ class JointModel(eqx.Module):
     limit: Any
     beta: Any
     kappa: Any
-    bulk_gradient: Any
+    bulk_gradient_sq: Any
     center_loss: Any
 
     def look(self, z):
         """η and x² at a state."""
-        sharpness, square, bulk = z[0], jnp.exp(z[1]), self.bulk_gradient
+        sharpness, square, bulk = z[0], jnp.exp(z[1]), self.bulk_gradient_sq
         fast = FastMap(self.tuner, sharpness * self.center_loss / bulk, self.kappa, sharpness, bulk)
         return fast.observe(fast.init(sharpness**2 * square / bulk)).stepsize, square
 

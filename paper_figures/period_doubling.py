@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from eosmodel import analysis, experiment, measures
+from eosmodel import analysis, experiment
 from eosmodel.analysis.parameters import Family, find
-from eosmodel.claims import Claim
+from eosmodel.judging.claims import Claim
+from eosmodel.judging.criteria import DISTANCE, SHARE
 from eosmodel.objectives import Valley, data, mlp
 from eosmodel.rays import ray
+from eosmodel.results import measures
 from eosmodel.theory import FastMap
 from eosmodel.tuners import Polyak
-from eosmodel.validation.bars import DISTANCE, SHARE
 from paper_figures._parts import claim, flips, pack, unpack
 from paper_figures._style import BLACK, BLUE, DOUBLE, EDGE, GREY, RED, letter, sheet, styled
 

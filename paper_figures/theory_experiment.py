@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import plotting, validation
-from eosmodel.claims import Claim
+from eosmodel import plotting
+from eosmodel.judging.claims import Claim
+from eosmodel.studies import validation
 from paper_figures._style import DOUBLE, fit_text, sheet, styled
 
 CAPTION = """

@@ -16,7 +16,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax
 import pytest
 
-from eosmodel._runners import keep_to
+from eosmodel.studies.runners import keep_to
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # gw0, gw1, …
     keep_to(int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))

@@ -176,7 +176,7 @@ def test_slow_coefficients_of_the_valley_are_closed_forms():
     np.testing.assert_allclose(pairs.values[0], valley.sharpness(floor), rtol=1e-12)
     np.testing.assert_allclose(slow.alpha, valley.alpha(floor), rtol=1e-12)
     np.testing.assert_allclose(slow.beta, 4.0, rtol=1e-12)
-    np.testing.assert_allclose(slow.bulk_gradient, valley.bulk_gradient(floor), rtol=1e-12)
+    np.testing.assert_allclose(slow.bulk_gradient_sq, valley.bulk_gradient_sq(floor), rtol=1e-12)
     np.testing.assert_allclose(slow.kappa, valley.kappa(floor), rtol=1e-12)
     # One Newton step along the mode finds the floor of a valley whose oscillation is harmonic.
     at_start = oscillation(jax.grad(valley)(valley.initial()), pairs)

@@ -11,8 +11,8 @@ import eosmodel as eos
 from eosmodel import directions
 from eosmodel._status import Status
 from eosmodel.directions import DIRECTIONS, Direction, from_spec
-from eosmodel.measures import edge_exponent, edge_products
 from eosmodel.objectives import DiagonalQuadratic, mlp
+from eosmodel.results.measures import edge_exponent, edge_products
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 T = eos.tuners

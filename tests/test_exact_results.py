@@ -29,7 +29,7 @@ def last(run, name):
 
 def edge(run):
     """λ, x², α, β, G at the end of a run."""
-    names = ("sharpness", "amplitude", "alpha", "beta", "bulk_gradient")
+    names = ("sharpness", "amplitude", "alpha", "beta", "bulk_gradient_sq")
     lam, x, alpha, beta, bulk = (last(run, name) for name in names)
     return lam, x**2, alpha, beta, bulk
 

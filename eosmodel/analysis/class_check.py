@@ -69,7 +69,7 @@ _SHORTEST = 40
 # The second start has this much more ln r.
 _APART = 2.0
 _BATCHED = eqx.if_array(0)
-_SLOW = ("sharpness", "bulk_gradient", "kappa", "center_loss", "alpha", "beta")
+_SLOW = ("sharpness", "bulk_gradient_sq", "kappa", "center_loss", "alpha", "beta")
 _ROWS = (*_SLOW, "stepsize", "loss", "amplitude")
 
 
@@ -93,7 +93,8 @@ def probe_valley(alpha, beta, kappa, start_ratio, gamma=0.0) -> Valley:
         >>> import jax.numpy as jnp
         >>> floor = probe_valley(*jnp.asarray([1e-3, 1e-4, 1e-2, 1.0]))
         >>> w = floor.initial()
-        >>> [round(float(x), 6) for x in (floor.sharpness(w), floor.alpha(w), floor.bulk_gradient(w), floor.kappa(w))]
+        >>> seen = floor.sharpness(w), floor.alpha(w), floor.bulk_gradient_sq(w), floor.kappa(w)
+        >>> [round(float(x), 6) for x in seen]
         [1.0, 0.001, 1.0, 0.01]
     """
     along = -alpha / (jnp.sqrt(beta) * kappa)
@@ -247,7 +248,7 @@ def _one(tuner, grid, kappa, gamma, steps):
 def _measured(rows, log_beta, end):
     """From rows of shape (starts, alphas, betas, steps), NaN outside the stretch that ends at `end`."""
     eta, sharpness = rows["stepsize"], rows["sharpness"]
-    r = sharpness**2 * rows["amplitude"] ** 2 / rows["bulk_gradient"]
+    r = sharpness**2 * rows["amplitude"] ** 2 / rows["bulk_gradient_sq"]
     kick = np.nansum(eta * r, -1) / np.nansum(eta, -1)
     log_r = np.log(np.maximum(r, np.finfo(r.dtype).tiny))[0]
     third = (end // 2 + end)[0, ..., None] // 2
@@ -286,7 +287,7 @@ def _measured_kind(log_r, dies, log_beta):
 def _predicted(tuner, rows):
     dtype = jnp.result_type(float)
     middle = {name: np.nanmedian(rows[name], -1) for name in _SLOW}
-    positive = [middle[name] > 0 for name in ("sharpness", "bulk_gradient", "kappa", "center_loss")]
+    positive = [middle[name] > 0 for name in ("sharpness", "bulk_gradient_sq", "kappa", "center_loss")]
     valid = np.all(positive, axis=0) & (middle["kappa"] < 1)
     # Stand-ins keep the batch whole; what comes of them is thrown away.
     values = {name: jnp.asarray(np.where(valid, value, 0.5), dtype) for name, value in middle.items()}

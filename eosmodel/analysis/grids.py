@@ -17,7 +17,7 @@ from eosmodel._checks import check_count, check_range
 from eosmodel.analysis.probes import sharpness_at
 from eosmodel.objectives import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.tuners.base import AbstractTuner, begin, choose
+from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
 # Points advanced together. The arrays of one step of a small trajectory, 4 kB each in float64, then stay in the first
 # or second level of cache, and a step is still long against the 50 ns that it takes to start a loop over them.
@@ -150,8 +150,8 @@ def descend(
         sharpness = sharpness_at(objective, here) if tuner.needs_sharpness else jnp.full_like(value, jnp.nan)
         downhill = jnp.stack(gradient)
         line = steepest(objective, here, value, downhill, t, sharpness)
-        eta, memory, _ = choose(tuner, line, memory, downhill)
+        eta, memory, _ = select_stepsize(tuner, line, memory, downhill)
         return tuple(w - eta * g for w, g in zip(parts, gradient, strict=True)), memory
 
-    parts, _ = jax.lax.fori_loop(0, steps, step, (tuple(weights), begin(tuner, weights)))
+    parts, _ = jax.lax.fori_loop(0, steps, step, (tuple(weights), init_memory(tuner, weights)))
     return jnp.stack(parts)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.objectives.quadratics import DiagonalQuadratic
 from eosmodel.rays import steepest
-from eosmodel.tuners.base import AbstractTuner, begin, choose
+from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -176,7 +176,7 @@ def _run(tuner, eigenvalues, start, steps):
         weights, memory = carry
         value, gradient = jax.value_and_grad(bowl)(weights)
         line = steepest(bowl, weights, value, gradient, t, top)
-        stepsize, memory, _ = choose(tuner, line, memory, gradient)
+        stepsize, memory, _ = select_stepsize(tuner, line, memory, gradient)
         weights = weights + stepsize * line.direction
         shrink = 1 / jnp.linalg.norm(eigenvalues * weights)
         if memory.past is not None:
@@ -184,7 +184,7 @@ def _run(tuner, eigenvalues, start, steps):
             memory = eqx.tree_at(lambda m: (m.past.gradient, m.past.direction), memory, [shrink * x for x in past])
         return (shrink * weights, memory), stepsize
 
-    return jax.lax.scan(body, (start, begin(tuner, start)), jnp.arange(steps))[1]
+    return jax.lax.scan(body, (start, init_memory(tuner, start)), jnp.arange(steps))[1]
 
 
 def _steps(owner: str, steps: Any) -> Float[np.ndarray, " steps"]:

@@ -25,7 +25,7 @@ SYMBOLS = {
     "f_star": "f*",
     "kappa": "κ",
     "sharpness": "λ",
-    "bulk_gradient": "G",
+    "bulk_gradient_sq": "G",
     "mu": "μ",
     "gamma": "γ",
     "sharpness_limit": "λ_∞",

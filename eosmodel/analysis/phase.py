@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from eosmodel import record
 from eosmodel._checks import check_count, check_range
 from eosmodel.analysis.grids import sweep
 from eosmodel.analysis.parameters import Parameter, axis, check_fits, follow
@@ -20,6 +19,7 @@ from eosmodel.analysis.probes import AbstractProbe, probe
 from eosmodel.analysis.refinement import levels, spread
 from eosmodel.analysis.regimes import Regime, decide
 from eosmodel.analysis.streams import MAX_PERIOD, Features, features
+from eosmodel.results import record
 from eosmodel.simulation import fingerprint
 
 if TYPE_CHECKING:

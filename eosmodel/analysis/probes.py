@@ -14,7 +14,7 @@ from eosmodel._checks import as_arrays, check_range
 from eosmodel.objectives import AbstractObjective, Valley
 from eosmodel.rays import steepest
 from eosmodel.theory import FastMap
-from eosmodel.tuners.base import AbstractTuner, begin, choose
+from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
 DENSE = 24
 """Weights up to which the sharpness of an objective without a formula is an eigenvalue of its dense Hessian."""
@@ -82,7 +82,7 @@ class FastProbe(AbstractProbe):
     def advance(self, z, step=0):
         del step
         fast, seen = self.fast_map, self.fast_map.observe(z)
-        bulk, sharpness, a = (jnp.asarray(value, z.dtype) for value in (fast.bulk_gradient, fast.sharpness, fast.A))
+        bulk, sharpness, a = (jnp.asarray(value, z.dtype) for value in (fast.bulk_gradient_sq, fast.sharpness, fast.A))
         nan = jnp.full_like(seen.r, jnp.nan)
         look = Look(bulk / sharpness * (a + 0.5 * seen.r), bulk * seen.r, seen.stepsize, sharpness, nan, nan)
         return fast(z), look
@@ -100,11 +100,11 @@ class DescentProbe(AbstractProbe):
 
     def init(self):
         weights = self.objective.initial()
-        return jnp.concatenate([weights, ravel_pytree(begin(self.tuner, weights))[0].astype(weights.dtype)])
+        return jnp.concatenate([weights, ravel_pytree(init_memory(self.tuner, weights))[0].astype(weights.dtype)])
 
     def _split(self, z):
         dim = self.objective.initial().size
-        flat, unravel = ravel_pytree(begin(self.tuner, z[:dim]))
+        flat, unravel = ravel_pytree(init_memory(self.tuner, z[:dim]))
         return z[:dim], unravel(z[dim:].astype(flat.dtype))
 
     def _slow(self, weights, stepsize):
@@ -116,7 +116,7 @@ class DescentProbe(AbstractProbe):
         value, gradient = jax.value_and_grad(self.objective.loss)(weights)
         sharpness = sharpness_at(self.objective, weights)
         line = steepest(self.objective, weights, value, gradient, jnp.asarray(step), sharpness)
-        stepsize, memory, _ = choose(self.tuner, line, memory, gradient)
+        stepsize, memory, _ = select_stepsize(self.tuner, line, memory, gradient)
         new = jnp.concatenate([weights - stepsize * gradient, ravel_pytree(memory)[0].astype(z.dtype)])
         return new, Look(value, -line.slope, stepsize, sharpness, *self._slow(weights, stepsize))
 
@@ -135,7 +135,7 @@ class ValleyProbe(DescentProbe):
         floor: Any = self.objective
         weights = self._split(z)[0]
         # An orbit that has come to rest has no ratio: infinite or NaN, it recurs at no period.
-        return jnp.log((floor.sharpness(weights) * weights[0]) ** 2 / floor.bulk_gradient(weights))[None]
+        return jnp.log((floor.sharpness(weights) * weights[0]) ** 2 / floor.bulk_gradient_sq(weights))[None]
 
 
 def sharpness_at(objective: AbstractObjective, weights: Float[Array, " dim"]) -> Float[Array, ""]:

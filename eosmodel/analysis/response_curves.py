@@ -31,7 +31,7 @@ def response_curve(
         r: energy ratios > 0, increasing, shape (points,); 241 from 1e-3 to 1e4 when None.
         alpha, beta: both, to have q and the trend as well.
         margin: as in `theory.classify`.
-        frozen: A, kappa, sharpness, bulk_gradient and step, as for `theory.FastMap`.
+        frozen: A, kappa, sharpness, bulk_gradient_sq and step, as for `theory.FastMap`.
 
     Returns:
         Dataset over (tuner, r) of `s` and, where a search cycles at held r, its range `s_low` to `s_high`; over (tuner,

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 from eosmodel._status import Status
 
 Row = dict[str, Array]
-"""What one step reports: names of `eosmodel.names.VARIABLES` and their values."""
+"""What one step reports: names of `eosmodel.results.names.VARIABLES` and their values."""
 
 
 class AbstractDynamics(eqx.Module):

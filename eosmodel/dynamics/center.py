@@ -17,7 +17,7 @@ from eosmodel.dynamics.base import Row, blank
 _BUDGET, _LONGEST = 8, 5
 
 
-def settled(
+def oscillation_center(
     weights: Float[Array, " dim"],
     gradient: Float[Array, " dim"],
     pairs: Modes,
@@ -43,7 +43,7 @@ def turning(
     before: Float[Array, " dim"],
     t: Int[Array, ""],
 ) -> tuple[Float[Array, " dim"], Float[Array, " dim"]]:
-    """½(ρ_t d_t − ρ_{t−1} d_{t−1}) for `settled`, 0 at the first step, and ρ_t d_t, the `before` of the next step.
+    """½(ρ_t d_t − ρ_{t−1} d_{t−1}) for `oscillation_center`, 0 at the first step; and ρ_t d_t, `before` of the next.
 
     ρ = min(η/2, 1/λ), with λ in units in which the edge of stability is at ηλ = 2.
     """

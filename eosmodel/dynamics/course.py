@@ -21,7 +21,7 @@ class Course(eqx.Module):
     mode: Float[Array, "2"]
 
 
-def set_out(direction: Direction | None, objective: AbstractObjective, start, gradient) -> Course | None:
+def init_direction(direction: Direction | None, objective: AbstractObjective, start, gradient) -> Course | None:
     """The course before the first step; S is that of the first direction."""
     if direction is None:
         return None
@@ -31,7 +31,9 @@ def set_out(direction: Direction | None, objective: AbstractObjective, start, gr
     return Course(state, scale, jnp.asarray([1.0, 0.0], start.dtype))
 
 
-def turn(direction: Direction | None, objective: AbstractObjective, weights, gradient, course: Course | None):
+def update_direction(
+    direction: Direction | None, objective: AbstractObjective, weights, gradient, course: Course | None
+):
     """The direction of a step and the new course; (None, None) for steepest descent."""
     if direction is None or course is None:
         return None, None
@@ -84,6 +86,6 @@ def aim(fn: Any, full: AbstractObjective, weights, direction: Direction | None, 
         gradient = shrink(gradient, scale)
         pairs, _ = track(matvec, pairs)
         sharpness = pairs.values[0]
-    d, course = turn(direction, full, weights, gradient, course)
+    d, course = update_direction(direction, full, weights, gradient, course)
     line = along(fn, weights, value, gradient, d, t, to_edge(direction, sharpness))
     return Aim(value, gradient, line, course, None if course is None else course.scale, pairs, sharpness)

@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 from eosmodel.curvature import Modes, grow, leading, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import alignment, due, every, look, settled, turning
-from eosmodel.dynamics.course import Course, aim, followed, set_out, to_edge
+from eosmodel.dynamics.center import alignment, due, every, look, oscillation_center, turning
+from eosmodel.dynamics.course import Course, aim, followed, init_direction, to_edge
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
 class Descent(AbstractDynamics):
@@ -21,7 +21,7 @@ class Descent(AbstractDynamics):
     tracked beside it.
 
     Eigenpairs, L̄ and the slow coefficients are solved for at the centre of three iterates,
-    w̄_t = w_t − Σ_i x_i u_i + ½ P⊥(ρ_t d_t − ρ_{t−1} d_{t−1}), see `dynamics.center.settled`. Of
+    w̄_t = w_t − Σ_i x_i u_i + ½ P⊥(ρ_t d_t − ρ_{t−1} d_{t−1}), see `dynamics.center.oscillation_center`. Of
     a preconditioned direction all of this is in the coordinates in which its preconditioner is the identity.
 
     Fields
@@ -55,12 +55,12 @@ class Descent(AbstractDynamics):
 
     def init(self, start):
         gradient = None if self.direction is None else jax.grad(self.objective)(start)
-        course = set_out(self.direction, self.objective, start, gradient)
+        course = init_direction(self.direction, self.objective, start, gradient)
         scale = None if course is None else course.scale
         value, _, pairs = leading(scaled(self.objective, scale), shrink(start, scale), self.modes)
         iterate = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
-        memory = begin(self.tuner, start, self.tuner_state)
+        memory = init_memory(self.tuner, start, self.tuner_state)
         return self.State(start, memory, course, pairs, iterate, jnp.zeros_like(start), bound)
 
     def center(self, state, gradient, direction, stepsize, scale, t):
@@ -69,13 +69,13 @@ class Descent(AbstractDynamics):
         top = to_edge(self.direction, state.center.values[0])
         turned, pull = turning(stepsize, direction, top, state.pull, t)
         here = shrink(state.weights, scale)
-        return *settled(here, grow(gradient, scale), state.center, shrink(turned, scale)), pull
+        return *oscillation_center(here, grow(gradient, scale), state.center, shrink(turned, scale)), pull
 
     def step(self, state, t):
         aimed = aim(self.objective, self.objective, state.weights, self.direction, state.course, state.iterate, t)
         value, gradient, line, course, scale, iterate, sharpness = aimed
         norm = jnp.linalg.norm(gradient)
-        stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient)
+        stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, gradient)
         center, amplitude, pull = self.center(state, gradient, line.direction, stepsize, scale, t)
 
         def seen(pairs):

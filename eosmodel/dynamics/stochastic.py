@@ -8,11 +8,11 @@ from jaxtyping import Array, Float, Int
 from eosmodel.curvature import Modes, grow, leading, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import alignment, due, every, look, settled
-from eosmodel.dynamics.course import Course, aim, followed, set_out
+from eosmodel.dynamics.center import alignment, due, every, look, oscillation_center
+from eosmodel.dynamics.course import Course, aim, followed, init_direction
 from eosmodel.objectives.batches import AbstractBatches, Noise
 from eosmodel.rays import along
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, change_on, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
 
 
 class StochasticDescent(AbstractDynamics):
@@ -56,12 +56,12 @@ class StochasticDescent(AbstractDynamics):
         gradient = None
         if self.direction is not None:
             gradient = jax.grad(self.batches.draw(seed, jnp.zeros_like(seed)))(weights)
-        course = set_out(self.direction, full, weights, gradient)
+        course = init_direction(self.direction, full, weights, gradient)
         scale = None if course is None else course.scale
         value, _, pairs = leading(scaled(full, scale), shrink(weights, scale), self.modes)
         batch = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
-        return self.State(weights, seed, begin(self.tuner, weights), course, pairs, batch, bound)
+        return self.State(weights, seed, init_memory(self.tuner, weights), course, pairs, batch, bound)
 
     def step(self, state, t):
         weights, dtype = state.weights, state.weights.dtype
@@ -69,12 +69,12 @@ class StochasticDescent(AbstractDynamics):
         aimed = aim(batch, full, weights, self.direction, state.course, state.batch, t)
         value, gradient, line, course, scale, modes, sharpness = aimed
         norm = jnp.linalg.norm(gradient)
-        change = change_on(batch, weights, gradient, state.tuner, scale)
-        stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient, change)
+        change = gradient_change(batch, weights, gradient, state.tuner, scale)
+        stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, gradient, change)
 
         def seen(pairs):
             loss, whole = jax.value_and_grad(full)(weights)
-            center, amplitude = settled(shrink(weights, scale), grow(whole, scale), pairs)
+            center, amplitude = oscillation_center(shrink(weights, scale), grow(whole, scale), pairs)
             now = due(t, self.measure_every)
             pairs, row = look(scaled(full, scale), center, pairs, now, self.track_every)
             here = grow(center, scale)

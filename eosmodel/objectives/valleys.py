@@ -111,7 +111,7 @@ class Valley(AbstractObjective):
         b, q, mu = (jnp.asarray(p).astype(weights.dtype) for p in (self.b, self.q, self.mu))
         return -jnp.sqrt(b) * jnp.sum(q * mu * weights[1:])
 
-    def bulk_gradient(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
+    def bulk_gradient_sq(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """G = Σ_j μ_j² z_j², the squared gradient on the floor."""
         return jnp.sum((self.mu.astype(weights.dtype) * weights[1:]) ** 2)
 
@@ -119,7 +119,7 @@ class Valley(AbstractObjective):
         """κ = Σ_j μ_j³ z_j² / (λ G): bulk curvature along the gradient, relative to λ. NaN where G = 0."""
         mu = self.mu.astype(weights.dtype)
         along = jnp.sum(mu**3 * weights[1:] ** 2)
-        return along / (self.sharpness(weights) * self.bulk_gradient(weights))
+        return along / (self.sharpness(weights) * self.bulk_gradient_sq(weights))
 
 
 def valley(modes: int = 1, gamma: float = 0.0, dtype=None) -> Valley:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.measures import band, coverage, moving_average
-from eosmodel.names import VARIABLES
 from eosmodel.plotting._canvas import new_figure
+from eosmodel.results.measures import band, coverage, moving_average
+from eosmodel.results.names import VARIABLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

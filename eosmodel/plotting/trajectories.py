@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from eosmodel._status import Status
-from eosmodel.comparison import ERRORS, compare, label_runs
-from eosmodel.measures import edge_of, moving_average, status_of, steps_of
-from eosmodel.names import VARIABLES
 from eosmodel.plotting._canvas import error_map, new_figure, theory_styles
+from eosmodel.results.labels import ERRORS, label_pair, label_runs
+from eosmodel.results.measures import edge_of, moving_average, status_of, steps_of
+from eosmodel.results.names import VARIABLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +48,8 @@ def trajectories(
         seed: which seed; the first when None.
         axes: array of axes (5, tuners) to draw on; a new figure when None.
     """
-    comparison = compare(experiment, theory)
-    experiment, theory = _one_seed(comparison.experiment, seed), comparison.theory
+    experiment, theory = label_pair(experiment, theory)
+    experiment = _one_seed(experiment, seed)
     tuners = [str(label) for label in experiment.tuner.values]
     if axes is None:
         figure = new_figure(width=max(2.3 * len(tuners) + 0.9, 4.8), height=10.5)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.names import VARIABLES
 from eosmodel.plotting._canvas import error_map, new_figure, theory_styles
+from eosmodel.results.names import VARIABLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from eosmodel.references import Reference, cited
+from eosmodel.report.references import Reference, cited
 from eosmodel.simulation import atomic
 
 if TYPE_CHECKING:

@@ -7,13 +7,15 @@ from typing import Any
 
 import xarray as xr
 
-from eosmodel import claims, plotting
+from eosmodel import plotting
 from eosmodel._status import Status
-from eosmodel.comparison import ERRORS, compare, scoreboard
-from eosmodel.measures import WINDOW
-from eosmodel.names import VARIABLES
+from eosmodel.judging import claims
+from eosmodel.judging.scoreboard import compare, scoreboard
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
+from eosmodel.results.labels import ERRORS
+from eosmodel.results.measures import WINDOW
+from eosmodel.results.names import VARIABLES
 
 
 def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import claims, plotting
-from eosmodel.comparison import ERRORS, Comparison, compare
-from eosmodel.measures import WINDOW, edge_of
-from eosmodel.names import VARIABLES
+from eosmodel import plotting
+from eosmodel.judging import claims
+from eosmodel.judging.scoreboard import Comparison, compare
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture, number
+from eosmodel.results.labels import ERRORS
+from eosmodel.results.measures import WINDOW, edge_of
+from eosmodel.results.names import VARIABLES
 
 FINAL = {
     "final_loss": "final loss",

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import plotting, sweeps
+from eosmodel import plotting
 from eosmodel._status import Status
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture, number
+from eosmodel.studies import sweep as sweeps
 
 
 def write_sweep(found: xr.Dataset, judged: Sequence[sweeps.Finding], out: str | Path) -> Path:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import plotting, validation
+from eosmodel import plotting
+from eosmodel.judging.criteria import COVERAGES, ERRORS, known_by
+from eosmodel.judging.quantities import STATISTICS
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture, number
-from eosmodel.validation.bars import COVERAGES, ERRORS, known_by
-from eosmodel.validation.cells import STATISTICS
+from eosmodel.studies import validation
 
 
 def write_validation(found: xr.Dataset, out: str | Path) -> Path:

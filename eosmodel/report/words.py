@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from eosmodel import claims
 from eosmodel._status import Status
-from eosmodel.comparison import ERRORS
-from eosmodel.names import VARIABLES
+from eosmodel.judging import claims
 from eosmodel.report.pages import number
+from eosmodel.results.labels import ERRORS
+from eosmodel.results.names import VARIABLES
 
 Rows = Sequence[Mapping[str, Any]]
 

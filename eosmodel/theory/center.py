@@ -13,13 +13,13 @@ from jaxtyping import Array, Float, Int
 
 from eosmodel.curvature import Modes, leading, linearize, oscillation, sharp, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import settled, turning
+from eosmodel.dynamics.center import oscillation_center, turning
 from eosmodel.dynamics.course import aim
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.rays import steepest
 from eosmodel.theory._steps import relaxation, valid
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, change_on, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
 
 
 class Ingredients(NamedTuple):
@@ -73,8 +73,8 @@ class CenterOscillation(AbstractDynamics):
     its iterate differs from one of descent, p' = p − ηg₊ + ηP⊥(A − HX), and its share of the gradient,
     ε = ‖P⊥(A − HX)‖/‖g₊‖, is in every row as `left_out`.
 
-    The modes are those of the Hessian where a real run has its own, at `dynamics.center.settled` of p, so λ and L̄ are
-    read alike of both. That point is not w̄, which still swings along every mode that is not followed.
+    The modes are those of the Hessian where a real run has its own, at `dynamics.center.oscillation_center` of p,
+    so λ and L̄ are read alike of both. That point is not w̄, which still swings along every mode that is not followed.
 
     A stochastic objective kicks both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
 
@@ -121,7 +121,7 @@ class CenterOscillation(AbstractDynamics):
         bound = divergence_bound(value, self.divergence)
         center = weights - amplitude @ pairs.vectors
         iterate = pairs if self.tuner.needs_sharpness else None
-        memory = begin(self.tuner, weights)
+        memory = init_memory(self.tuner, weights)
         return self.State(center, amplitude, pairs, memory, iterate, jnp.zeros_like(center), bound, seed)
 
     def step(self, state, t):
@@ -147,11 +147,11 @@ class CenterOscillation(AbstractDynamics):
 
             gradient = begun(slope, gradient)
             line = steepest(bent, iterate, begun(level, aimed.value), gradient, t, aimed.sharpness)
-        change = change_on(drawn, iterate, gradient, state.tuner) if noisy else None
-        stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient, change)
+        change = gradient_change(drawn, iterate, gradient, state.tuner) if noisy else None
+        stepsize, memory, tuner_info = select_stepsize(self.tuner, line, state.tuner, gradient, change)
 
         turned, pull = turning(stepsize, -above, state.pairs.values[0], state.pull, t)
-        seen_at, _ = settled(iterate, above, state.pairs, None if noisy else turned)
+        seen_at, _ = oscillation_center(iterate, above, state.pairs, None if noisy else turned)
         center_loss, _, matvec = linearize(full, seen_at)
         pairs, info = track(matvec, state.pairs, max_expansions=4)
         values, vectors = pairs.values, pairs.vectors
@@ -235,7 +235,7 @@ class GradientFlow(AbstractDynamics):
     def init(self, start):
         value, _, pairs = leading(self.objective, start, self.modes)
         bound = divergence_bound(value, self.divergence)
-        return self.State(start, pairs, begin(self.tuner, start), bound)
+        return self.State(start, pairs, init_memory(self.tuner, start), bound)
 
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.weights)
@@ -243,7 +243,7 @@ class GradientFlow(AbstractDynamics):
         values, vectors = pairs.values, pairs.vectors
         square = jnp.vdot(gradient, gradient)
         line = steepest(self.objective, state.weights, value, gradient, t, values[0])
-        stepsize, memory, tuner_info = choose(self.tuner, line, state.tuner, gradient)
+        stepsize, memory, tuner_info = select_stepsize(self.tuner, line, state.tuner, gradient)
         force = vectors @ gradient
         excess = stepsize - relaxation(stepsize, values)
         weights = state.weights - stepsize * gradient + (excess * force) @ vectors

@@ -201,7 +201,7 @@ class CentralFlow(AbstractDynamics):
         outside = jnp.where(both[:, None], bulk_of(rises), 0)
         free = curvature - 2 / values[0] * jnp.einsum("nij,n->ij", basis, outside @ gradient)
         fast = self._maps(value, gradient, matvec, t)
-        bulk = fast(values[0]).bulk_gradient
+        bulk = fast(values[0]).bulk_gradient_sq
         balance = _balance(fast, state.fast, free, outside @ outside.T, bulk)
         stored = slopes**2 @ jnp.diagonal(carried)
         side = jnp.sign(stored - balance.level**2 * jnp.trace(balance.energy))

@@ -235,7 +235,7 @@ def _classify(fast, alpha, beta, margin, burn_in, steps):
     grid = jnp.linspace(low, high, _POINTS, dtype=margin.dtype)
     # Without α and β, which are NaN then, or without a balance of the two, r = 1 stands for the level.
     balanced = (alpha > 0) & (beta > 0)
-    ratio = 2 * alpha * fast.sharpness**2 / (jnp.where(balanced, beta, 1) * fast.bulk_gradient)
+    ratio = 2 * alpha * fast.sharpness**2 / (jnp.where(balanced, beta, 1) * fast.bulk_gradient_sq)
     level = jnp.clip(jnp.log(jnp.where(balanced, ratio, 1)), grid[0], grid[-1])
     # One call for all of it: a line search takes seconds to compile.
     step = jnp.asarray(_STEP, level.dtype)

@@ -18,7 +18,7 @@ class Floor(NamedTuple):
     Fields
         sharpness, center_loss: λ and L̄ there.
         alpha, beta: α = −∇L·∇λ and β = ‖∇λ‖², so that λ moves by η(α − ½βx²) a step.
-        kappa, bulk_gradient: κ = gᵀHg/(λG) and G = ‖g‖² of the bulk.
+        kappa, bulk_gradient_sq: κ = gᵀHg/(λG) and G = ‖g‖² of the bulk.
     """
 
     sharpness: Float[Array, ""]
@@ -26,7 +26,7 @@ class Floor(NamedTuple):
     alpha: Float[Array, ""]
     beta: Float[Array, ""]
     kappa: Float[Array, ""]
-    bulk_gradient: Float[Array, ""]
+    bulk_gradient_sq: Float[Array, ""]
 
 
 class AbstractClosure(eqx.Module):
@@ -86,7 +86,7 @@ class ValleyClosure(AbstractClosure):
     def floor(self, state):
         v = self.valley
         w = jnp.concatenate([jnp.zeros_like(state[:1]), state])
-        return Floor(v.sharpness(w), v.loss(w), v.alpha(w), v.beta, v.kappa(w), v.bulk_gradient(w))
+        return Floor(v.sharpness(w), v.loss(w), v.alpha(w), v.beta, v.kappa(w), v.bulk_gradient_sq(w))
 
     def drift(self, state, stepsize, square, kick):
         v = self.valley
@@ -149,7 +149,7 @@ class MeasuredClosure(_Reduced):
     def _coefficients(self, time):
         c = self.coefficients
         alpha, beta, kappa, bulk = (
-            jnp.interp(time, c.time, series) for series in (c.alpha, c.beta, c.kappa, c.bulk_gradient)
+            jnp.interp(time, c.time, series) for series in (c.alpha, c.beta, c.kappa, c.bulk_gradient_sq)
         )
         return alpha, beta, kappa, bulk
 
@@ -161,7 +161,7 @@ class FrozenClosure(_Reduced):
     `ValleyClosure`.
 
     Args:
-        alpha, beta, kappa, bulk_gradient: α, β ≥ 0, κ in [0, 1), G > 0.
+        alpha, beta, kappa, bulk_gradient_sq: α, β ≥ 0, κ in [0, 1), G > 0.
         sharpness, center_loss: λ > 0 and L̄ at the start; numbers may be floats or arrays.
         amplitude: x at the start.
         f_min: as in `MeasuredClosure`.
@@ -173,7 +173,7 @@ class FrozenClosure(_Reduced):
     alpha: Float[Array, ""] = eqx.field(converter=floating)
     beta: Float[Array, ""] = eqx.field(converter=floating)
     kappa: Float[Array, ""] = eqx.field(converter=floating)
-    bulk_gradient: Float[Array, ""] = eqx.field(converter=floating)
+    bulk_gradient_sq: Float[Array, ""] = eqx.field(converter=floating)
     sharpness: Float[Array, ""] = eqx.field(converter=floating)
     center_loss: Float[Array, ""] = eqx.field(converter=floating)
     amplitude: Float[Array, ""] = eqx.field(converter=floating, default=AMPLITUDE_FLOOR)
@@ -183,7 +183,7 @@ class FrozenClosure(_Reduced):
         check_range("FrozenClosure", "alpha", self.alpha, low_open=True, high_open=True)
         check_range("FrozenClosure", "beta", self.beta, 0, high_open=True)
         check_range("FrozenClosure", "kappa", self.kappa, 0, 1, high_open=True)
-        check_range("FrozenClosure", "bulk_gradient", self.bulk_gradient, 0, low_open=True, high_open=True)
+        check_range("FrozenClosure", "bulk_gradient_sq", self.bulk_gradient_sq, 0, low_open=True, high_open=True)
         check_range("FrozenClosure", "sharpness", self.sharpness, 0, low_open=True, high_open=True)
         check_range("FrozenClosure", "center_loss", self.center_loss, low_open=True, high_open=True)
         check_range("FrozenClosure", "amplitude", self.amplitude, low_open=True, high_open=True)
@@ -199,4 +199,4 @@ class FrozenClosure(_Reduced):
 
     def _coefficients(self, time):
         del time
-        return self.alpha, self.beta, self.kappa, self.bulk_gradient
+        return self.alpha, self.beta, self.kappa, self.bulk_gradient_sq

@@ -10,7 +10,7 @@ from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
 from eosmodel.theory._steps import relaxation, valid
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
 class EdgeFlow(AbstractDynamics):
@@ -68,7 +68,7 @@ class EdgeFlow(AbstractDynamics):
     def init(self, start):
         value, gradient, pairs = leading(self.objective, start, 1)
         displacement = oscillation(gradient, pairs) @ pairs.vectors
-        memory, bound = begin(self.tuner, start), divergence_bound(value, self.divergence)
+        memory, bound = init_memory(self.tuner, start), divergence_bound(value, self.divergence)
         return self.State(start - displacement, displacement, pairs.vectors[0], memory, bound)
 
     def step(self, state, t):
@@ -86,7 +86,7 @@ class EdgeFlow(AbstractDynamics):
         below = jax.grad(self.objective)(resting - displacement)
         even, odd = 0.5 * (above + below), 0.5 * (above - below)
         line = steepest(self.objective, iterate, value, above, t, sharpness)
-        stepsize, memory, info = choose(self.tuner, line, state.tuner, above)
+        stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, above)
 
         force = u @ even
         left = (stepsize - relaxation(stepsize, sharpness)) * force

@@ -35,7 +35,7 @@ class FastMap(eqx.Module):
         A: λ(L̄ − f*)/G, the loss left on the valley floor, > 0; the tuner's own f* must be 0.
         kappa: κ = gᵀHg/(λG) of the bulk, in [0, 1).
         sharpness: λ > 0; it and G give a scale to tuners that have one (a constant η, a cap, a first trial).
-        bulk_gradient: G > 0.
+        bulk_gradient_sq: G > 0.
         step: index of the update that the tuner sees; a schedule is frozen there.
 
     Raises:
@@ -56,7 +56,7 @@ class FastMap(eqx.Module):
     A: Any = 10.0
     kappa: Any = 0.0
     sharpness: Any = 1.0
-    bulk_gradient: Any = 1.0
+    bulk_gradient_sq: Any = 1.0
     step: int = eqx.field(static=True, default=0)
 
     class Seen(NamedTuple):
@@ -71,7 +71,7 @@ class FastMap(eqx.Module):
         check_range("FastMap", "A", self.A, 0, low_open=True, high_open=True)
         check_range("FastMap", "kappa", self.kappa, 0, 1, high_open=True)
         check_range("FastMap", "sharpness", self.sharpness, 0, low_open=True, high_open=True)
-        check_range("FastMap", "bulk_gradient", self.bulk_gradient, 0, low_open=True, high_open=True)
+        check_range("FastMap", "bulk_gradient_sq", self.bulk_gradient_sq, 0, low_open=True, high_open=True)
 
     def init(self, r: float | Array = 1.0) -> Float[Array, " dim"]:
         """The state with energy ratio r > 0 and a fresh tuner."""
@@ -87,7 +87,7 @@ class FastMap(eqx.Module):
 
     def _tuned(self, z):
         sharpness, bulk, kappa, a = (
-            jnp.asarray(value, z.dtype) for value in (self.sharpness, self.bulk_gradient, self.kappa, self.A)
+            jnp.asarray(value, z.dtype) for value in (self.sharpness, self.bulk_gradient_sq, self.kappa, self.A)
         )
         r = jnp.exp(z[0])
         memory, past = self._memory(z.dtype)[1](z[1:])
@@ -191,7 +191,7 @@ def response(tuner: AbstractTuner, r: Any, **frozen: Any) -> Float[Array, "..."]
     Args:
         tuner: any step-size rule.
         r: energy ratios r = λ²x²/G > 0, any shape.
-        frozen: A, kappa, sharpness, bulk_gradient and step, as for `FastMap`.
+        frozen: A, kappa, sharpness, bulk_gradient_sq and step, as for `FastMap`.
 
     Returns:
         s = ηλ, the shape of r.

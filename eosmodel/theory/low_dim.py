@@ -29,7 +29,7 @@ class Coefficients(eqx.Module):
 
     Fields
         time: τ of each measurement, increasing, shape (times,).
-        alpha, beta, kappa, bulk_gradient: α, β, κ, G there; linear in between, constant beyond the ends.
+        alpha, beta, kappa, bulk_gradient_sq: α, β, κ, G there; linear in between, constant beyond the ends.
         sharpness, center_loss, amplitude: λ, L̄ and x at the first measurement.
     """
 
@@ -37,7 +37,7 @@ class Coefficients(eqx.Module):
     alpha: Float[Array, " times"]
     beta: Float[Array, " times"]
     kappa: Float[Array, " times"]
-    bulk_gradient: Float[Array, " times"]
+    bulk_gradient_sq: Float[Array, " times"]
     sharpness: Float[Array, ""]
     center_loss: Float[Array, ""]
     amplitude: Float[Array, ""]
@@ -92,7 +92,7 @@ class DrivenValley(AbstractDynamics):
     def step(self, state, t):
         c = self.coefficients
         alpha, beta, kappa, bulk = (
-            jnp.interp(state.time, c.time, series) for series in (c.alpha, c.beta, c.kappa, c.bulk_gradient)
+            jnp.interp(state.time, c.time, series) for series in (c.alpha, c.beta, c.kappa, c.bulk_gradient_sq)
         )
         x, sharpness = state.amplitude, state.sharpness
         energy = sharpness**2 * x**2

@@ -141,7 +141,7 @@ class NoisyFastMap(eqx.Module):
 
     def _gradient(self, y, draw):
         """e, h, the energy of the bulk noise besides, 1 + √m ε_m and √a ε_a."""
-        numbers = (self.size, self.fast.sharpness, self.fast.bulk_gradient, self.share)
+        numbers = (self.size, self.fast.sharpness, self.fast.bulk_gradient_sq, self.share)
         size, sharpness, bulk, share = (jnp.asarray(value, y.dtype) for value in numbers)
         a = self.noise_along / (bulk * size)
         m = self.noise_curvature / (sharpness**2 * size)
@@ -152,7 +152,7 @@ class NoisyFastMap(eqx.Module):
     def line(self, state: State, draw: Draw) -> QuadraticRay:
         """The ray that the tuner sees at a state, of the batch drawn."""
         fast, y = self.fast, state.y
-        numbers = (fast.sharpness, fast.bulk_gradient, fast.kappa, fast.A, self.kappa_noise)
+        numbers = (fast.sharpness, fast.bulk_gradient_sq, fast.kappa, fast.A, self.kappa_noise)
         sharpness, bulk, kappa, left, kappa_noise = (jnp.asarray(value, y.dtype) for value in numbers)
         e, h, rest, bend, push = self._gradient(y, draw)
         level = jnp.sqrt(sharpness**2 * self.noise_loss / (bulk**2 * self.size))
@@ -177,7 +177,7 @@ class NoisyFastMap(eqx.Module):
     def step(self, state: State, draw: Draw) -> tuple[State, Seen]:
         """One step on the batch drawn, and what the tuner did."""
         sharpness = jnp.asarray(self.fast.sharpness, state.y.dtype)
-        bulk = jnp.asarray(self.fast.bulk_gradient, state.y.dtype)
+        bulk = jnp.asarray(self.fast.bulk_gradient_sq, state.y.dtype)
         e, h, _, bend, _ = self._gradient(state.y, draw)
         eta, tuner, _ = self.fast.tuner(self.line(state, draw), state.tuner)
         s, r = sharpness * eta, state.y**2

@@ -11,7 +11,7 @@ from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
 from eosmodel.theory._steps import valid
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
 class RodFlow(AbstractDynamics):
@@ -88,9 +88,9 @@ class RodFlow(AbstractDynamics):
 
     def init(self, start):
         value, gradient, pairs = leading(self.objective, start, self.modes)
-        memory, first = begin(self.tuner, start), jnp.asarray(0, jnp.int32)
+        memory, first = init_memory(self.tuner, start), jnp.asarray(0, jnp.int32)
         line = steepest(self.objective, start, value, gradient, first, pairs.values[0])
-        stepsize = choose(self.tuner, line, memory, gradient)[0]
+        stepsize = select_stepsize(self.tuner, line, memory, gradient)[0]
         extent = jnp.zeros((self.rods, start.size), start.dtype).at[0].set(-0.5 * stepsize * gradient)
         bound = divergence_bound(value, self.divergence)
         return self.State(start + extent[0], extent, pairs, memory, bound)
@@ -104,7 +104,7 @@ class RodFlow(AbstractDynamics):
         iterate = state.center - jnp.sum(state.extent, axis=0)
         value, gradient = jax.value_and_grad(self.objective)(iterate)
         line = steepest(self.objective, iterate, value, gradient, t, pairs.values[0])
-        stepsize, memory, info = choose(self.tuner, line, state.tuner, gradient)
+        stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, gradient)
         flowing = (state.center, state.extent)
         center, extent = jax.lax.fori_loop(
             0, self.substeps, lambda _, now: self._flow(now[0], now[1], stepsize), flowing

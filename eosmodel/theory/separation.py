@@ -13,7 +13,7 @@ from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import steepest
 from eosmodel.theory.closures import ValleyClosure
 from eosmodel.theory.slow_flow import SlowFlow
-from eosmodel.tuners.base import AbstractTuner, begin, choose
+from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
 
 class Separation(NamedTuple):
@@ -83,11 +83,11 @@ def _descend(tuner, valley, start, stride, rows):
         weights, memory = carry
         value, gradient = jax.value_and_grad(valley)(weights)
         line = steepest(valley, weights, value, gradient, t, valley.sharpness(weights))
-        stepsize, memory, _ = choose(tuner, line, memory, gradient)
+        stepsize, memory, _ = select_stepsize(tuner, line, memory, gradient)
         return weights - stepsize * gradient, memory
 
     def row(carry, first):
         return jax.lax.fori_loop(first, first + stride, step, carry), valley.sharpness(carry[0])
 
     first = stride * jnp.arange(rows + 1, dtype=jnp.int32)
-    return jax.lax.scan(row, (start, begin(tuner, start)), first)[1]
+    return jax.lax.scan(row, (start, init_memory(tuner, start)), first)[1]

@@ -70,7 +70,7 @@ class SlowFlow(eqx.Module):
         >>> import eosmodel as eos
         >>> from eosmodel.theory import FrozenClosure, SlowFlow
         >>> floor = FrozenClosure(
-        ...     alpha=1.0, beta=4.0, kappa=0.01, bulk_gradient=0.1, sharpness=18.0, center_loss=10.0
+        ...     alpha=1.0, beta=4.0, kappa=0.01, bulk_gradient_sq=0.1, sharpness=18.0, center_loss=10.0
         ... )
         >>> solution = SlowFlow(eos.tuners.Constant(0.1), floor).solve(100, save_every=50)
         >>> solution.sharpness.round(3), solution.event_time.round(3)  # 2/η = 20, reached at (20 − 18)/(ηα)
@@ -161,8 +161,8 @@ class SlowFlow(eqx.Module):
 
     def _fast(self, floor: Floor) -> tuple[FastMap, Array]:
         """The map of the moment and its state at r = 1."""
-        a = floor.sharpness * floor.center_loss / floor.bulk_gradient
-        fast = FastMap(self.tuner, a, floor.kappa, floor.sharpness, floor.bulk_gradient)
+        a = floor.sharpness * floor.center_loss / floor.bulk_gradient_sq
+        fast = FastMap(self.tuner, a, floor.kappa, floor.sharpness, floor.bulk_gradient_sq)
         return fast, fast.init().astype(floor.sharpness.dtype)
 
     def _held(self, floor: Floor, log_r: Array | float) -> _Mean:
@@ -202,7 +202,7 @@ class SlowFlow(eqx.Module):
     def _pinned_at(self, floor: Floor) -> Array:
         """ln r_p, r_p = λ²(2α/β)/G."""
         tiny = jnp.finfo(floor.alpha.dtype).tiny
-        return jnp.log(jnp.maximum(2 * floor.sharpness**2 * floor.alpha / (floor.beta * floor.bulk_gradient), tiny))
+        return jnp.log(jnp.maximum(2 * floor.sharpness**2 * floor.alpha / (floor.beta * floor.bulk_gradient_sq), tiny))
 
     # --- the slow motion ---------------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class SlowFlow(eqx.Module):
         if regime is SlowRegime.CLAMPED:
             return self._attractor(floor)
         if regime is SlowRegime.NEUTRAL:
-            return self._held(floor, log_energy + jnp.log(floor.sharpness**2 / floor.bulk_gradient))
+            return self._held(floor, log_energy + jnp.log(floor.sharpness**2 / floor.bulk_gradient_sq))
         mean = self._held(floor, self._pinned_at(floor))
         # The drift of λ is affine in the kick, and its root is what holds λ.
         drifts = (
@@ -252,7 +252,7 @@ class SlowFlow(eqx.Module):
         return floor._asdict() | {
             "stepsize": mean.stepsize,
             "oscillation": energy,
-            "r": floor.sharpness**2 * energy / floor.bulk_gradient,
+            "r": floor.sharpness**2 * energy / floor.bulk_gradient_sq,
             "s": mean.stepsize * floor.sharpness,
             "edge_exponent": mean.exponent,
             "lyapunov": mean.lyapunov,

@@ -29,7 +29,7 @@ class SlowSolution(NamedTuple):
     Fields
         time: t in steps, shape (times,), as are the rows below.
         regime: code of the `SlowRegime`.
-        sharpness, center_loss, alpha, beta, kappa, bulk_gradient: λ, L̄, α, β, κ, G.
+        sharpness, center_loss, alpha, beta, kappa, bulk_gradient_sq: λ, L̄, α, β, κ, G.
         stepsize: ⟨η⟩.
         oscillation: x² as ⟨ηx²⟩/⟨η⟩.
         r: λ²x²/G for that x².
@@ -48,7 +48,7 @@ class SlowSolution(NamedTuple):
     alpha: np.ndarray
     beta: np.ndarray
     kappa: np.ndarray
-    bulk_gradient: np.ndarray
+    bulk_gradient_sq: np.ndarray
     stepsize: np.ndarray
     oscillation: np.ndarray
     r: np.ndarray

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from eosmodel._checks import as_arrays
 from eosmodel.rays import along
-from eosmodel.tuners.base import AbstractTuner, Memory, begin, change_on, choose
+from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
 
 
 class AsOptaxState(NamedTuple):
@@ -101,7 +101,7 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
         weights, _ = _flat(params)
         zero = jnp.zeros((), weights.dtype)
         count = jnp.asarray(0, jnp.int32)
-        return AsOptaxState(zero, count, begin(as_arrays(tuner, zero.dtype), weights), count, jnp.asarray(False))
+        return AsOptaxState(zero, count, init_memory(as_arrays(tuner, zero.dtype), weights), count, jnp.asarray(False))
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, sharpness=None, **extra):
         dtype = state.learning_rate.dtype
@@ -128,8 +128,8 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
 
         def chosen(value):
             line = along(loss, weights, value, gradient, direction, state.count, steepness)
-            change = None if value_fn is None else change_on(loss, weights, gradient, state.tuner)
-            return choose(numbers, line, state.tuner, gradient, change)
+            change = None if value_fn is None else gradient_change(loss, weights, gradient, state.tuner)
+            return select_stepsize(numbers, line, state.tuner, gradient, change)
 
         height = _number("value", value, dtype)
         if value is None and _depends(chosen, height):

@@ -72,7 +72,7 @@ class Memory(eqx.Module):
     past: Past | None
 
 
-def begin(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None) -> Memory:
+def init_memory(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None) -> Memory:
     """The memory before the first step from `weights`; `state` goes on from one that the rule reached elsewhere."""
     state = tuner.init(weights.dtype) if state is None else state
     nothing = jnp.zeros_like(weights)
@@ -80,7 +80,7 @@ def begin(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None
     return Memory(state, past)
 
 
-def change_on(fn: Any, weights: Float[Array, " dim"], gradient: Float[Array, " dim"], memory: Memory, scale=None):
+def gradient_change(fn: Any, weights: Float[Array, " dim"], gradient: Float[Array, " dim"], memory: Memory, scale=None):
     """y and P⁻¹y of the last step on the loss of this one, P⁻¹ = diag(scale²); None for rules that need no secant.
 
     Where every step has another loss, this is what a rule that goes by secants must see: the gradients of two losses
@@ -93,10 +93,12 @@ def change_on(fn: Any, weights: Float[Array, " dim"], gradient: Float[Array, " d
     return change, change if scale is None else scale**2 * change
 
 
-def choose(tuner: AbstractTuner, line: FunctionRay, memory: Memory, gradient: Float[Array, " dim"], change=None):
+def select_stepsize(
+    tuner: AbstractTuner, line: FunctionRay, memory: Memory, gradient: Float[Array, " dim"], change=None
+):
     """The tuner's step along a line, with the secant of the step before put on it: (η, memory, info).
 
-    `change` is `change_on` where the loss is another one at every step; by default y is the difference of the two
+    `change` is `gradient_change` where the loss is another one at every step; by default y is the difference of the two
     steps' gradients.
     """
     if memory.past is None:

@@ -18,7 +18,7 @@ def test_probe_valley_has_the_coefficients_asked_for():
     alpha, beta, kappa, ratio = 2e-3, 5e-5, 1e-2, 3.0
     floor = probe_valley(*jnp.asarray([alpha, beta, kappa, ratio]))
     w = floor.initial()
-    measured = [floor.sharpness(w), floor.bulk_gradient(w), floor.alpha(w), floor.beta, floor.kappa(w), w[0] ** 2]
+    measured = [floor.sharpness(w), floor.bulk_gradient_sq(w), floor.alpha(w), floor.beta, floor.kappa(w), w[0] ** 2]
     np.testing.assert_allclose(measured, [1, 1, alpha, beta, kappa, ratio], rtol=1e-12)
 
 

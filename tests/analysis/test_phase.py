@@ -11,10 +11,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import eosmodel as eos
-from eosmodel import plotting, record
+from eosmodel import plotting
 from eosmodel.analysis import Regime, flip, phase, probe
 from eosmodel.analysis.parameters import Family, find
 from eosmodel.objectives import AbstractObjective, TwoLayerScalar, valley
+from eosmodel.results import record
 from eosmodel.theory import FastMap
 
 FAST = FastMap(eos.tuners.Polyak())

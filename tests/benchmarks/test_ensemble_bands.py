@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import eosmodel as eos
-from eosmodel.measures import coverage, log_error, moving_average
+from eosmodel.results.measures import coverage, log_error, moving_average
 
 NAMES = ("sharpness", "stepsize", "loss")
 EVERY = 7

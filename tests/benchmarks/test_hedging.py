@@ -20,7 +20,7 @@ import pytest
 import eosmodel as eos
 from eosmodel._status import Status
 from eosmodel.analysis import bulk_progress, chebyshev_exponent
-from eosmodel.measures import edge_exponent, edge_products, status_of
+from eosmodel.results.measures import edge_exponent, edge_products, status_of
 from eosmodel.tuners import AbstractTuner, from_spec
 from eosmodel.tuners.base import no_evaluations
 

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import numpy as np
 
 import eosmodel as eos
-from eosmodel._runners import processes
+from eosmodel.studies.runners import processes
 
 STEPS = 1000
 

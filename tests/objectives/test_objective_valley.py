@@ -51,9 +51,9 @@ def test_closed_forms(dtype):
     close(floor.sharpness(w), np.linalg.eigvalsh(hessian)[-1])
     close(floor.beta, slope @ slope)
     close(floor.alpha(w), -gradient @ slope)
-    close(floor.bulk_gradient(w), gradient @ gradient)
+    close(floor.bulk_gradient_sq(w), gradient @ gradient)
     close(floor.kappa(w), gradient @ hessian @ gradient / (floor.sharpness(w) * (gradient @ gradient)))
-    for method in (floor.sharpness, floor.alpha, floor.bulk_gradient, floor.kappa, floor.loss):
+    for method in (floor.sharpness, floor.alpha, floor.bulk_gradient_sq, floor.kappa, floor.loss):
         assert method(w).dtype == jax.jit(jax.vmap(method))(w[None]).dtype == dtype
     x = jnp.asarray(0.7, dtype)
     close(floor(w.at[0].set(x)) - floor(w), 0.5 * floor.sharpness(w) * 0.49 + 0.5 * 0.7**4)

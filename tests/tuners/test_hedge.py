@@ -8,7 +8,7 @@ import pytest
 from eosmodel.rays import QuadraticRay, Secant, steepest
 from eosmodel.theory import FastMap, Kind, classify, held
 from eosmodel.tuners import BB1, BB2, EdgeHedge
-from eosmodel.tuners.base import begin, choose
+from eosmodel.tuners.base import init_memory, select_stepsize
 
 CURVATURES = np.asarray([5.0, 1.0, 0.3])
 FREE = {"f_star": -jnp.inf}
@@ -27,11 +27,11 @@ def descend(tuner, steps, start=(0.5, -2.0, 3.0)):
     def body(carry, t):
         w, memory = carry
         along = steepest(bowl, w, *jax.value_and_grad(bowl)(w), t, jnp.asarray(jnp.nan))
-        eta, memory, info = choose(tuner, along, memory, -along.direction)
+        eta, memory, info = select_stepsize(tuner, along, memory, -along.direction)
         return (w + eta * along.direction, memory), (eta, along.value, info.failed)
 
     start = jnp.asarray(start)
-    return (np.asarray(x) for x in jax.lax.scan(body, (start, begin(tuner, start)), jnp.arange(steps))[1])
+    return (np.asarray(x) for x in jax.lax.scan(body, (start, init_memory(tuner, start)), jnp.arange(steps))[1])
 
 
 @pytest.mark.parametrize(("threshold", "other"), [(0.0, BB1), (1.0, BB2)])
@@ -121,7 +121,7 @@ def test_response(r, kappa):
     mixed = (kappa + r) ** 2 <= 0.1 * (1 + r) * (kappa**2 + r)
     step = (kappa + r) / (kappa**2 + r) if mixed else (1 + r) / (kappa + r)
     expected = min(step, (4 * 10.0 + 2 * r) / (1 + r))
-    seen = held(FastMap(EdgeHedge(), A=10.0, kappa=kappa, sharpness=3.0, bulk_gradient=0.5), r)
+    seen = held(FastMap(EdgeHedge(), A=10.0, kappa=kappa, sharpness=3.0, bulk_gradient_sq=0.5), r)
     np.testing.assert_allclose([seen.s, seen.low, seen.high], expected, rtol=1e-9)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import eosmodel.tuners as T
 from eosmodel.rays import steepest
-from eosmodel.tuners.base import begin, choose
+from eosmodel.tuners.base import init_memory, select_stepsize
 
 STEPS = 4
 DTYPES = [jnp.float32, jnp.float64]
@@ -22,12 +22,12 @@ def loss(w):
 def update(tuner, carry, t):
     weights, memory = carry
     line = steepest(loss, weights, *jax.value_and_grad(loss)(weights), t, jnp.asarray(9.2, weights.dtype))
-    eta, memory, info = choose(tuner, line, memory, -line.direction)
+    eta, memory, info = select_stepsize(tuner, line, memory, -line.direction)
     return (weights + eta * line.direction, memory), (eta, info.evaluations)
 
 
 def scanned(tuner, weights):
-    return jax.lax.scan(lambda c, t: update(tuner, c, t), (weights, begin(tuner, weights)), jnp.arange(STEPS))[1]
+    return jax.lax.scan(lambda c, t: update(tuner, c, t), (weights, init_memory(tuner, weights)), jnp.arange(STEPS))[1]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_other_hyper_parameters_do_not_recompile(one, other):
 
     for tuner in (one, other):
         weights = jnp.asarray(START)
-        carry = (weights, begin(tuner, weights))
+        carry = (weights, init_memory(tuner, weights))
         for t in range(3):
             carry, _ = step(tuner, carry, jnp.asarray(t))
     assert traces == 1

@@ -8,7 +8,7 @@ import pytest
 from eosmodel.rays import QuadraticRay, Secant, ray, steepest
 from eosmodel.theory import FastMap, held
 from eosmodel.tuners import BB1, BB2, AdGD, BarzilaiBorwein
-from eosmodel.tuners.base import begin, choose
+from eosmodel.tuners.base import init_memory, select_stepsize
 
 DTYPES = [jnp.float32, jnp.float64]
 CURVATURES = np.asarray([5.0, 1.0, 0.3])
@@ -31,10 +31,10 @@ def descend(tuner, fn, weights, steps):
     def body(carry, t):
         w, memory = carry
         line = steepest(fn, w, *jax.value_and_grad(fn)(w), t, jnp.asarray(jnp.nan, w.dtype))
-        eta, memory, info = choose(tuner, line, memory, -line.direction)
+        eta, memory, info = select_stepsize(tuner, line, memory, -line.direction)
         return (w + eta * line.direction, memory), (w, eta, info.failed)
 
-    _, rows = jax.lax.scan(body, (weights, begin(tuner, weights)), jnp.arange(steps))
+    _, rows = jax.lax.scan(body, (weights, init_memory(tuner, weights)), jnp.arange(steps))
     return (np.asarray(x) for x in rows)
 
 
@@ -100,11 +100,11 @@ def test_a_preconditioned_direction_is_steepest_descent_in_its_own_coordinates(t
     inside = lambda v: bumpy(jnp.sqrt(inverse) * v)  # noqa: E731
     start = jnp.asarray([0.7, -1.1, 0.4])
     _, expected, _ = descend(tuner, inside, start / jnp.sqrt(inverse), 10)
-    w, memory, etas = start, begin(tuner, start), []
+    w, memory, etas = start, init_memory(tuner, start), []
     for t in range(10):
         gradient = jax.grad(bumpy)(w)
         line = ray(bumpy, w, -inverse * gradient, step=t)
-        eta, memory, _ = choose(tuner, line, memory, gradient)
+        eta, memory, _ = select_stepsize(tuner, line, memory, gradient)
         w = w + eta * line.direction
         etas.append(float(eta))
     np.testing.assert_allclose(etas, expected, rtol=1e-6)
@@ -187,7 +187,7 @@ RESPONSES = {
 @pytest.mark.parametrize("kappa", [0.03, 0.2])
 def test_responses_with_r_held(tuner, name, kappa):
     for r in (1e-3, 0.1, 1.0, 50.0):
-        seen = held(FastMap(tuner, kappa=kappa, sharpness=3.0, bulk_gradient=0.5), r)
+        seen = held(FastMap(tuner, kappa=kappa, sharpness=3.0, bulk_gradient_sq=0.5), r)
         np.testing.assert_allclose([seen.s, seen.low, seen.high], RESPONSES[name](r, kappa), rtol=1e-9)
 
 

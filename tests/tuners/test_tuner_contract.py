@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import eosmodel as eos
-from eosmodel import cli
 from eosmodel.analysis import class_check
+from eosmodel.commands.listing import listing
 from eosmodel.rays import FunctionRay, QuadraticRay, Secant, ray, steepest
 from eosmodel.theory import FastMap, Kind, SlowFlow, classify
 from eosmodel.tuners import REGISTRY, AbstractTuner, from_spec
-from eosmodel.tuners.base import begin, choose, no_evaluations
+from eosmodel.tuners.base import init_memory, no_evaluations, select_stepsize
 from eosmodel.tuners.registry import Entry
 
 SPECS = {"schedule": "schedule:cosine_decay_schedule,init_value=0.2,decay_steps=50"}
@@ -74,12 +74,12 @@ def update(tuner, carry, t):
     value, gradient = jax.value_and_grad(loss)(weights)
     sharpness = jnp.asarray(9.2 if tuner.needs_sharpness else jnp.nan, weights.dtype)
     line = steepest(loss, weights, value, gradient, t, sharpness)
-    eta, memory, info = choose(tuner, line, memory, gradient)
+    eta, memory, info = select_stepsize(tuner, line, memory, gradient)
     return (weights + eta * line.direction, memory), (eta, info.evaluations, info.failed)
 
 
 def loop(step, tuner, weights, steps=STEPS):
-    carry, rows = (weights, begin(tuner, weights)), []
+    carry, rows = (weights, init_memory(tuner, weights)), []
     for t in range(steps):
         carry, row = step(tuner, carry, jnp.asarray(t))
         rows.append(row)
@@ -87,7 +87,7 @@ def loop(step, tuner, weights, steps=STEPS):
 
 
 def scanned(tuner, weights):
-    carry = (weights, begin(tuner, weights))
+    carry = (weights, init_memory(tuner, weights))
     return jax.lax.scan(lambda c, t: update(tuner, c, t), carry, jnp.arange(STEPS))
 
 
@@ -222,7 +222,7 @@ def test_a_new_tuner_is_one_class_and_one_line():
     test_at_a_minimum_no_step_is_infinite("halving", jnp.float64)
     test_uphill_a_rule_refuses_or_does_not_look("halving")
     test_a_loss_that_is_nan_is_passed_on_refused_or_not_looked_at("halving")
-    assert "halves at every step [scale=0.1]" in cli.listing()
+    assert "halves at every step [scale=0.1]" in listing()
     tuner = from_spec("halving:3,cap=0.5")
     assert tuner(ray(loss, starts(jnp.float64)[0], step=4), ())[0] == 3 / 16
     assert tuner(ray(loss, starts(jnp.float64)[0], step=1), ())[0] == 0.5
@@ -235,7 +235,7 @@ def test_a_new_tuner_is_one_class_and_one_line():
     )
     np.testing.assert_allclose(found.dataset.s, [[0.5, 1.5]] * 2)
     floor = eos.theory.FrozenClosure(
-        alpha=1.0, beta=4.0, kappa=0.01, bulk_gradient=0.1, sharpness=18.0, center_loss=10.0
+        alpha=1.0, beta=4.0, kappa=0.01, bulk_gradient_sq=0.1, sharpness=18.0, center_loss=10.0
     )
     np.testing.assert_allclose(SlowFlow(Halving(), floor).solve(10).sharpness[-1], 19.0, rtol=1e-5)  # λ' = ηα
     assert "halving" in class_check.default_specs()

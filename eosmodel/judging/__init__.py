@@ -1,0 +1,1 @@
+"""Runs and theories judged: the scoreboard, the papers' claims, findings about batch sizes, criteria of validation."""

@@ -1,0 +1,209 @@
+"""Theory against experiment in numbers: smoothed errors, final values and the edge exponent, as a scoreboard."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel.results.labels import ERRORS, label_pair
+from eosmodel.results.measures import (
+    edge_exponent,
+    edge_products,
+    final_mean,
+    log_error,
+    status_of,
+    steps_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An experiment and the theories of it. Made by `compare`; printing it gives the scoreboard as a table.
+
+    Attributes:
+        experiment: dataset over (tuner, seed, step).
+        theory: dataset over (theory, tuner, seed, step), or None.
+    """
+
+    experiment: xr.Dataset
+    theory: xr.Dataset | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The scoreboard: one dictionary per (tuner, seed), ready for JSON (a value that is not finite is None).
+
+        - `sharpness_error`, `stepsize_error`, `loss_error`: median over steps of |ln a − ln b|, with a and b the
+          25-step moving averages of experiment and theory over the rows that both have; None without such rows.
+        - `final_loss`, `final_sharpness`: means over the last 25 completed steps.
+        - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
+        - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
+        - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory says it leaves
+          out, and the first recorded step at which that is more than the whole, above 1; None of a theory that does
+          not say, and without such a step.
+        """
+        return self._rows
+
+    def plot(self, seed: int | None = None) -> "Figure":
+        """Experiment and theories on shared axes, one column per tuner; see `plotting.trajectories`."""
+        from eosmodel.plotting import trajectories
+
+        return trajectories(self.experiment, self.theory, seed=seed)
+
+    def __str__(self) -> str:
+        return table(self.rows())
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            _row(self.experiment, self.theory, tuner, seed)
+            for tuner in self.experiment.tuner.values.tolist()
+            for seed in self.experiment.seed.values.tolist()
+        ]
+
+
+def compare(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> Comparison:
+    """Compare runs with theories of them.
+
+    Args:
+        experiment: from `simulate` or an `experiment.nc`: loss, stepsize and sharpness over step, and over tuner and
+            seed where there are several.
+        theory: from `predict` or a `theory.nc`: the same variables, over theory too where there are several. Runs are
+            matched by tuner and seed, rows by step.
+
+    Raises:
+        ValueError: if a variable is missing, or theory and experiment have no tuner, seed or step in common.
+
+    Example:
+        >>> run = xr.Dataset({name: ("step", np.ones(4)) for name in ("loss", "stepsize", "sharpness")},
+        ...                  {"step": np.arange(4)})
+        >>> round(compare(run, run * 2).rows()[0]["theories"]["theory"]["loss_error"], 6)  # ln 2
+        0.693147
+    """
+    return Comparison(*label_pair(experiment, theory))
+
+
+def scoreboard(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of `scoreboard.json`: the configuration and the rows."""
+    return {"config": dict(config), "rows": list(rows)}
+
+
+def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: int) -> dict[str, Any]:
+    run = experiment.sel(tuner=tuner, seed=seed)
+    products = edge_products(run)
+    median = float(np.median(products)) if products.size else float("nan")
+    row: dict[str, Any] = {
+        "tuner": tuner,
+        "seed": seed,
+        "status": status_of(run).label,
+        "steps": steps_of(run),
+        "experiment": {
+            "final_loss": _number(final_mean(run, "loss")),
+            "final_sharpness": _number(final_mean(run, "sharpness")),
+            "median_edge_product": _number(median),
+            "edge_exponent": _number(edge_exponent(run)),
+            "seconds_per_step": _seconds(run),
+        },
+        "theories": {},
+    }
+    if theory is None or tuner not in theory.tuner.values or seed not in theory.seed.values:
+        return row
+    for name in theory.theory.values.tolist():
+        said = theory.sel(theory=name, tuner=tuner, seed=seed)
+        row["theories"][name] = {
+            **{error: _number(log_error(run[variable], said[variable])) for error, variable in ERRORS.items()},
+            "final_sharpness": _number(final_mean(said, "sharpness")),
+            "edge_exponent": _number(edge_exponent(said)),
+            **_left_out(said),
+            "seconds_per_step": _seconds(said),
+            "status": status_of(said).label,
+        }
+    return row
+
+
+def _left_out(said: xr.Dataset) -> dict[str, Any]:
+    if "left_out" not in said:
+        return {"left_out": None, "left_out_beyond": None}
+    beyond = said.step.values[said.left_out.values > 1]
+    return {
+        "left_out": _number(float(said.left_out.mean())),
+        "left_out_beyond": int(beyond[0]) if beyond.size else None,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _seconds(run: xr.Dataset) -> float | None:
+    return _number(float(run["seconds_per_step"])) if "seconds_per_step" in run else None
+
+
+_HEADER = (
+    "tuner",
+    "seed",
+    "what",
+    "status",
+    "loss",
+    "λ",
+    "median ηλ",
+    "Λ",
+    "error λ",
+    "error η",
+    "error L",
+    "ε",
+    "s/step",
+)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as aligned text: under each experiment its theories, with their errors."""
+
+    def show(value: float | None, digits: str = ".3g") -> str:
+        return "–" if value is None else format(value, digits)
+
+    def signed(value: float | None) -> str:
+        return "–" if value is None else f"{round(value, 3) + 0.0:+.3f}"
+
+    lines: list[tuple[str, ...]] = [_HEADER]
+    for row in rows:
+        run = row["experiment"]
+        values = [
+            show(run["final_loss"]),
+            show(run["final_sharpness"]),
+            show(run["median_edge_product"], ".2f"),
+            signed(run["edge_exponent"]),
+            "",
+            "",
+            "",
+            "",
+            show(run["seconds_per_step"], ".1e"),
+        ]
+        lines.append((row["tuner"], str(row["seed"]), "experiment", row["status"], *values))
+        for name, said in row["theories"].items():
+            values = ["", show(said["final_sharpness"]), "", signed(said["edge_exponent"])]
+            values += [show(said[error], ".3f") for error in ERRORS]
+            beyond = said["left_out_beyond"]
+            share = show(said["left_out"], ".3f") + ("" if beyond is None else f" (> 1 at {beyond})")
+            values += [share, show(said["seconds_per_step"], ".1e")]
+            lines.append(("", "", name, said["status"], *values))
+    return aligned(lines, left=(0, 2, 3))
+
+
+def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Lines of cells as columns, a rule under the first: those at the indices `left` to the left, the others to the
+    right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    text.insert(1, "─" * max(map(len, text)))
+    return "\n".join(text)

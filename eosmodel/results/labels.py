@@ -1,0 +1,67 @@
+"""Labels that every comparison needs: tuner, seed, status and steps of a dataset, where it lacks them."""
+
+import json
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel._status import Status
+from eosmodel.results.measures import row_spacing
+
+ERRORS = {"sharpness_error": "sharpness", "stepsize_error": "stepsize", "loss_error": "loss"}
+"""Name of each error in the scoreboard, and the variable that it is the error of."""
+
+
+def label_runs(dataset: xr.Dataset, what: str = "experiment", like: xr.Dataset | None = None) -> xr.Dataset:
+    """Give a dataset the dimensions tuner and seed, and `status` and `steps`, where it lacks them.
+
+    What is missing is taken from `like` if that has a single tuner (or seed). A dimension "run" (vector
+    hyper-parameters) is read as the tuner.
+    """
+    for name in (*ERRORS.values(), "step"):
+        if name not in dataset:
+            raise ValueError(f"compare: {what} has no {name!r}; it has {', '.join(map(str, dataset.variables))}")
+    if "run" in dataset.dims and "tuner" not in dataset.dims:
+        dataset = dataset.rename(run="tuner")
+        dataset = dataset.assign_coords(tuner=[f"run {i}" for i in range(dataset.sizes["tuner"])])
+    defaults: dict[str, Any] = {"seed": 0, "tuner": "run"}
+    for name, value in defaults.items():
+        if name in dataset.dims:
+            if name not in dataset.coords:
+                dataset = dataset.assign_coords({name: np.arange(dataset.sizes[name])})
+            continue
+        if name not in dataset.coords:
+            if like is not None and like.sizes[name] > 1:
+                raise ValueError(f"compare: {what} does not say its {name}, and experiment has several")
+            dataset = dataset.assign_coords({name: value if like is None else like[name].values[0]})
+        dataset = dataset.expand_dims(name)
+    if "steps" not in dataset:
+        kept = dataset.loss.notnull()
+        spacing = row_spacing(dataset.step.values)
+        dataset = dataset.assign(steps=((dataset.step + spacing) * kept).max("step"))
+    if "status" not in dataset:
+        dataset = dataset.assign(status=xr.where(dataset.steps > 0, int(Status.OK), int(Status.NOT_RUN)))
+    return dataset
+
+
+def label_pair(experiment: xr.Dataset, theory: xr.Dataset | None) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Runs over (tuner, seed, step) and the theories of them over (theory, tuner, seed, step).
+
+    Raises:
+        ValueError: a variable is missing, or the two have no tuner, seed or step in common.
+    """
+    experiment = label_runs(experiment, "experiment")
+    if theory is None:
+        return experiment, None
+    if "theory" not in theory.dims:
+        if "theory" not in theory.coords:
+            name = json.loads(theory.attrs.get("config", "{}")).get("theory", "theory")
+            theory = theory.assign_coords(theory=name)
+        theory = theory.expand_dims("theory")
+    theory = label_runs(theory, "theory", experiment)
+    for name in ("tuner", "seed", "step"):
+        if not np.isin(theory[name], experiment[name]).any():
+            values = [", ".join(map(str, d[name].values[:6])) for d in (experiment, theory)]
+            raise ValueError(f"compare: no {name} in common; experiment has {values[0]}, theory has {values[1]}")
+    return experiment, theory

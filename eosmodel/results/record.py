@@ -1,0 +1,100 @@
+"""Records: the rows of a run as a labelled dataset that remembers how to make it again."""
+
+import datetime
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel._status import Status
+from eosmodel.results.names import VARIABLES
+from eosmodel.simulation import Progress, atomic
+
+
+def provenance(config: Mapping[str, Any]) -> dict[str, str]:
+    """What it takes to make a result again: configuration, versions, device, command, and when it was made."""
+    import jax
+
+    packages = ("eosmodel", "jax", "numpy", "equinox", "optax", "xarray")
+    device = jax.devices()[0]
+    return {
+        "config": json.dumps(config, sort_keys=True),
+        "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in packages}),
+        "device": f"{device.platform}: {device.device_kind}",
+        "command": " ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()) -> xr.Dataset:
+    """Label the rows of a run.
+
+    Args:
+        progress: from `simulate.run`.
+        record_every: steps between rows.
+        lead: names of the batch dimensions in front of the rows.
+
+    Returns:
+        A dataset over (*lead, step) and (*lead, step, mode), with `status`, `steps` (completed),
+        `seconds_per_step` and `compile_seconds` (NaN for a batch) per run.
+    """
+    data: dict[str, Any] = {}
+    rows = progress.rows
+    batch = len(lead)
+    for name, values in rows.items():
+        inner = ("mode",) if values.ndim - batch == 2 else ()
+        data[name] = ((*lead, "step", *inner), values)
+    count = next(iter(rows.values())).shape[batch]
+    data["status"] = (lead, np.asarray(progress.carry.status))
+    data["steps"] = (lead, np.asarray(progress.carry.t))
+    shape = np.shape(progress.carry.status)
+    data["seconds_per_step"] = (lead, np.full(shape, _seconds_per_step(progress)))
+    data["compile_seconds"] = (lead, np.full(shape, progress.compile_seconds))
+    coords: dict[str, Any] = {"step": np.arange(count) * record_every}
+    if "eigenvalues" in rows:
+        coords["mode"] = np.arange(1, rows["eigenvalues"].shape[-1] + 1)
+    return describe(xr.Dataset(data, coords))
+
+
+def _seconds_per_step(progress: Progress) -> float:
+    """Seconds per step over all chunks; of a batch over all but the first, which compiles, if there are others."""
+    batched = np.ndim(progress.carry.status) > 0
+    skipped = 1 if batched and len(progress.seconds) > 1 else 0
+    share = (len(progress.seconds) - skipped) / len(progress.seconds)
+    return float(progress.seconds[skipped:].sum() / max(share * np.max(np.asarray(progress.carry.t)), 1))
+
+
+def describe(dataset: xr.Dataset) -> xr.Dataset:
+    """Attach symbol, unit and meaning to every known variable, and the meaning of the status codes."""
+    for name in [*dataset.data_vars, *dataset.coords]:
+        if name in VARIABLES:
+            dataset[name].attrs |= VARIABLES[name].attrs()
+    if "status" in dataset:
+        dataset["status"].attrs |= {
+            "flag_values": [int(s) for s in Status],
+            "flag_meanings": " ".join(s.label for s in Status),
+        }
+    return dataset
+
+
+def save(dataset: xr.Dataset, path: Path) -> None:
+    """Write to netCDF, atomically: a reader sees the old file or the whole new one."""
+    with atomic(Path(path)) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+
+
+def load(path: Path) -> xr.Dataset:
+    """Read a dataset into memory and close the file.
+
+    Raises:
+        FileNotFoundError: naming the file and the commands that write it.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist; `eosmodel compare` and `eosmodel train` write such files")
+    return xr.load_dataset(path, engine="h5netcdf")

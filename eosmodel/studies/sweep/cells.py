@@ -1,0 +1,111 @@
+"""A block of a sweep: one tuner at one batch size, all seeds in one batch; a function of a plain configuration."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from eosmodel.experiment import simulate
+from eosmodel.objectives import MiniBatches
+from eosmodel.objectives.recipes import network
+from eosmodel.results import measures, record
+from eosmodel.results.names import VARIABLES, Variable
+from eosmodel.studies import blocks
+from eosmodel.tuners.registry import from_spec
+
+FULL = "full"
+"""The full batch, as a batch size."""
+
+ROWS = 60
+"""Rows of a trajectory that a block keeps, at most."""
+
+TRAJECTORIES = ("loss", "stepsize", "sharpness", "residual")
+SCALARS: dict[str, Variable] = {
+    "final_loss": Variable("L", f"full-batch loss, mean over the tracked rows of the last {measures.WINDOW} steps"),
+    "initial_sharpness": Variable("λ₀", "sharpness at the first tracked row"),
+    "final_sharpness": Variable("λ", f"sharpness, mean over the tracked rows of the last {measures.WINDOW} steps"),
+    "max_sharpness": Variable("max λ", "largest sharpness on any tracked row"),
+    "median_edge_product": Variable("median ηλ", "median of ηλ over the tracked rows of the last half"),
+    "edge_exponent": Variable("Λ", "mean of ln|1 − ηλ| over the tracked rows of the last half"),
+    "mean_stepsize": Variable("⟨η⟩", "mean step size over the last half"),
+    "median_stepsize": Variable("median η", "median step size over the last half"),
+    "failed_share": Variable("failed", "share of the steps in which the tuner could not meet its rule"),
+    "residual_share": Variable("r > 0.1", "share of the tracked rows whose leading eigenpair has a residual above 0.1"),
+}
+"""What a block keeps of every seed, beside `status` and `steps`."""
+
+
+def block_config(network: Mapping[str, Any], tuner: str, batch_size: int | str, **run: Any) -> dict[str, Any]:
+    """The configuration of a block, as plain as JSON.
+
+    Args:
+        network: arguments of `objectives.recipes.network`, the seed left out.
+        tuner: specification of the tuner.
+        batch_size: number of samples, or "full".
+        run: `steps`, `seeds`, `modes` and `track_every` of `simulate`.
+    """
+    return blocks.config_of(**network, tuner=tuner, batch_size=batch_size, **run)
+
+
+def compute(config: Mapping[str, Any]) -> xr.Dataset:
+    """Run a block.
+
+    A function of the configuration alone: jax's precision is set for it, whatever it is outside. Processes on
+    machines of one kind agree bit for bit.
+
+    Args:
+        config: from `block_config`.
+
+    Returns:
+        Dataset over seed of the variables of `SCALARS`, `status` and `steps`; over (seed, step) of loss, step size,
+        sharpness and its residual on at most 60 tracked rows; `done`, 1, and `seconds`, the wall-clock time.
+    """
+    begin = time.perf_counter()
+    options = dict(config)
+    tuner, size, dtype = options.pop("tuner"), options.pop("batch_size"), options["dtype"]
+    run = {name: options.pop(name) for name in ("steps", "seeds", "modes", "track_every")}
+    with jax.enable_x64(dtype == "float64"):
+        net = network(**options, seed=run["seeds"][0])
+        objective = net if size == FULL else MiniBatches(net, size)
+        found = simulate(objective, from_spec(tuner), **run, measure_every=0, progress=False)
+    block = _summary(found.assign_coords(seed=run["seeds"]), run["track_every"])
+    return blocks.finish(block, config, time.perf_counter() - begin)
+
+
+def _summary(run: xr.Dataset, track_every: int) -> xr.Dataset:
+    # Full-batch runs know the loss on every row, stochastic ones on tracked rows: the same rows of both.
+    tracked = run.isel(step=slice(None, None, track_every))
+    numbers = [_numbers(run.sel(seed=seed), tracked.sel(seed=seed)) for seed in run.seed]
+    data: dict[str, Any] = {name: ("seed", [n[name] for n in numbers], SCALARS[name].attrs()) for name in SCALARS}
+    thin = tracked.isel(step=slice(None, None, -(-tracked.sizes["step"] // ROWS)))
+    data |= {name: (("seed", "step"), thin[name].values) for name in TRAJECTORIES}
+    data |= {name: ("seed", run[name].values) for name in ("status", "steps")}
+    seed = ("seed", run.seed.values, VARIABLES["seed"].attrs())
+    return record.describe(xr.Dataset(data, {"seed": seed, "step": thin.step.values}))
+
+
+def _numbers(run: xr.Dataset, tracked: xr.Dataset) -> dict[str, float]:
+    taken = measures.steps_of(run)
+    known = tracked.sharpness.values[np.isfinite(tracked.sharpness.values)]
+    products = measures.edge_products(tracked)
+    (sizes,) = measures.last_half(run, "stepsize")
+    residual = tracked.residual.values[np.isfinite(tracked.residual.values)]
+    return {
+        "final_loss": measures.final_mean(tracked, "loss"),
+        "initial_sharpness": _or_nan(lambda x: x[0], known),
+        "final_sharpness": measures.final_mean(tracked, "sharpness"),
+        "max_sharpness": _or_nan(np.max, known),
+        "median_edge_product": _or_nan(np.median, products),
+        "edge_exponent": measures.edge_exponent(tracked),
+        "mean_stepsize": _or_nan(np.mean, sizes),
+        "median_stepsize": _or_nan(np.median, sizes),
+        "failed_share": _or_nan(np.mean, run.search_failed.values[:taken]),
+        "residual_share": _or_nan(np.mean, residual > 0.1),
+    }
+
+
+def _or_nan(statistic, values) -> float:
+    return float(statistic(values)) if values.size else float("nan")

@@ -1,0 +1,355 @@
+"""Sweeps: grids, blocks, plans on every runner with a worker killed on the way, the findings and the pictures."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import warnings
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+import eosmodel as eos
+from eosmodel import plotting
+from eosmodel.judging.batch_sizes import _compare
+from eosmodel.studies import blocks
+from eosmodel.studies import sweep as sweeps
+
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
+NETWORK = {
+    "data": "digits", "samples": 60, "net": "mlp", "width": 4, "depth": 1, "activation": "tanh", "init_scale": 0.5,
+    "loss": "mse", "dtype": "float32",
+}  # fmt: skip
+
+
+def small_plan(tuners=("constant:{0.2,0.4}",), sizes=("full", 10), seeds=(0, 1), steps=40):
+    return sweeps.make_plan(NETWORK, 60, tuners, sizes, seeds=seeds, steps=steps, modes=1, track_every=5)
+
+
+def finish(plan, folder, runner=sweeps.here):
+    new = [config for config, _, new in plan.run(folder, runner) if new]
+    return plan.combine(folder, {}), new
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder of compiled code that this process and its children share, only to spare the time."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    settings = {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.0}
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield {name.upper(): str(value) for name, value in settings.items()}
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, compiled):
+    folder = tmp_path_factory.mktemp("whole")
+    return finish(small_plan(), folder)[0], folder
+
+
+def same(a, b):
+    xr.testing.assert_identical(a.drop_vars("seconds"), b.drop_vars("seconds"))
+
+
+# Grids
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("armijo", ["armijo"]),
+        ("constant:{0.1, 0.2}", ["constant:0.1", "constant:0.2"]),
+        ("cdat:sigma={1,2},ema={0,0.9}", [f"cdat:sigma={s},ema={e}" for s in (1, 2) for e in (0, 0.9)]),
+    ],
+)
+def test_braces_expand_to_the_product(spec, expected):
+    assert list(sweeps.expand(spec)) == expected
+
+
+def test_shells_expand_braces_to_the_same():
+    spec = "cdat:sigma={1,1.5},ema={0,0.9}"
+    shell = subprocess.run(["bash", "-c", f"echo {spec}"], capture_output=True, text=True, check=True)
+    assert tuple(shell.stdout.split()) == sweeps.expand(spec)
+
+
+@pytest.mark.parametrize("spec", ["cdat:{1,2", "cdat:1}", "cdat:{}", "cdat:{1,}", "cdat:{1,{2,3}}"])
+def test_braces_that_make_no_grid(spec):
+    with pytest.raises(ValueError, match="braces"):
+        sweeps.expand(spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sizes": (61,)}, r"\[1, 60\], got 61"),
+        ({"sizes": ("half",)}, r"\[1, 60\], got 'half'"),
+        ({"sizes": (0,)}, "got 0"),
+        ({"sizes": ("full", 60)}, "same value twice: full"),
+        ({"sizes": ()}, "at least one"),
+        ({"tuners": ("armjo",)}, "did you mean armijo"),
+        ({"tuners": ("cdat:sigma={1,-1}",)}, "sigma must lie"),
+        ({"tuners": ("armijo", "armijo")}, "same value twice: armijo"),
+        ({"seeds": (0, 0)}, "same value twice: 0"),
+        ({"seeds": (-1,)}, "seed"),
+        ({"steps": 0}, "steps"),
+    ],
+)
+def test_plans_name_what_is_wrong(change, words):
+    with pytest.raises(ValueError, match=words):
+        small_plan(**change)
+
+
+# Blocks
+
+
+def test_a_block_says_what_the_runs_say():
+    """Its numbers against those of runs of one seed each, put together here from their rows."""
+    config = sweeps.block_config(
+        NETWORK | {"dtype": "float64"}, "constant:0.4", 10, seeds=[3, 4], steps=40, modes=1, track_every=5
+    )
+    with jax.enable_x64(False):
+        block = sweeps.compute(config)
+    net = eos.objectives.mlp(eos.data.digits(60), width=4, depth=1, init_scale=0.5, dtype="float64")
+    batches, tuner = eos.objectives.MiniBatches(net, 10), eos.tuners.Constant(0.4)
+    # A batch of runs and one run are different machine code.
+    close = partial(np.testing.assert_allclose, rtol=1e-6)
+    for seed in (3, 4):
+        run = eos.simulate(batches, tuner, 40, seeds=seed, modes=1, track_every=5, measure_every=0, progress=False)
+        got = block.sel(seed=seed)
+        rows = run.isel(step=slice(None, None, 5))
+        close(got.sharpness, rows.sharpness)
+        close(got.loss, rows.loss)
+        close(got.initial_sharpness, rows.sharpness[0])
+        close(got.max_sharpness, rows.sharpness.max())
+        close(got.final_loss, rows.loss.sel(step=slice(15, None)).mean())
+        close(got.final_sharpness, rows.sharpness.sel(step=slice(15, None)).mean())
+        late = rows.sel(step=slice(20, None))
+        close(got.median_edge_product, np.median(late.stepsize * late.sharpness))
+        close(got.mean_stepsize, run.stepsize.sel(step=slice(20, None)).mean())
+        close(got.failed_share, run.search_failed.mean())
+        assert int(got.status) == 0
+        assert int(got.steps) == 40
+    assert int(block.done) == 1
+
+
+def test_a_block_depends_on_its_configuration_alone(whole):
+    found, _ = whole
+    with jax.enable_x64(False):
+        block = sweeps.compute(small_plan().configs[1])
+    assert block.loss.dtype == np.float32
+    np.testing.assert_array_equal(block.loss, found.loss.sel(tuner="constant:0.2", batch_size=10))
+
+
+def test_names_of_blocks_tell_configurations_apart():
+    config = small_plan().configs[0]
+    assert blocks.name_of(dict(reversed(config.items()))) == blocks.name_of(config)
+    changed = [config | {key: "other"} for key in config]
+    assert len({blocks.name_of(c) for c in (config, *changed)}) == len(config) + 1
+
+
+def test_thinned_trajectories_are_rows_of_the_run():
+    block = sweeps.compute(small_plan(steps=1000).configs[0])
+    assert block.sizes["step"] == 50
+    assert set(np.diff(block.step)) == {20}  # every fourth tracked row, as there are 200
+    assert block.sharpness.notnull().all()
+
+
+def test_a_diverging_block_is_done(whole, tmp_path):
+    plan = small_plan(tuners=("constant:50",), sizes=(10,))
+    found, _ = finish(plan, tmp_path)
+    assert (found.status != 0).all()
+    assert (found.steps < 40).all()
+    assert finish(plan, tmp_path)[1] == []
+
+
+# Plans
+
+
+def test_the_dataset_is_labelled(whole):
+    found, _ = whole
+    assert found.final_loss.dims == ("tuner", "batch_size", "seed")
+    assert found.sharpness.dims == ("tuner", "batch_size", "seed", "step")
+    assert found.tuner.values.tolist() == ["constant:0.2", "constant:0.4"]
+    assert found.batch_size.values.tolist() == [60, 10]
+    np.testing.assert_array_equal(found.tuner_step, [0.2, 0.4])
+    block = sweeps.compute(small_plan().configs[3])
+    np.testing.assert_array_equal(found.final_loss.sel(tuner="constant:0.4", batch_size=10), block.final_loss)
+
+
+def test_parameters_are_the_numbers_of_a_tuner():
+    assert sweeps.parameters("constant:0.4,cap=1") == ("constant", {"step": 0.4, "cap": 1.0})
+    assert sweeps.parameters("cdat:ema=0.9") == ("cdat", {"sigma": 2.0, "eps": 1e-5, "ema": 0.9})
+    assert sweeps.parameters("greedy") == ("greedy", {"sigma": 1.0, "eps": 1e-5, "ema": 0.0})
+
+
+def test_blocks_that_are_done_are_kept_and_broken_ones_made_again(whole, tmp_path):
+    expected, folder = whole
+    plan = small_plan()
+    paths = [folder / f"{blocks.name_of(config)}.nc" for config in plan.configs]
+    for path in paths:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / paths[1].name).write_bytes(b"half a file")
+    # A file under another's name, as after a collision or a clumsy copy.
+    (tmp_path / paths[2].name).write_bytes(paths[0].read_bytes())
+    eos.record.save(xr.load_dataset(paths[3]).assign(done=0), tmp_path / paths[3].name)
+    assert blocks.load(tmp_path, plan.configs[3]) is None
+    found, new = finish(plan, tmp_path)
+    assert new == list(plan.configs[1:])
+    same(found, expected)
+    assert finish(plan, tmp_path)[1] == []
+    with pytest.raises(FileNotFoundError, match="not done"):
+        small_plan(steps=41).combine(tmp_path, {})
+
+
+# Runners
+
+
+def test_processes_give_the_same_blocks_when_one_is_killed(whole, compiled, tmp_path, monkeypatch):
+    expected, _ = whole
+    for name, value in compiled.items():
+        monkeypatch.setenv(name, value)
+    plan, new = small_plan(), 0
+    for _ in plan.run(tmp_path, sweeps.processes(2)):
+        new += 1
+        if new == 1:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    assert new == 4
+    same(plan.combine(tmp_path, {}), expected)
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_blocks_when_a_worker_is_killed(whole, compiled, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    expected, _ = whole
+    for name, value in compiled.items():
+        monkeypatch.setenv(name, value)
+    plan, new = small_plan(), 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the cluster's own, about ports and a worker that is gone
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster:
+            before = {worker.pid for worker in cluster.workers.values()}
+            for _ in plan.run(tmp_path, sweeps.cluster(cluster.scheduler_address)):
+                new += 1
+                if new == 1:
+                    os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+            assert {worker.pid for worker in cluster.workers.values()} != before
+    assert new == 4
+    same(plan.combine(tmp_path, {}), expected)
+
+
+# Findings
+
+
+def made_up(loss, sharpness=None, status=None, tuners=(), sizes=(100, 40, 10), seeds=5):
+    shape = (len(tuners), len(sizes), seeds)
+    dims = ("tuner", "batch_size", "seed")
+    rng = np.random.default_rng(0)
+    jitter = 1 + 0.01 * rng.standard_normal(shape)
+    data = {
+        "final_loss": (dims, np.array(loss)[..., None] * jitter),
+        "final_sharpness": (dims, (np.ones(shape) if sharpness is None else np.array(sharpness)[..., None]) * jitter),
+        "status": (dims, np.zeros(shape, int) if status is None else status),
+    }
+    coords = {"tuner": list(tuners), "batch_size": list(sizes), "seed": range(seeds)}
+    return xr.Dataset(data, coords, {"samples": 100})
+
+
+def verdicts(dataset):
+    return {finding.id: finding.verdict for finding in sweeps.evaluate(dataset)}
+
+
+def test_intervals_are_students():
+    rng = np.random.default_rng(1)
+    a, b = np.exp(rng.standard_normal((2, 7)))
+    got = _compare("", a, b)
+    low, high = stats.ttest_rel(np.log(a), np.log(b)).confidence_interval(0.9)
+    np.testing.assert_allclose(np.log([got.low, got.high]), [low, high], rtol=1e-12)
+    np.testing.assert_allclose(got.ratio, stats.gmean(a / b))
+    for factor, verdict in ((1e-3, "supported"), (1e3, "not supported")):
+        assert _compare("", factor * a, b).verdict == verdict
+    assert _compare("", b, b[::-1]).verdict == "undecided"
+    a[:3] = np.nan
+    assert _compare("", 1e-3 * a, b).verdict == "undecided"
+
+
+TUNERS = ("constant:0.4", "armijo", "greedy", "cdat:sigma=1.5", "cdat:sigma=2", "cdat:sigma=2,ema=0.9")
+# Every statement true by construction: λ falls, Armijo and greedy gain, the best σ is 2, 1.5 and 1, averages help.
+LOSS = [[1, 1, 1], [2, 1.5, 1], [2, 1.2, 0.5], [1.5, 1, 1], [1, 1.3, 2], [0.5, 0.6, 1]]
+SHARPNESS = [[4, 3, 2]] * 6
+
+
+def test_findings_follow_the_numbers():
+    assert verdicts(made_up(LOSS, SHARPNESS, tuners=TUNERS)) == dict.fromkeys("abcd", "supported")
+    # And false: the batch sizes the other way round, and averages that hurt.
+    turned = made_up([row[::-1] for row in LOSS[:5]] + [[4, 4, 4]], [row[::-1] for row in SHARPNESS], tuners=TUNERS)
+    assert verdicts(turned) == dict.fromkeys("abcd", "not supported")
+    half = made_up(LOSS, [[2, 3, 4], *SHARPNESS[1:]], tuners=TUNERS)
+    assert verdicts(half)["a"] == "partly"
+    few = made_up(LOSS, SHARPNESS, tuners=TUNERS, seeds=4)
+    assert verdicts(few) == dict.fromkeys("abcd", "undecided")
+    alone = made_up([[1, 1]], tuners=("armijo",), sizes=(100, 10))
+    assert verdicts(alone) == dict.fromkeys("abcd", "not tested")
+    assert verdicts(made_up(LOSS, tuners=TUNERS, sizes=(90, 40, 10)))["a"] == "not tested"
+
+
+def test_small_sigmas_are_judged_apart():
+    # Under-relaxation wins everything; from σ = 1 on nothing has changed.
+    found = sweeps.evaluate(made_up([*LOSS, [0.1, 0.1, 0.1]], tuners=(*TUNERS, "cdat:sigma=0.5")))
+    (c,) = (finding for finding in found if finding.id == "c")
+    said = {scope: [x.verdict for x in c.comparisons if x.what.startswith(scope)] for scope in ("all σ", "σ ≥ 1")}
+    assert said == {"all σ": ["undecided"] * 2, "σ ≥ 1": ["supported"] * 2}
+
+
+def test_runs_that_ended_early_count_as_worst_for_the_best_sigma_alone():
+    loss = [*LOSS[:4], [1, 0.1, 0.1], LOSS[5]]
+    status = np.zeros((6, 3, 5), int)
+    status[4, 1:] = 1
+    found = {f.id: f for f in sweeps.evaluate(made_up(loss, SHARPNESS, status, TUNERS))}
+    assert found["c"].verdict == "supported"
+    assert [x.verdict for x in found["d"].comparisons] == ["supported", "undecided", "undecided"]
+    assert [x.seeds for x in found["d"].comparisons] == [5, 0, 0]
+    assert [x.verdict for x in found["a"].comparisons] == ["supported"] * 3 + ["undecided"]
+
+
+# Pictures
+
+
+def test_maps_write_the_medians_and_frame_the_best():
+    loss = [[3.0, 4.0, 5.0], [2.0, 6.0, 7.0]]
+    status = np.zeros((2, 3, 5), int)
+    status[1, 1, 0], status[1, 2] = 1, 2
+    dataset = made_up(loss, status=status, tuners=("constant:0.4", "armijo"))
+    dataset["final_loss"][:] = np.array(loss)[..., None]
+    ax = plotting.sweep_map(dataset).axes[0]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == ["3", "4", "5", "2", "6\n1 of 5 ended early", "–\n5 of 5 ended early"]
+    frames = [(round(patch.get_x() + 0.47), round(patch.get_y() + 0.46)) for patch in ax.patches]
+    assert frames == [(0, 1), (1, 0), (2, 0)]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["full (100)", "40", "10"]
+    with pytest.raises(ValueError, match="final_loss"):
+        plotting.sweep_map(dataset, "loss")
+
+
+def test_trajectories_draw_medians_over_seeds(whole):
+    found, _ = whole
+    figure = plotting.sweep_trajectories(found)
+    assert [ax.get_title() for ax in figure.axes] == ["$B$ = full (60)", "$B$ = 10"]
+    for j, ax in enumerate(figure.axes):
+        for i, line in enumerate(ax.get_lines()):
+            expected = found.sharpness.isel(tuner=i, batch_size=j).median("seed")
+            np.testing.assert_array_equal(line.get_ydata(), expected)
+    with pytest.raises(ValueError, match="stepsize"):
+        plotting.sweep_trajectories(found, "final_loss")
