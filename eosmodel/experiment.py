@@ -22,14 +22,13 @@ from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.results import record
 from eosmodel.simulation import Progress, fingerprint, load, run, save, template
 from eosmodel.theory import (
-    CenterOscillation,
     CentralFlow,
     Coefficients,
     DrivenValley,
     EdgeFlow,
     GradientFlow,
-    Ingredients,
     RodFlow,
+    center_oscillation,
     parse,
     valley_at,
 )
@@ -45,9 +44,7 @@ _TINY = 1e-4
 
 # The theories of the whole objective: all that they need is the objective, the tuner and the number of modes.
 _OF_THE_WHOLE: dict[str, Callable[..., AbstractDynamics]] = {
-    "oscillation": lambda objective, tuner, modes, **made_of: CenterOscillation(
-        objective, tuner, modes, Ingredients(**made_of)
-    ),
+    "oscillation": center_oscillation,
     "central-flow": CentralFlow,
     "edge-flow": lambda objective, tuner, modes: EdgeFlow(objective, tuner),
     "rod-flow": RodFlow,
@@ -180,7 +177,7 @@ def predict(
         if members is not None:
             start = _copies(start, members)
             drawn = drawn + jnp.arange(members, dtype=jnp.int32)
-        noisy = CenterOscillation(objective.surrogate(), as_arrays(tuner, start.dtype), modes, Ingredients(**options))
+        noisy = center_oscillation(objective.surrogate(), as_arrays(tuner, start.dtype), modes, **options)
         return _run(noisy, (start, drawn + _OTHER_DRAWS), steps, *settings, lead)
     start = _starts(objective, seeds, w0)
     tuner = as_arrays(OnEdge(sigma=2.0) if theory == "edge-only" else tuner, start.dtype)

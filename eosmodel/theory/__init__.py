@@ -1,6 +1,6 @@
 """Theories: dynamics that predict a run without making it, from the full network down to one mode."""
 
-from eosmodel.theory.center import CenterOscillation, GradientFlow, Ingredients
+from eosmodel.theory.center import CenterOscillation, GradientFlow, Ingredients, center_oscillation
 from eosmodel.theory.central_flow import CentralFlow
 from eosmodel.theory.classes import Classification, Held, Kind, classify, held
 from eosmodel.theory.closures import AbstractClosure, Floor, FrozenClosure, MeasuredClosure, ValleyClosure
@@ -42,6 +42,7 @@ __all__ = [
     "Stationary",
     "ValleyClosure",
     "averages",
+    "center_oscillation",
     "classify",
     "held",
     "parse",

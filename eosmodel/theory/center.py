@@ -211,6 +211,19 @@ class CenterOscillation(AbstractDynamics):
         return new, row, status
 
 
+def center_oscillation(
+    objective: AbstractObjective | AbstractBatches, tuner: AbstractTuner, modes: int = 3, **words
+) -> AbstractDynamics:
+    """The centre–oscillation model whose ingredients are named by words, see `Ingredients`.
+
+    Example:
+        >>> import eosmodel as eos
+        >>> floor = eos.objectives.Valley(22.0, 4.0, [1.0], [0.5], [0.1, -3.0])
+        >>> model = center_oscillation(floor, eos.tuners.Constant(0.1), 1, force="cubic")
+    """
+    return CenterOscillation(objective, tuner, modes, Ingredients(**words))
+
+
 class GradientFlow(AbstractDynamics):
     """Gradient flow with the tuner's own step as its clock: the model with the oscillation left out.
 
