@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # often waits for something.
 TESTS := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
-.PHONY: setup demo sweep validate figures notebooks docs test test-slow bench lint clean help
+.PHONY: setup demo sweep validate figures notebooks docs test test-slow wheel-test bench lint clean help
 
 help:
 	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
@@ -21,6 +21,7 @@ help:
 	@echo "make docs       build the documentation from the docstrings and eosmodel/docs; open runs/docs/index.html"
 	@echo "make test       run the test suite"
 	@echo "make test-slow  run the slow studies as well"
+	@echo "make wheel-test run eosmodel compare from the built wheel, in an empty environment"
 	@echo "make bench      run the benchmarks (ratios within one run)"
 	@echo "make lint       ruff and mypy"
 	@echo "make setup      only make the environment in .venv"
@@ -45,7 +46,7 @@ validate: $(STAMP)
 	$(BIN)/eosmodel validate --out runs/validation --workers 2 --resume
 
 figures: $(STAMP)
-	$(BIN)/eosmodel figures
+	$(BIN)/python -m paper_figures
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/execute.py
@@ -58,6 +59,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(TESTS)
+
+wheel-test: $(STAMP)
+	$(BIN)/python .ci/wheel.py
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from eosmodel.commands.options import Compare, Figures, List, Orbit, Phase, Report, Sweep, Train, Validate
+from eosmodel.commands.options import Compare, List, Orbit, Phase, Report, Sweep, Train, Validate
 
 Command = (
     Annotated[Compare, tyro.conf.subcommand("compare")]
@@ -16,7 +16,6 @@ Command = (
     | Annotated[Validate, tyro.conf.subcommand("validate")]
     | Annotated[Phase, tyro.conf.subcommand("phase")]
     | Annotated[Orbit, tyro.conf.subcommand("orbit")]
-    | Annotated[Figures, tyro.conf.subcommand("figures")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )
@@ -65,10 +64,6 @@ def _dispatch(command) -> None:
         from eosmodel.commands.maps import run_orbit
 
         run_orbit(command)
-    elif isinstance(command, Figures):
-        from eosmodel.commands.figures import run_figures
-
-        run_figures(command)
     else:
         from eosmodel.commands.compare import run_study
 

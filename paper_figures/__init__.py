@@ -1,4 +1,4 @@
-"""The figures, one module each.
+"""The figures, one module each: `python -m paper_figures` in a checkout; the installed package has none of them.
 
 A figure is a module of this package whose name does not begin with an underscore. The first line of its docstring is
 its title, and it has
@@ -9,7 +9,8 @@ its title, and it has
 - `judge(dataset)`: what the numbers say of the figure's claims, as `eosmodel.judging.claims.Claim`;
 - `draw(dataset)`: the picture, which computes no dynamics.
 
-`eosmodel figures` caches what `compute` gives, draws, and writes the manifest. A new figure is one new module.
+`python -m paper_figures` caches the dataset of `compute`, draws it, and writes the manifest. A new figure is one new
+module.
 """
 
 import ast

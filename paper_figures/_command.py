@@ -1,58 +1,96 @@
-"""`eosmodel figures`: compute what is not cached, draw, and keep the manifest."""
+"""`python -m paper_figures`: compute what is not cached, draw, and keep the manifest."""
 
 import dataclasses
 import json
+import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
+import jax
+import matplotlib
+import tyro
 import xarray as xr
 
+import paper_figures
 from eosmodel import _specs
-from eosmodel.commands.options import Figures
 from eosmodel.results import record
 from eosmodel.simulation import atomic
 from eosmodel.studies import blocks
+from paper_figures._style import RC
 
 MANIFEST = "manifest.json"
 FORMATS = ("pdf", "png")
 
 
-def run_figures(command: Figures) -> None:
-    """Run `eosmodel figures`: NAME.nc, NAME.pdf and NAME.png of every figure, and manifest.json."""
-    import paper_figures
+@dataclass(frozen=True)
+class Figures:
+    """Compute and draw the figures of the field; writes NAME.pdf, NAME.png and the data behind them as NAME.nc, and
+    manifest.json with the caption, claims and command of each.
 
-    known = paper_figures.titles()
+    A figure that is computed already is drawn from its file.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Figures to draw; all of them if none is named."""
+    list: bool = False
+    """Print the names and titles of all figures, and do nothing else."""
+    quick: bool = False
+    """Tiny networks and small grids, to see that everything works; the claims mean nothing then."""
+    out: Path = Path("runs/figures")
+    """Folder for the results."""
+    overwrite: bool = False
+    """Compute again what is there."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of `python -m paper_figures`. Exit codes: 0 done, 2 bad input (one line on standard error)."""
+    command = tyro.cli(Figures, args=args, prog="python -m paper_figures", config=(tyro.conf.FlagCreatePairsOff,))
+    try:
+        run(command)
+    except (ValueError, FileExistsError, NotADirectoryError, PermissionError) as error:
+        print(f"paper_figures: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(command: Figures) -> None:
+    """Write NAME.nc, NAME.pdf and NAME.png of every figure that is asked for, and manifest.json."""
+    titles = paper_figures.titles()
+    if command.list:
+        print("\n".join(f"{name:<20}{title}" for name, title in titles.items()))
+        return
     for name in command.names:
-        _specs.look_up(name, known, "figure")
-    chosen = [name for name in known if not command.names or name in command.names]
+        _specs.look_up(name, titles, "figure")
+    chosen = [name for name in titles if not command.names or name in command.names]
     _prepare(command.out)
     for i, name in enumerate(chosen):
         module = paper_figures.load(name)
-        title = f"[{i + 1}/{len(chosen)}] {name}"
-        found = _dataset(name, module, command, title)
-        _draw(module, found, command.out / name)
+        label = f"[{i + 1}/{len(chosen)}] {name}"
+        dataset = _dataset(name, module, command, label)
+        _draw(module, dataset, command.out / name)
         # Read again, for another process may have added to it meanwhile.
-        entries = json.loads((command.out / MANIFEST).read_text()) | {name: entry(name, module, found)}
+        entries = json.loads((command.out / MANIFEST).read_text()) | {name: entry(name, module, dataset)}
         _write(command.out / MANIFEST, dict(sorted(entries.items())))
     print(f"wrote {len(chosen)} figure{'s' * (len(chosen) > 1)} and {command.out / MANIFEST}")
 
 
-def entry(name: str, module: ModuleType, found: xr.Dataset) -> dict[str, Any]:
+def entry(name: str, module: ModuleType, dataset: xr.Dataset) -> dict[str, Any]:
     """What the manifest says of a figure."""
-    config = json.loads(found.attrs["config"])
+    config = json.loads(dataset.attrs["config"])
     return {
         "title": (module.__doc__ or "").partition("\n")[0],
         "caption": " ".join(module.CAPTION.split()),
         "sources": [f"arXiv:{number}" for number in module.SOURCES],
-        "claims": [dataclasses.asdict(claim) for claim in module.judge(found)],
-        "command": f"eosmodel figures {name}{' --quick' * config['quick']}",
-        "seconds": float(found.attrs["seconds"]),
-        "created": found.attrs["created"],
-        "device": found.attrs["device"],
-        "versions": json.loads(found.attrs["versions"]),
+        "claims": [dataclasses.asdict(claim) for claim in module.judge(dataset)],
+        "command": f"python -m paper_figures {name}{' --quick' * config['quick']}",
+        "seconds": float(dataset.attrs["seconds"]),
+        "created": dataset.attrs["created"],
+        "device": dataset.attrs["device"],
+        "versions": json.loads(dataset.attrs["versions"]),
         "config": config,
         "files": [f"{name}.{suffix}" for suffix in ("nc", *FORMATS)],
     }
@@ -70,37 +108,31 @@ def _prepare(out: Path) -> None:
     _write(out / MANIFEST, {})
 
 
-def _dataset(name: str, module: ModuleType, command: Figures, title: str) -> xr.Dataset:
+def _dataset(name: str, module: ModuleType, command: Figures, label: str) -> xr.Dataset:
     """From the cache if it is of this configuration and version, else computed and cached."""
-    import jax
-
-    mine = {"figure": name, "quick": command.quick, "dtype": module.DTYPE, "version": version("eosmodel")}
-    config = blocks.config_of(**module.settings(command.quick), **mine)
+    identity = {"figure": name, "quick": command.quick, "dtype": module.DTYPE, "version": version("eosmodel")}
+    config = blocks.config_of(**module.settings(command.quick), **identity)
     path = command.out / f"{name}.nc"
     if path.exists() and not command.overwrite:
-        found = record.load(path)
-        if json.loads(found.attrs["config"]) == config:
-            print(f"{title}: from {path}", flush=True)
-            return found
-    print(f"{title}: computing", flush=True)
+        dataset = record.load(path)
+        if json.loads(dataset.attrs["config"]) == config:
+            print(f"{label}: from {path}", flush=True)
+            return dataset
+    print(f"{label}: computing", flush=True)
     begin = time.perf_counter()
     with jax.enable_x64(module.DTYPE == "float64"):
-        found = module.compute(command.quick)
+        dataset = module.compute(command.quick)
     seconds = time.perf_counter() - begin
-    found = found.assign_attrs(record.provenance(config) | {"seconds": seconds})
-    record.save(found, path)
-    print(f"{title}: computed in {seconds:.1f} s", flush=True)
+    dataset = dataset.assign_attrs(record.provenance(config) | {"seconds": seconds})
+    record.save(dataset, path)
+    print(f"{label}: computed in {seconds:.1f} s", flush=True)
     return record.load(path)
 
 
-def _draw(module: ModuleType, found: xr.Dataset, stem: Path) -> None:
-    import matplotlib
-
-    from paper_figures._style import RC
-
-    figure = module.draw(found)
+def _draw(module: ModuleType, dataset: xr.Dataset, stem: Path) -> None:
+    figure = module.draw(dataset)
     # How text is embedded is decided when a file is written.
-    with matplotlib.rc_context(RC):  # type: ignore[arg-type]
+    with matplotlib.rc_context(RC):
         for suffix in FORMATS:
             with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
                 figure.savefig(temporary, format=suffix, facecolor="white")

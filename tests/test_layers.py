@@ -58,6 +58,7 @@ def test_imports_go_down(path):
     assert own in LEVEL, f"{own} has no floor; give it one in this test"
     for name in imports(path):
         parts = name.split(".")
+        assert parts[0] not in {"paper_figures", "notebooks", "tests"}, f"{path.name} imports {name}"
         if parts[0] == "eosmodel" and len(parts) > 1:
             assert LEVEL[parts[1]] <= LEVEL[own], f"{path.name} imports {name}"
         if LEVEL[own] < LEVEL["results"]:

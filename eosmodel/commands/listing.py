@@ -3,7 +3,6 @@
 
 def listing() -> str:
     """The text of `eosmodel list`."""
-    import paper_figures
     from eosmodel import directions
     from eosmodel.directions import DIRECTIONS
     from eosmodel.objectives import NETWORKS, OBJECTIVES
@@ -43,7 +42,6 @@ def listing() -> str:
     lines += section("Validated networks (eosmodel validate --workloads)", networks.items())
     title = "Validated tuners (eosmodel validate --tuners; inverse is 1/λ, trial 4/λ, move ‖g‖/λ at the start)"
     lines += section(title, VALIDATED_TUNERS.items())
-    lines += section("Figures (eosmodel figures NAME…)", paper_figures.titles().items())
     return "\n".join(lines).rstrip()
 
 

@@ -257,25 +257,6 @@ class Orbit(Map):
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Compute and draw the figures of the field; writes NAME.pdf, NAME.png and the data behind them as NAME.nc, and
-    manifest.json with caption, claims and command of each.
-
-    What is computed already is drawn from its file. `eosmodel list` shows all figures. Every option has a default that
-    works: `eosmodel figures` alone draws all of them.
-    """
-
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Figures to draw, all without any; `eosmodel list` shows them."""
-    quick: bool = False
-    """Tiny networks and small grids, to see that everything works; claims mean nothing then."""
-    out: Path = Path("runs/figures")
-    """Folder for the results."""
-    overwrite: bool = False
-    """Compute again what is there."""
-
-
-@dataclass(frozen=True)
 class Report:
     """Draw the report and the figures of a folder again, from its files; of several folders, one page that compares
     them."""

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import paper_figures
-from eosmodel.cli import main
+from paper_figures._command import main
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -32,7 +32,7 @@ STUDIES = (
 def drawn(request, tmp_path_factory):
     """A folder, and the figures that were drawn there."""
     out = tmp_path_factory.mktemp("figures")
-    main(["figures", *request.param, "--quick", "--out", str(out)])
+    main([*request.param, "--quick", "--out", str(out)])
     return out, request.param
 
 
@@ -49,13 +49,20 @@ def test_a_second_run_computes_nothing(drawn, capsys, monkeypatch):
     folder, names = drawn
     for name in names:
         monkeypatch.setattr(paper_figures.load(name), "compute", None)
-    main(["figures", *names, "--quick", "--out", str(folder)])
+    main([*names, "--quick", "--out", str(folder)])
     assert "computed in" not in capsys.readouterr().out
 
 
 def test_an_unknown_figure_is_named_with_those_there_are(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["figures", "nonsense", "--out", str(tmp_path / "new")])
+        main(["nonsense", "--out", str(tmp_path / "new")])
     assert ended.value.code == 2
     assert NAMES[0] in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_the_names_and_titles_are_listed(capsys):
+    main(["--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == NAMES
+    assert all(line.endswith(title) for line, title in zip(lines, paper_figures.titles().values(), strict=True))
