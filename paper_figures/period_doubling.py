@@ -122,25 +122,25 @@ def compute(quick: bool) -> xr.Dataset:
 
 
 def _network(chosen) -> tuple[xr.Dataset, xr.Dataset]:
-    """The network's runs, and the model's with how far their laws of s are from these; so for a twin of each run."""
+    """Runs of the network and of the model; distances of the laws of s of the model and of perturbed copies."""
     values = np.linspace(*chosen["c"])
     net = mlp(data.digits(chosen["samples"]), width=chosen["width"], init_scale=chosen["init_scale"])
     tuner, steps = Polyak(jnp.asarray(values)), chosen["steps"]
     starts = net.initial(), experiment.nearby(net.initial(), 1)[0]
     runs = [experiment.simulate(net, tuner, steps, w0=w0, modes=1, measure_every=0) for w0 in starts]
     runs.append(experiment.predict(net, tuner, steps, modes=chosen["modes"]))
-    s, of_twin, of_model = ((rows.stepsize * rows.sharpness).values[:, -chosen["rows"] :] for rows in runs)
+    s, of_copy, of_model = ((rows.stepsize * rows.sharpness).values[:, -chosen["rows"] :] for rows in runs)
     step, start = PolyakStep(net), starts[0]
     rows = {"steps": chosen["rows"], "burn_in": chosen["steps"] - chosen["rows"], "count": 1}
     exponents = [float(analysis.lyapunov(step, start, args=(c,), **rows).exponents[0]) for c in jnp.asarray(values)]
     # What ended early has no law there, and the largest distance.
-    distance, twin = (
+    distance, of_copies = (
         [measures.law_distance(a, b) if np.isfinite(b).all() else 1.0 for a, b in zip(s, other, strict=True)]
-        for other in (of_model, of_twin)
+        for other in (of_model, of_copy)
     )
     network = xr.Dataset({"s": (("p", "sample"), s), "lyapunov": ("p", exponents)}, {"p": values})
-    said = {"s": (("p", "sample"), of_model), "distance": ("p", distance), "twin": ("p", twin)}
-    return network, xr.Dataset(said, {"p": values})
+    compared = {"s": (("p", "sample"), of_model), "distance": ("p", distance), "copy_distance": ("p", of_copies)}
+    return network, xr.Dataset(compared, {"p": values})
 
 
 def onset(part: xr.Dataset) -> float:
@@ -167,7 +167,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         met[name] = abs(found - predicted) < bound and top > 0.05
         numbers[name] = f"fluctuates from c = {found:.3f} on against {predicted:.3f}, largest exponent {top:.2f}"
     network, model = unpack(dataset, "network"), unpack(dataset, "model")
-    near, twin = model.distance.values <= DISTANCE, model.twin.values <= DISTANCE
+    near, copies = model.distance.values <= DISTANCE, model.copy_distance.values <= DISTANCE
     starts, between = (onset(network), onset(model)), float(np.diff(model.p).max())
     return (
         claim(
@@ -184,7 +184,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             {
                 "onset": f"network {starts[0]:.3f}, model {starts[1]:.3f}",
                 "laws of s": f"{near.sum()} of {near.size} within {DISTANCE}, median {np.median(model.distance):.3f}; "
-                f"one more run of the network {twin.sum()}, median {np.median(model.twin):.3f}",
+                f"one more run of the network {copies.sum()}, median {np.median(model.copy_distance):.3f}",
             },
             "onsets at most one c of the grid apart; "
             f"Kolmogorov–Smirnov distance of at most {DISTANCE} at {SHARE:.0%} of c",
@@ -205,7 +205,7 @@ def draw(dataset: xr.Dataset):
         top.plot(np.repeat(c, s.shape[1]), s.ravel(), color=BLACK, markersize=size, alpha=alpha, **dots)
         top.axhline(2, **EDGE)
         if key == "model":
-            bottom.plot(c, part.twin, **BESIDE)
+            bottom.plot(c, part.copy_distance, **BESIDE)
             bottom.plot(c, part.distance, color=BLUE, marker=".", markersize=3)
             bottom.axhline(DISTANCE, **EDGE)
         else:

@@ -137,8 +137,8 @@ class Sweep(NetworkOptions):
 
 @dataclass(frozen=True)
 class Validate:
-    """The theories against runs over a matrix of networks, losses, tuners and seeds, and the bars that the first of
-    them should reach; writes validation.nc, validation.json, validation.html and pictures.
+    """The theories against runs over a matrix of networks, losses, tuners and seeds, and the criteria that the
+    first of them should meet; writes validation.nc, validation.json, validation.html and pictures.
 
     Every tuner on every network and loss is a block, all its seeds together, and a file in the folder `blocks` of
     --out. With --resume blocks that are there are not computed again, and --workloads, --losses and --tuners may
@@ -163,7 +163,7 @@ class Validate:
         "edge-only",
         "gradient-flow",
     )
-    """Theories as for `compare`, all but valley; the first is held against the bars, and the others against it. Edge
+    """Theories as for `compare`, all but valley; the first is judged by the criteria, and the others against it. Edge
     flow and rod flow run for constant steps alone."""
     seeds: tuple[int, ...] = (11, 12, 13)
     """Seeds of the initial weights."""

@@ -22,7 +22,7 @@ GROWING = ("workloads", "losses", "tuners")
 
 
 def run_validation(command: Validate) -> None:
-    """Run `eosmodel validate`: validation.nc, the table, and which bars are reached."""
+    """Run `eosmodel validate`: validation.nc, the table, and which criteria are met."""
     plan = _check(command)
     runner = _runners.chosen(command.workers, command.scheduler)
     config = _config(command)

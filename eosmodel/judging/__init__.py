@@ -1,1 +1,1 @@
-"""Runs and theories judged: the scoreboard, the papers' claims, findings about batch sizes, criteria of validation."""
+"""Judging runs and theories by their numbers: the scoreboard, claims of papers, batch sizes, criteria of validation."""

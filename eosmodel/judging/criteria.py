@@ -1,8 +1,9 @@
-"""What a validation says: the bars that the first of its theories should reach, and the cells as a table.
+"""The criteria that the first theory of a validation should meet, and the cells of the validation as a table.
 
-A cell is a run of one tuner, network, loss and seed. Where a twin that starts 1e-4 away agrees with the run to 0.05 in
-the errors of λ, η and L, the theory is asked for the same, step by step. Elsewhere the run is chaotic, and the theory
-is asked for statistics over its last half. A cell that the theory left early does not meet its bar.
+A cell is a run of one tuner, network, loss and seed. Each run is repeated from weights perturbed by a relative 1e-4. If
+the two agree to 0.05 in the errors of λ, η and L, the run is *predictable*, and the theory must agree with it as well,
+step by step; otherwise the run is *chaotic*, and the theory must agree with its statistics over the last half. A theory
+that ended early does not meet the criteria of a cell.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,12 @@ from scipy.stats import binomtest, spearmanr
 
 from eosmodel._status import Status
 from eosmodel.judging.claims import Claim, Verdict
-from eosmodel.judging.quantities import LOST, NEAR, NUMBERS, SAID, STATISTICS
+from eosmodel.judging.quantities import LOST, NEAR, RUN_NUMBERS, STATISTICS, THEORY_NUMBERS
 from eosmodel.judging.scoreboard import aligned
 from eosmodel.theory import parse
 
 SHARE = 0.9
-"""Share of the cells that should meet a bar."""
+"""Share of the cells that should meet a criterion."""
 MEAN, DISTANCE, EXPONENT, COVERAGE = 0.1, 0.1, 0.05, 0.8
 COST = 1.5
 BEGINNING = 20
@@ -33,7 +34,7 @@ _KEY = ("workload", "loss_function", "tuner")
 
 
 def judge(found: xr.Dataset) -> tuple[Claim, ...]:
-    """The bars, as claims about the first theory, with the numbers behind each.
+    """The criteria, as claims about the first theory, with the numbers behind each.
 
     Args:
         found: dataset over (workload, loss_function, tuner, seed), from `Plan.combine`.
@@ -45,13 +46,13 @@ def judge(found: xr.Dataset) -> tuple[Claim, ...]:
     ran = (cells.judged_steps > 1).values
     kept = _lasted(said).values
     chaotic = (cells.chaotic == 1).values
-    twin = _statistics_of(cells, "twin")
-    as_near = {key: met.values for key, (_, _, met) in _laws(twin).items()}
+    copy = _statistics_of(cells, "copy")
+    as_near = {key: met.values for key, (_, _, met) in _laws(copy).items()}
     claims = []
     for key, bar in _bars(said).items():
         asked = ran & (~chaotic if key == "steps" else chaotic & (key != "band" or _has_bands(said)))
         claims.append(_bar(key, name, bar, asked, kept, as_near.get(key)))
-    claims.append(_as_a_run(name, _statistics_of(said, "single"), twin, ran & chaotic, kept))
+    claims.append(_as_a_run(name, _statistics_of(said, "single"), copy, ran & chaotic, kept))
     claims.append(_cost(name, said.cost.values[ran & kept]))
     claims.append(_warned(name, said, ran & kept & ~chaotic))
     claims.append(_begun(name, said, ~chaotic & (cells.judged_steps >= BEGINNING).values))
@@ -74,7 +75,7 @@ def _bars(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]
 
 
 def _laws(said: xr.Dataset) -> dict[str, tuple[str, xr.DataArray, xr.DataArray]]:
-    """The bars that are asked of statistics, of a theory or of a twin."""
+    """The criteria on statistics, of a theory or of a perturbed copy of the run."""
     mean, distance, exponent = (abs(said[key]) for key in STATISTICS)
     return {
         "mean": ("mean λ within 10 %", mean, mean <= np.log1p(MEAN)),
@@ -109,7 +110,7 @@ def _lasted(said: xr.Dataset) -> xr.DataArray:
 
 def _bar(key, theory, bar, asked, kept, as_near) -> Claim:
     text, values, meets = bar[0], bar[1].values, bar[2].values
-    kind = "runs known step by step" if key == "steps" else "chaotic runs"
+    kind = "predictable runs" if key == "steps" else "chaotic runs"
     criterion = f"at least {SHARE:.0%} of the cells; a theory that ended early misses"
     count = int(asked.sum())
     if not count:
@@ -121,20 +122,23 @@ def _bar(key, theory, bar, asked, kept, as_near) -> Claim:
     early = int((asked & ~kept).sum())
     evidence = f"{met} of {count} cells ({met / count:.0%}), {middle}, theory ended early in {early}"
     if as_near is not None:
-        evidence += f"; the run's own twin is as near in {int((asked & as_near).sum())}"
+        evidence += f"; the run's perturbed copy is as near in {int((asked & as_near).sum())}"
     return Claim(key, f"{theory}: {text} ({kind})", verdict, evidence, criterion)
 
 
-def _as_a_run(theory: str, said: xr.Dataset, twin: xr.Dataset, asked: np.ndarray, kept: np.ndarray) -> Claim:
-    """Whether a prediction is as near to a chaotic run as its twin is, which is all that can be asked of one."""
+def _as_a_run(theory: str, said: xr.Dataset, copy: xr.Dataset, asked: np.ndarray, kept: np.ndarray) -> Claim:
+    """Whether a prediction is as near to a chaotic run as the run's perturbed copy; nearer none can be asked to be."""
     text = f"{theory}: one prediction is as near to a chaotic run as one more run of the network"
-    criterion = "the twin is nearer in mean λ, law of s and edge exponent in no more of the runs, by a sign test at 5 %"
+    criterion = (
+        "a sign test at 5 % does not find the run's perturbed copy nearer more often, for mean λ, law of s and edge "
+        "exponent"
+    )
     if asked.sum() < 6:  # the sign test of five has p = 2/2⁵ at least
         return Claim("as-a-run", text, "not tested", "fewer than six such runs", criterion)
     worse, parts = 0, []
     for symbol, key in zip(("mean λ", "KS", "Λ"), STATISTICS, strict=True):
         # What is not known, or of a theory that has ended, is not near.
-        mine, its = (np.nan_to_num(abs(one[key].values), nan=np.inf) for one in (said, twin))
+        mine, its = (np.nan_to_num(abs(one[key].values), nan=np.inf) for one in (said, copy))
         mine = np.where(kept, mine, np.inf)
         nearer, further = int((asked & (mine < its)).sum()), int((asked & (mine > its)).sum())
         chance = _sign_test(nearer, further)
@@ -161,7 +165,7 @@ def _cost(theory: str, ratios: np.ndarray) -> Claim:
 
 def _warned(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
     """Whether the theory's own share of what it leaves out tells where it is off."""
-    text = f"{theory}: where it leaves out more of the gradient it is further off (runs known step by step)"
+    text = f"{theory}: where it leaves out more of the gradient it is further off (predictable runs)"
     criterion = "rank correlation of ε with the largest of the three errors, positive with p < 0.01"
     worst = _worst(said).values
     known = asked & np.isfinite(worst) & np.isfinite(said.left_out.values)
@@ -176,7 +180,7 @@ def _warned(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
 
 def _begun(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
     """Whether a theory that is off went off at the beginning."""
-    text = f"{theory}: where it is off, it goes off in the first {BEGINNING} steps (runs known step by step)"
+    text = f"{theory}: where it is off, it goes off in the first {BEGINNING} steps (predictable runs)"
     criterion = (
         f"|Δ ln λ| > {LOST:g} by then in more than half of the runs with an error above {NEAR:g}, and in a smaller "
         "share of the others"
@@ -199,7 +203,7 @@ def _ahead(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Cla
     """By what factor the error of λ is smaller than another theory's."""
     mine, its = (cells.sharpness_error.sel(theory=name).values[asked] for name in (theory, other))
     known = np.isfinite(mine) & np.isfinite(its) & (mine > 0)
-    text = f"{theory} is nearer to λ than {other} (runs known step by step)"
+    text = f"{theory} is nearer to λ than {other} (predictable runs)"
     criterion = f"smaller error in at least {SHARE:.0%} of the cells that both have"
     if not known.any():
         return Claim(f"ahead-{other}", text, "not tested", "no such cell", criterion)
@@ -212,11 +216,11 @@ def _ahead(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Cla
 
 
 def _beside(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim:
-    """Whether another theory meets the bar of runs known step by step where the first does not, or the other way."""
+    """Whether another theory meets the criterion of predictable runs where the first does not, or the other way."""
     both = [cells.sel(theory=name) for name in (theory, other)]
     asked = asked & (both[1].theory_status != int(Status.NOT_RUN)).values
     worst = [_worst(said).values[asked] for said in both]
-    text = f"{other} meets the bar in more of the runs known step by step than {theory}"
+    text = f"{other} meets the criterion in more of the predictable runs than {theory}"
     criterion = f"errors of λ, η and L ≤ {NEAR:g}; supported if a sign test of gained against lost has p < 0.05"
     if not asked.any():
         return Claim(f"beside-{other}", text, "not tested", "no such run", criterion)
@@ -236,8 +240,8 @@ def _beside(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Cl
 def rows(found: xr.Dataset) -> list[dict[str, Any]]:
     """One dictionary per (workload, loss, tuner), ready for JSON: medians over seeds, None where nothing is known.
 
-    `ended` and, by theory, `theory_ended` count the seeds by how they ended; `met` is how many seeds meet their bars,
-    of `seeds`.
+    `ended` and, by theory, `theory_ended` count the seeds by how they ended; `met` is how many seeds, of `seeds`, meet
+    the criteria.
     """
     met = _met(found)
     table = []
@@ -246,11 +250,11 @@ def rows(found: xr.Dataset) -> list[dict[str, Any]]:
             for tuner in found.tuner.values.tolist():
                 here = {"workload": workload, "loss_function": loss, "tuner": tuner}
                 cell = found.sel(here)
-                row: dict[str, Any] = here | {name: _median(cell[name]) for name in NUMBERS}
+                row: dict[str, Any] = here | {name: _median(cell[name]) for name in RUN_NUMBERS}
                 row |= {"chaotic": int(cell.chaotic.sum()), "ended": _ended(cell.status)}
                 row |= {"met": int(met.sel(here).sum()), "seeds": cell.sizes["seed"]}
                 row["theories"] = {
-                    name: {key: _median(cell[key].sel(theory=name)) for key in SAID}
+                    name: {key: _median(cell[key].sel(theory=name)) for key in THEORY_NUMBERS}
                     | {"ended": _ended(cell.theory_status.sel(theory=name))}
                     for name in found.theory.values.tolist()
                 }
@@ -259,7 +263,7 @@ def rows(found: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def _met(found: xr.Dataset) -> xr.DataArray:
-    """Whether the first theory meets all bars of a cell."""
+    """Whether the first theory meets all criteria of a cell."""
     said = found.isel(theory=0, drop=True)
     met = {key: good for key, (_, _, good) in _bars(said).items()}
     by_step = met.pop("steps")

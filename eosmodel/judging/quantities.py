@@ -21,7 +21,7 @@ STATISTICS: dict[str, Variable] = {
 }
 """How far another run, or a prediction, is from a run in what a chaotic run can be known by."""
 
-NUMBERS: dict[str, Variable] = {
+RUN_NUMBERS: dict[str, Variable] = {
     "judged_steps": Variable("T", f"steps judged: until the smoothed loss is {FITTED:g} of the first, or the end"),
     "first_edge": Variable("t₂", "first step at which ηλ is above 1.95, NaN if it never is"),
     "final_loss": Variable("L", f"loss, mean over the last {measures.WINDOW} judged steps"),
@@ -31,12 +31,15 @@ NUMBERS: dict[str, Variable] = {
     "edge_exponent": Variable("Λ", "mean of ln|1 − s| over the last half"),
     "edge_modes": Variable("k", f"modes with ηλ_i > {AT_EDGE}, of those followed, mean over the last half"),
     "excess": Variable("L/L̄ − 1", "loss of the oscillation against that of the centre, median over the last half"),
-    "twin_error": Variable("twin", "largest of the errors of λ, η and L of a run that starts 1e-4 away"),
-    "chaotic": Variable("chaotic", f"1: the twin error is above {NEAR:g}, so the run cannot be known step by step"),
-} | {f"twin_{key}": Variable(f"twin {of.symbol}", f"{of.meaning}, the twin") for key, of in STATISTICS.items()}
+    "copy_error": Variable("copy", "largest of the errors of λ, η and L of the perturbed copy"),
+    "chaotic": Variable("chaotic", f"1: the error of the perturbed copy is above {NEAR:g}; 0: the run is predictable"),
+} | {
+    f"copy_{key}": Variable(f"copy {of.symbol}", f"{of.meaning}, of the perturbed copy")
+    for key, of in STATISTICS.items()
+}
 """What a cell keeps of every run, beside `status` and `steps`."""
 
-SAID: dict[str, Variable] = {
+THEORY_NUMBERS: dict[str, Variable] = {
     "sharpness_error": Variable("error λ", "median over steps of |Δ ln λ|, of moving averages"),
     "stepsize_error": Variable("error η", "the same of the step size"),
     "loss_error": Variable("error L", "the same of the loss"),

@@ -1,4 +1,4 @@
-"""The page of a validation: which bars the theory reaches, and every cell of the matrix."""
+"""The page of a validation: which criteria the theory meets, and every cell of the matrix."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def write_validation(found: xr.Dataset, out: str | Path) -> Path:
     out = Path(out)
     rows, judged = validation.rows(found), validation.judge(found)
     origin = pages.origin(found.attrs)
-    content = {"config": origin["config"], "bars": [vars(claim) for claim in judged], "rows": rows}
+    content = {"config": origin["config"], "criteria": [vars(claim) for claim in judged], "rows": rows}
     pages.write(out / "validation.json", json.dumps(content, indent=2).encode())
     pictures = _pictures(found, rows)
     for picture in pictures:
@@ -42,7 +42,9 @@ def write_validation(found: xr.Dataset, out: str | Path) -> Path:
         theories=_theories(found),
         pictures=pictures,
         sentences=_summary(found, judged),
-        variables=[(v.symbol, v.meaning) for v in (*validation.NUMBERS.values(), *validation.SAID.values())],
+        variables=[
+            (v.symbol, v.meaning) for v in (*validation.RUN_NUMBERS.values(), *validation.THEORY_NUMBERS.values())
+        ],
         errors=ERRORS,
         statistics=list(zip(STATISTICS, (".3f", ".2f", ".3f"), strict=True)),
         origin=origin,
@@ -60,7 +62,7 @@ def _said(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _theories(found: xr.Dataset) -> list[dict[str, Any]]:
-    """Medians of every theory over the cells that can be known step by step."""
+    """Medians of every theory over the predictable runs."""
     table = []
     for name in found.theory.values.tolist():
         said = found.sel(theory=name)

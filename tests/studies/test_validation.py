@@ -1,4 +1,4 @@
-"""`eosmodel validate`: what a cell measures against the public functions, the bars on numbers made up, the command."""
+"""`eosmodel validate`: cells against the public functions, the criteria on made-up numbers, the command."""
 
 import json
 import re
@@ -106,10 +106,10 @@ def _made_up(error, chaotic=0, kept=100.0, coverage=0.9):
     """One network, one tuner, ten seeds."""
     shape = {"workload": ["w"], "loss_function": ["mse"], "tuner": ["t"], "seed": np.arange(10)}
     base = xr.DataArray(np.ones((1, 1, 1, 10)), shape, tuple(shape))
-    data = dict.fromkeys(validation.NUMBERS, base * 0.0) | {"status": base * 0, "steps": base * 100}
+    data = dict.fromkeys(validation.RUN_NUMBERS, base * 0.0) | {"status": base * 0, "steps": base * 100}
     data |= {"judged_steps": base * 100, "chaotic": base * chaotic}
     theories = xr.DataArray([1.0, 4.0], {"theory": ["oscillation", "edge-only"]}, ("theory",))
-    for name in validation.SAID:
+    for name in validation.THEORY_NUMBERS:
         value = coverage if name.endswith("coverage") else 1.2 if name == "cost" else error
         data[name] = (base * value) * theories
     data["theory_status"] = base * theories * 0
@@ -121,7 +121,7 @@ def _verdicts(found):
     return {claim.id: claim.verdict for claim in validation.judge(found)}
 
 
-def test_bars_ask_each_kind_of_run_for_what_it_can_be_asked_for():
+def test_criteria_ask_each_kind_of_run_for_what_can_be_predicted_of_it():
     near = _verdicts(_made_up(0.04))
     assert near["steps"] == "supported"
     assert near["law"] == "not tested"
@@ -161,20 +161,20 @@ def test_bars_ask_each_kind_of_run_for_what_it_can_be_asked_for():
     assert "7/10" in validation.table([row])
 
 
-def test_a_chaotic_run_has_its_twin_beside_the_theory():
-    """The twin is 0 from the run in all three statistics but where the test says otherwise, the theory 0.06."""
+def test_a_chaotic_run_has_its_perturbed_copy_beside_the_theory():
+    """The copy's statistics are 0 from the run's, but where the test changes them, and the theory's 0.06."""
     found = _made_up(0.06, chaotic=1)
-    found["twin_distance"] = found.twin_distance.where(found.seed > 3, 0.2)
-    found["twin_mean_sharpness"] = found.twin_mean_sharpness.where(found.seed > 2, -0.2)
+    found["copy_distance"] = found.copy_distance.where(found.seed > 3, 0.2)
+    found["copy_mean_sharpness"] = found.copy_mean_sharpness.where(found.seed > 2, -0.2)
     claims = {claim.id: claim for claim in validation.judge(found)}
-    assert "own twin is as near in 6" in claims["law"].evidence
-    assert "own twin is as near in 7" in claims["mean"].evidence
-    assert "own twin is as near in 10" in claims["exponent"].evidence
-    assert "twin" not in claims["band"].evidence
+    assert "perturbed copy is as near in 6" in claims["law"].evidence
+    assert "perturbed copy is as near in 7" in claims["mean"].evidence
+    assert "perturbed copy is as near in 10" in claims["exponent"].evidence
+    assert "copy" not in claims["band"].evidence
     # Nearer in three, four and none of ten: p = 0.3, 0.8 and 0.002.
     assert claims["as-a-run"].verdict == "partly"
     assert "mean λ nearer in 3 of 10 (p = 0.3), KS nearer in 4 of 10" in claims["as-a-run"].evidence
-    found["twin_exponent_difference"] = found.twin_exponent_difference.where(found.seed > 1)
+    found["copy_exponent_difference"] = found.copy_exponent_difference.where(found.seed > 1)
     assert _verdicts(found)["as-a-run"] == "supported"  # two of ten: p = 0.1
     assert _verdicts(_made_up(0.06, chaotic=1))["as-a-run"] == "not supported"
     assert _verdicts(_made_up(0.0, chaotic=1, kept=50.0))["as-a-run"] == "not supported"

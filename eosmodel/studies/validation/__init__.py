@@ -1,17 +1,17 @@
-"""Theory against experiment over a matrix of networks, losses and tuners, with the bars that the theory should reach.
+"""Theory against experiment over a matrix of networks, losses and tuners, and criteria for the theory.
 
-`matrix` says what is run, `cells` runs one cell of it, `bars` judges what they gave.
+`matrix` says what is run, `cells` runs one cell of it, `judging.criteria` judges what they gave.
 """
 
 from eosmodel.judging.criteria import judge, rows, table
-from eosmodel.judging.quantities import NUMBERS, SAID
+from eosmodel.judging.quantities import RUN_NUMBERS, THEORY_NUMBERS
 from eosmodel.studies.validation.cells import compute
 from eosmodel.studies.validation.matrix import LOSSES, TUNERS, WORKLOADS, Plan, make_plan
 
 __all__ = [
     "LOSSES",
-    "NUMBERS",
-    "SAID",
+    "RUN_NUMBERS",
+    "THEORY_NUMBERS",
     "TUNERS",
     "WORKLOADS",
     "Plan",

@@ -1,4 +1,4 @@
-"""One cell of the matrix: a run, its twin, the theories of it, and what is measured of them."""
+"""One cell of the matrix: a run, its perturbed copy, the theories of it, and what is measured of them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import xarray as xr
 from eosmodel._status import Status
 from eosmodel.curvature import leading
 from eosmodel.experiment import nearby, predict, simulate
-from eosmodel.judging.quantities import AT_EDGE, FITTED, LOST, NEAR, NUMBERS, SAID
+from eosmodel.judging.quantities import AT_EDGE, FITTED, LOST, NEAR, RUN_NUMBERS, THEORY_NUMBERS
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
@@ -39,9 +39,9 @@ def compute(config: Mapping[str, Any]) -> xr.Dataset:
         config: of a block, from `make_plan`.
 
     Returns:
-        Dataset over seed of the variables of `NUMBERS`, `status` and `steps`; over (theory, seed) of those of `SAID`,
-        `theory_status` and `theory_steps`; over (source, seed, row) of the moving averages of loss, step size and
-        sharpness at 60 rows at most, the run being the first source, and their `step`.
+        Dataset over seed of the variables of `RUN_NUMBERS`, `status` and `steps`; over (theory, seed) of those of
+        `THEORY_NUMBERS`, `theory_status` and `theory_steps`; over (source, seed, row) of the moving averages of
+        loss, step size and sharpness at 60 rows at most, the run being the first source, and their `step`.
     """
     begin = time.perf_counter()
     with jax.enable_x64(config["network"]["dtype"] == "float64"):
@@ -67,15 +67,18 @@ def _one(net, config, seed) -> xr.Dataset:
     run = simulate(net, tuner, w0=start, measure_every=0, **options)
     end = _fitted(run)
     run = _until(run, end)
-    twin = _until(simulate(net, tuner, w0=starts[-1], measure_every=0, **options), end)
-    numbers = _numbers(run, twin, end)
+    copy = _until(simulate(net, tuner, w0=starts[-1], measure_every=0, **options), end)
+    numbers = _numbers(run, copy, end)
 
     said = {}
     trajectories = [_thin(run, end)]
     for i, spec in enumerate(config["theories"]):
         name = parse(spec)[0]
         if name in _CONSTANT_ONLY and not isinstance(tuner, Constant):
-            said[spec] = dict.fromkeys(SAID, np.nan) | {"theory_status": int(Status.NOT_RUN), "theory_steps": 0}
+            said[spec] = dict.fromkeys(THEORY_NUMBERS, np.nan) | {
+                "theory_status": int(Status.NOT_RUN),
+                "theory_steps": 0,
+            }
             trajectories.append(xr.full_like(trajectories[0], np.nan))
             continue
         whole = predict(net, tuner, theory=spec, w0=start, **options)
@@ -89,10 +92,10 @@ def _one(net, config, seed) -> xr.Dataset:
         }
         trajectories.append(_thin(one, end))
 
-    data: dict[str, Any] = {name: ((), numbers[name], NUMBERS[name].attrs()) for name in NUMBERS}
+    data: dict[str, Any] = {name: ((), numbers[name], RUN_NUMBERS[name].attrs()) for name in RUN_NUMBERS}
     data |= {name: ((), int(run[name])) for name in ("status", "steps")}
-    for name in (*SAID, "theory_status", "theory_steps"):
-        attrs = SAID[name].attrs() if name in SAID else {}
+    for name in (*THEORY_NUMBERS, "theory_status", "theory_steps"):
+        attrs = THEORY_NUMBERS[name].attrs() if name in THEORY_NUMBERS else {}
         data[name] = ("theory", [of[name] for of in said.values()], attrs)
     block = xr.Dataset(data, {"theory": list(said)})
     return block.merge(xr.concat(trajectories, xr.IndexVariable("source", [RUN, *said])))
@@ -115,14 +118,14 @@ def _errors(run: xr.Dataset, other: xr.Dataset) -> dict[str, float]:
     return {f"{name}_error": measures.log_error(run[name], other[name]) for name in _TRAJECTORIES}
 
 
-def _numbers(run: xr.Dataset, twin: xr.Dataset, end: int) -> dict[str, float]:
+def _numbers(run: xr.Dataset, copy: xr.Dataset, end: int) -> dict[str, float]:
     products = (run.stepsize * run.sharpness).values
     beyond = np.flatnonzero(products > 1.95)
     loss, center = measures.last_half(run, "loss", "center_loss")
     late = measures.edge_products(run)
     stepsize = run.stepsize.values[:, None] * run.eigenvalues.values
     half = slice(end // 2, end)
-    error = max(_errors(run, twin).values(), key=lambda value: -1.0 if np.isnan(value) else value)
+    error = max(_errors(run, copy).values(), key=lambda value: -1.0 if np.isnan(value) else value)
     excess = loss / center - 1
     return {
         "judged_steps": end,
@@ -134,9 +137,9 @@ def _numbers(run: xr.Dataset, twin: xr.Dataset, end: int) -> dict[str, float]:
         "edge_exponent": measures.edge_exponent(run),
         "edge_modes": float((stepsize[half] > AT_EDGE).sum(axis=1).mean()) if end else np.nan,
         "excess": float(np.median(excess)) if excess.size else np.nan,
-        "twin_error": error,
+        "copy_error": error,
         "chaotic": int(error > NEAR),
-    } | {f"twin_{name}": value for name, value in _statistics(run, [twin]).items()}
+    } | {f"copy_{name}": value for name, value in _statistics(run, [copy]).items()}
 
 
 def _statistics(run: xr.Dataset, ensemble: Sequence[xr.Dataset]) -> dict[str, float]:
