@@ -1,4 +1,4 @@
-"""Step-size rules. Each sees a ray and returns a step size, so each runs on networks, toys and theories alike."""
+"""Step-size rules. A rule sees a ray and returns a step size, so the same rule runs on networks, toys and theories."""
 
 from eosmodel.tuners.adaptive import AdaGradNorm, Clipping, NormalizedGD, ScalarRMSProp
 from eosmodel.tuners.armijo import Armijo, ArmijoRestart

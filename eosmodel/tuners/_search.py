@@ -1,31 +1,32 @@
-"""Line searches along a ray: backtracking from a trial step, and bracketing it from both sides."""
+"""Line searches along a ray: backtracking, and bracketing by bisection."""
 
 import jax
 import jax.numpy as jnp
 
 from eosmodel.tuners.base import TunerInfo
 
-# Rounding in φ, in units of its own spacing: below this two values cannot be told apart.
+# Rounding error of φ in units of machine epsilon; smaller differences in φ are not significant.
 _SLACK = 4
 
 
 def slack(ray):
-    """The difference in φ that rounding alone can make."""
+    """The tolerance for rounding errors in a comparison of two values of φ."""
     return _SLACK * jnp.finfo(ray.value.dtype).eps * jnp.abs(ray.value)
 
 
 def bounded(stepsize):
-    """A step as the next trial: neither 0 nor infinity would ever change again."""
+    """A step clipped to positive finite numbers: a trial of 0 or infinity would never change again."""
     limits = jnp.finfo(stepsize.dtype)
     return jnp.clip(stepsize, limits.tiny, limits.max)
 
 
 def backtrack(ray, trial, c, factor, max_evaluations, reference=None):
-    """The first of trial, factor·trial, factor²·trial, … with φ(η) ≤ reference + c·η·φ'(0), the reference φ(0) if None.
+    """The first η among trial, factor·trial, factor²·trial, … with φ(η) ≤ reference + c·η·φ'(0).
 
-    Returns the step, the last trial, whether that trial met the inequality, and the info. The step is 0 only where no
-    trial was acceptable; a trial whose loss is not finite is not acceptable, so it shortens the step like any other
-    refusal. Along a line that does not descend nothing is tried, and the last trial is the first.
+    `reference` is φ(0) by default. Returns the step, the last trial, whether that trial satisfied the inequality, and
+    the info. A trial with a loss that is not finite is refused. If all trials are refused the step is the last one if
+    it does not raise the loss above the reference, else 0. If φ'(0) < 0 does not hold, no trial is made: the step is 0,
+    and the last trial is `trial`.
     """
     reference = ray.value if reference is None else reference
     descending, room = ray.slope < 0, slack(ray)
@@ -45,34 +46,35 @@ def backtrack(ray, trial, c, factor, max_evaluations, reference=None):
     last, value, accepted, count = jax.lax.while_loop(unfinished, attempt, start)
     usable = accepted | (jnp.isfinite(value) & (value <= reference))
     step = jnp.where(descending & usable, last, 0)
-    # Written so that a slope that is NaN has failed too.
+    # A slope of NaN is different from 0, so it counts as failed.
     failed = ~accepted & (ray.slope != 0)
     return step, last, accepted, TunerInfo(count, failed)
 
 
 def backtrack_on(tuner, ray, trial, reference=None):
-    """`backtrack` with a tuner's constants from a trial kept from the last step: (step, next trial, info)."""
+    """`backtrack` with the constants of `tuner` from a stored trial: (step, next trial, info)."""
     first = jnp.minimum(trial, jnp.asarray(tuner.max, trial.dtype))
     step, last, accepted, info = backtrack(ray, first, tuner.c, tuner.factor, tuner.max_evaluations, reference)
     following = jnp.where(accepted, last * tuner.increase, last * tuner.factor)
     return step, bounded(jnp.where(ray.slope < 0, following, trial)), info
 
 
-def bracket(ray, trial, judge, looks, max_evaluations):
-    """A step that is neither too long nor too short, between the longest too short and the shortest too long.
+def bracket(ray, trial, judge, cost, max_evaluations):
+    """A step that is neither too long nor too short.
 
-    The trial doubles until one is too long, and then halves the bracket. `judge` takes a step and returns whether it
-    is too long, whether it is too short, and the evaluations spent, at most `looks`; a step that is too short must
-    have met sufficient decrease.
+    The bracket runs from the longest trial that was too short to the shortest one that was too long. The trial doubles
+    until one is too long; from then on it is the middle of the bracket. `judge` takes a step and returns whether it is
+    too long, whether it is too short, and how many evaluations it made, at most `cost`. A step that is too short must
+    satisfy the condition of sufficient decrease.
 
-    Returns the step, the next trial and the info. Out of evaluations the step is the longest too short one, 0 if there
-    is none, and the next search goes on with the trial that this one did not come to.
+    Returns the step, the next trial and the info. When the evaluations run out, the step is the longest one that was
+    too short, or 0 if there is none, and the next search starts from the trial that was next in turn.
     """
     descending = ray.slope < 0
 
     def unfinished(carry):
         *_, accepted, count = carry
-        return descending & ~accepted & (count + looks <= max_evaluations)
+        return descending & ~accepted & (count + cost <= max_evaluations)
 
     def attempt(carry):
         low, high, stepsize, _, count = carry

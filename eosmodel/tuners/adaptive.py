@@ -1,7 +1,6 @@
-"""Steps that shrink where the gradient is large: normalised, clipped, and divided by a memory of its norm.
+"""Steps that decrease with the gradient norm: normalised and clipped gradients, RMSProp and AdaGrad with one scalar.
 
-The norm is √(−φ'(0)): of steepest descent ‖g‖, of a preconditioned direction d = −P⁻¹g the one of its own metric,
-√(g·P⁻¹g).
+The norm is √(−φ'(0)): ‖g‖ for steepest descent, √(g·P⁻¹g) for a preconditioned direction d = −P⁻¹g.
 """
 
 from typing import Any
@@ -13,26 +12,26 @@ from eosmodel._checks import check_range
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 
 
-def _energy(ray):
-    """−φ'(0), or 0 where the line ascends; NaN stays."""
+def _gradient_norm_sq(ray):
+    """max(−φ'(0), 0), ‖g‖² for steepest descent; NaN if the slope is NaN."""
     return jnp.maximum(-ray.slope, 0)
 
 
-def _over(step, size):
-    """step/size, and 0 where size is 0."""
-    none = size == 0
-    return jnp.where(none, 0, step / jnp.where(none, 1, size))
+def _divide(numerator, denominator):
+    """numerator/denominator, and 0 where the denominator is 0."""
+    zero = denominator == 0
+    return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
 
 
 class NormalizedGD(AbstractTuner):
-    """η = step/√(−φ'(0)); of steepest descent step/‖g‖, a move of length `step`.
+    """η = step/√(−φ'(0)); for steepest descent step/‖g‖, a move of length `step`.
 
-    A gradient of 0 gives η = 0, and so does a slope that ascends, which is reported as `failed`. The loss is not
-    looked at; a slope of NaN gives NaN.
+    A gradient of 0 gives η = 0, and so does a slope that ascends, which is reported as `failed`. The loss and the
+    curvature are not used; a slope of NaN gives NaN.
 
     Response: Φ = λ·step/√(G(1 + r)). Clamped where λ·step > 2√G, at r* = (λ·step)²/4G − 1 with the multiplier
-    m = (1 − r*)/(1 + r*), never a flip; else below the edge. Held there is x² = step²/4 − G/λ², which grows with λ: if
-    step² > 8α/β the balance q = 1 is stable and λ settles at λ² = G/(step²/4 − 2α/β).
+    m = (1 − r*)/(1 + r*), never a flip; else below the edge. At r* the amplitude is x² = step²/4 − G/λ², which grows
+    with λ: if step² > 8α/β the equilibrium q = 1 is stable and λ converges to λ² = G/(step²/4 − 2α/β).
 
     Args:
         step: length of the move, > 0, in units of the weights.
@@ -57,19 +56,20 @@ class NormalizedGD(AbstractTuner):
         check_range("NormalizedGD", "step", self.step, 0, low_open=True, high_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        return _over(self.step, jnp.sqrt(_energy(ray))), state, no_evaluations(ray.slope > 0)
+        return _divide(self.step, jnp.sqrt(_gradient_norm_sq(ray))), state, no_evaluations(ray.slope > 0)
 
 
 class Clipping(AbstractTuner):
-    """η = step·min(1, max_norm/√(−φ'(0))); of steepest descent the gradient clipped at the norm max_norm.
+    """η = step·min(1, max_norm/√(−φ'(0))); for steepest descent the gradient clipped to the norm max_norm.
 
-    A slope that ascends gives η = 0 and is reported as `failed`. The loss is not looked at; a slope of NaN gives NaN.
+    A slope that ascends gives η = 0 and is reported as `failed`. The loss and the curvature are not used; a slope of
+    NaN gives NaN.
 
     Response: Φ = λ·step·min(1, max_norm/√(G(1 + r))). Clamped where λ·step > 2 and λ·step·max_norm > 2√G, at
-    r* = (λ·step·max_norm)²/4G − 1 (m as in `NormalizedGD`), unless λ answers before r gets there; else below the edge.
+    r* = (λ·step·max_norm)²/4G − 1 (m as in `NormalizedGD`), unless λ falls before r reaches r*; else below the edge.
 
     Args:
-        step: η of a gradient that is not clipped, > 0.
+        step: η where the gradient is not clipped, > 0.
         max_norm: norm at which gradients are clipped, > 0, in units of the gradient.
 
     Raises:
@@ -93,30 +93,31 @@ class Clipping(AbstractTuner):
         check_range("Clipping", "max_norm", self.max_norm, 0, low_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        step = self.step / jnp.maximum(1, jnp.sqrt(_energy(ray)) / self.max_norm)
+        step = self.step / jnp.maximum(1, jnp.sqrt(_gradient_norm_sq(ray)) / self.max_norm)
         return jnp.where(ray.slope > 0, 0, step), state, no_evaluations(ray.slope > 0)
 
 
 class ScalarRMSProp(AbstractTuner):
-    """ν ← decay·ν + (1 − decay)(−φ'(0)), η = step/(√ν + eps): RMSProp with one number for all weights.
+    """ν ← decay·ν + (1 − decay)(−φ'(0)), η = step/(√ν + eps): RMSProp with one scalar for all weights.
 
-    ν begins at 0; with `bias_correction` it is divided by 1 − decay^t, and is then a mean with weights that sum to 1
-    from the first step on. A denominator of 0 gives η = 0. A slope that ascends gives η = 0, leaves ν alone and is
-    reported as `failed`. The loss is not looked at; a slope of NaN gives NaN.
+    ν is 0 at the start; with `bias_correction` it is divided by 1 − decay^t, so that it is a weighted mean with weights
+    that sum to 1 from the first step on. A denominator of 0 gives η = 0. A slope that ascends gives η = 0, leaves ν
+    unchanged and is reported as `failed`. The loss and the curvature are not used; a slope of NaN gives NaN.
 
-    Response: with r held ν = G(1 + r), so Φ = λ·step/(√(G(1 + r)) + eps). Clamped where λ·step > 2(√G + eps), else
-    below the edge; the memory makes r approach r* = (λ·step/2 − eps)²/G − 1 more slowly than `NormalizedGD` does.
+    Response: for constant r, ν = G(1 + r), so Φ = λ·step/(√(G(1 + r)) + eps). Clamped where λ·step > 2(√G + eps), else
+    below the edge; because of the average, r approaches r* = (λ·step/2 − eps)²/G − 1 more slowly than under
+    `NormalizedGD`.
 
     Args:
         step: > 0, in units of the weights.
         decay: in [0, 1).
         eps: ≥ 0, in units of the gradient.
-        bias_correction: whether ν is corrected for its start at 0; true or false on the command line.
+        bias_correction: whether ν is corrected for its initial value 0; true or false on the command line.
 
     Raises:
         ValueError: a hyper-parameter out of its range.
 
-    Source: Tieleman & Hinton (2012); one number for all weights as in Cohen, Damian et al. (arXiv 2410.24206).
+    Source: Tieleman & Hinton (2012); one scalar for all weights as in Cohen, Damian et al. (arXiv 2410.24206).
 
     Example:
         >>> import jax.numpy as jnp
@@ -137,7 +138,7 @@ class ScalarRMSProp(AbstractTuner):
         check_range("ScalarRMSProp", "eps", self.eps, 0, high_open=True)
 
     def init(self, dtype=None):
-        """ν and the sum of the weights in it, 1 − decay^t, from 0."""
+        """ν and the sum of its weights, 1 − decay^t, both initially 0."""
         zero = jnp.zeros((), jnp.result_type(float) if dtype is None else dtype)
         return zero, zero
 
@@ -145,23 +146,23 @@ class ScalarRMSProp(AbstractTuner):
         ascends, one = ray.slope > 0, jnp.ones_like(ray.slope)
         nu, weight = (
             jnp.where(ascends, old, self.decay * old + (1 - self.decay) * now)
-            for old, now in zip(state, (_energy(ray), one), strict=True)
+            for old, now in zip(state, (_gradient_norm_sq(ray), one), strict=True)
         )
-        mean = _over(nu, weight) if self.bias_correction else nu
-        step = _over(self.step, jnp.sqrt(mean) + self.eps)
+        mean = _divide(nu, weight) if self.bias_correction else nu
+        step = _divide(self.step, jnp.sqrt(mean) + self.eps)
         return jnp.where(ascends, 0, step), (nu, weight), no_evaluations(ascends)
 
 
 class AdaGradNorm(AbstractTuner):
-    """b² ← b² + (−φ'(0)), η = step/b: AdaGrad with one number for all weights.
+    """b² ← b² + (−φ'(0)), η = step/b: AdaGrad with one scalar for all weights.
 
-    A slope that ascends gives η = 0, leaves b alone and is reported as `failed`. The loss is not looked at; a slope of
-    NaN gives NaN.
+    A slope that ascends gives η = 0, leaves b unchanged and is reported as `failed`. The loss and the curvature are not
+    used; a slope of NaN gives NaN.
 
-    Response: no function of r alone, for b only grows; with r held s = λ·step/√(b² + tG(1 + r)) after t steps. In the
-    end below the edge. While λ·step > 2b the oscillation grows and b² with it, by a geometric series, until s < 2: the
-    rule bounds it once and for all at that λ, and the step has shrunk for good. `theory.classify` sees the moment (64
-    to 192 steps with r held): clamped where s passes 2 within it, else below the edge.
+    Response: not a function of r alone, because b never decreases; for constant r, s = λ·step/√(b² + tG(1 + r)) after t
+    steps. In the limit below the edge. While λ·step > 2b the oscillation grows geometrically, and b² with it, until
+    s < 2; the step size never recovers from this. `theory.classify` covers a finite time (64 to 192 steps at constant
+    r): clamped where s passes 2 within it, else below the edge.
 
     Args:
         step: > 0, in units of the weights.
@@ -194,6 +195,6 @@ class AdaGradNorm(AbstractTuner):
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         ascends = ray.slope > 0
-        # Not as a square, which would underflow where b does not.
-        b = jnp.hypot(state, jnp.sqrt(_energy(ray)))
+        # The state is b and not b², which would underflow sooner.
+        b = jnp.hypot(state, jnp.sqrt(_gradient_norm_sq(ray)))
         return jnp.where(ascends, 0, self.step / b), b, no_evaluations(ascends)

@@ -1,4 +1,4 @@
-"""Backtracking line search: the two Armijo rules, which are two dynamical systems."""
+"""Backtracking line search with a warm start and with a restart: two rules with different dynamics."""
 
 from typing import Any
 
@@ -14,15 +14,16 @@ class Armijo(AbstractTuner):
     """Backtracking line search that starts from an increase of the last step.
 
     The largest η in {τ, factor·τ, factor²·τ, …} with φ(η) ≤ φ(0) + c·η·φ'(0), where the trial τ is `initial` at the
-    first step and increase × (last accepted step) after it, at most `max`. On a quadratic ηλ then runs through a
-    sawtooth in [factor, 1]·2(1 − c). A slack of a few units in the last place of φ(0) keeps rounding from refusing
+    first step and increase × (last accepted step) afterwards, at most `max`. On a quadratic, ηλ then follows a sawtooth
+    in [factor, 1]·2(1 − c). A tolerance of a few units in the last place of φ(0) prevents rounding errors from refusing
     steps near convergence.
 
-    If `max_evaluations` trials are all refused, the last one is taken if it does not raise the loss, else the step
-    is 0 for once; both are reported as `failed`. The next search then goes on where this one stopped, from factor ×
-    the last trial, and grows again by `increase` as soon as a trial is accepted: the trial stays positive and finite,
-    so the search neither sticks at 0 nor shortens for ever. A slope that does not descend gives step 0 without a
-    single evaluation and leaves the trial alone; it is reported as `failed` unless it is exactly 0.
+    If `max_evaluations` trials are all refused, the last one is taken if it does not raise the loss; otherwise this
+    step is 0. Both cases are reported as `failed`. The next search then continues from factor × the last trial, and
+    grows again by `increase` as soon as a trial is accepted: the trial stays positive and finite, so the step can
+    neither stay at 0 nor shrink for ever. A trial with a loss that is not finite is refused, and a loss φ(0) of NaN
+    refuses every trial. A slope that ascends or is NaN gives η = 0 without an evaluation, leaves the trial unchanged,
+    and is reported as `failed`; so does a slope of exactly 0, which is not reported.
 
     Args:
         c: sufficient-decrease constant c₁ in (0, 1); dimensionless, as are `factor` and `increase`.
@@ -57,7 +58,7 @@ class Armijo(AbstractTuner):
         check_warm_start(self)
 
     def init(self, dtype=None):
-        """The next trial, before the cap."""
+        """The next trial, before `max` is applied."""
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
@@ -65,8 +66,8 @@ class Armijo(AbstractTuner):
 
 
 class ArmijoRestart(AbstractTuner):
-    """Backtracking line search that starts every step from the same trial: η_t = initial·factorᵏ with the least k
-    for which φ(η) ≤ φ(0) + c·η·φ'(0). Fallbacks, slack and errors as in `Armijo`.
+    """Backtracking line search that starts every step from the same trial: η_t = initial·factorᵏ with the smallest k
+    for which φ(η) ≤ φ(0) + c·η·φ'(0). Fallbacks, tolerance and errors are those of `Armijo`, for NaN and ascent too.
 
     Args:
         c: sufficient-decrease constant c₁ in (0, 1).

@@ -1,4 +1,4 @@
-"""Any tuner as an optax transformation, for training loops that are not eosmodel's."""
+"""Any tuner as an optax transformation, for training loops outside eosmodel."""
 
 import inspect
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ class AsOptaxState(NamedTuple):
 
     Fields
         learning_rate: the last step size η, 0 before the first.
-        count: steps taken.
-        tuner: what the rule remembers.
-        evaluations: φ evaluations of the last step, beside the value passed.
-        failed: whether the rule could not be met in the last step and its documented fallback was used.
+        count: number of steps taken.
+        tuner: the memory of the rule.
+        evaluations: evaluations of φ in the last step, not counting the value passed.
+        failed: whether the rule could not be satisfied in the last step, so that its documented fallback was used.
     """
 
     learning_rate: jax.Array
@@ -32,51 +32,52 @@ class AsOptaxState(NamedTuple):
 
 
 def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
-    """Scales the incoming updates d by a tuner's step along them, η·d, η from φ(η) = f(w + ηd).
+    """A transformation that scales the incoming updates d by a tuner's step size: η·d, η chosen from φ(η) = f(w + ηd).
 
-    It takes d as a descent direction, sign included, so it stands after what makes one:
-    `optax.chain(optax.sgd(1.0), as_optax(tuner))` is gradient descent, `optax.chain(optax.scale_by_adam(),
-    optax.scale(-1.0), as_optax(tuner))` goes along Adam's direction. What stands behind it moves the weights by
-    something else than ηd: `optax.trace(0.9)` there is heavy ball with a moving step. Rules that go by the last
-    secant (`needs_secant`) take ηd for the last move, so nothing should stand behind them. On mini-batches give them a
-    `value_fn`: they then take a second gradient of today's batch at the last weights. Without it they compare the
-    gradients of two updates, which is right, and free, in full batch.
+    The incoming updates must be a descent direction, sign included. So the transformation comes after those that make
+    one: `optax.chain(optax.sgd(1.0), as_optax(tuner))` is gradient descent, and `optax.chain(optax.scale_by_adam(),
+    optax.scale(-1.0), as_optax(tuner))` descends along Adam's direction. A transformation after it changes the update
+    ηd: `optax.trace(0.9)` there is heavy ball with a varying step size. Rules that use the last secant (`needs_secant`)
+    assume that ηd was the last update, so nothing should follow them. On mini-batches give these rules a `value_fn`:
+    they then compute the gradient of the current batch at the previous weights as well. Without it they compare the
+    gradients of two updates, which is correct, and free, in full batch.
 
-    All is computed in the floating type of the parameters (of a tree of several types, the one they promote to): the
-    loss is rounded to bfloat16 if they are, which leaves a line search little to compare.
+    Computations use the floating-point type of the parameters (the promoted type, for a tree of several types). With
+    bfloat16 parameters the loss is rounded to bfloat16, which leaves a line search little to compare.
 
-    Its `update(updates, state, params, *, value, grad, value_fn, sharpness, **extra)` takes, each only if the rule
-    asks for it,
+    `update(updates, state, params, *, value, grad, value_fn, sharpness, **extra)` takes these arguments, each needed
+    only if the rule uses it:
 
         value: f(w), scalar.
-        grad: ∇f(w), a tree like the updates; −updates if None, which is right if d is the steepest descent. It gives
-            the slope φ'(0) = ∇f·d, and to rules that go by the secant the change of the gradient.
-        value_fn: f, a function of a tree like `params`, of the same loss (the same batch) as `value`. Entries of
-            `extra` go to it if its signature has their names or **kwargs; others are for other transformations.
-        sharpness: λ at w, for `OnEdge`; of P^{-1/2} ∇²f P^{-1/2} for a direction d = −P⁻¹∇f.
+        grad: ∇f(w), a tree like the updates; by default −updates, which is correct if d is steepest descent. It gives
+            the slope φ'(0) = ∇f·d and, for rules that use the secant, the change of the gradient.
+        value_fn: f, a function of a tree like `params`, for the same loss (the same batch) as `value`. Entries of
+            `extra` are passed to it if its signature has their names or **kwargs; the others are ignored.
+        sharpness: λ at w, for `OnEdge`; that of P^{-1/2} ∇²f P^{-1/2} for a direction d = −P⁻¹∇f.
 
-    Wrappers: inside `optax.masked` and `optax.multi_transform` the rule sees the masked trees, and `value_fn` gets
-    such a tree, with `optax.MaskedNode` in place of what is not trained, to be filled in:
+    Wrappers: inside `optax.masked` and `optax.multi_transform` the rule sees the masked trees. `value_fn` gets such a
+    tree, with `optax.MaskedNode` in place of the leaves that are not trained, and must fill them in:
 
         frozen = lambda node: isinstance(node, optax.MaskedNode)
         fill = lambda tree: jax.tree.map(lambda m, p: p if frozen(m) else m, tree, params, is_leaf=frozen)
         value_fn = lambda tree: f(fill(tree))
 
-    A `grad` is masked like them under their `mask_compatible_extra_args=True`; left out it is −d. `optax.MultiSteps`
-    passes on the arguments of the last of its k calls, while d is made of all k gradients: leave `grad` out, or pass
-    the mean of the k, and pass the mean loss as `value` and the loss of all k batches as `value_fn`. It calls `update`
-    in all k, so a line search there pays for k and uses one. Under `optax.inject_hyperparams(lambda c:
-    as_optax(Polyak(c=c)))(c=schedule)` a hyper-parameter of any rule follows a schedule.
+    With their `mask_compatible_extra_args=True`, `grad` is masked in the same way; by default it is −d.
+    `optax.MultiSteps` passes on the arguments of the last of its k calls, while d combines all k gradients: leave
+    `grad` out or pass the mean of the k gradients, pass the mean loss as `value` and the loss of all k batches as
+    `value_fn`. It calls `update` in all k calls, so a line search is made k times and used once. With
+    `optax.inject_hyperparams(lambda c: as_optax(Polyak(c=c)))(c=schedule)` a hyper-parameter of any rule follows a
+    schedule.
 
     Args:
-        tuner: any step-size rule, one number for each hyper-parameter (`jax.vmap` makes batches of it).
+        tuner: any step-size rule, with one number for each hyper-parameter (use `jax.vmap` for a batch).
 
     Returns:
         `optax.GradientTransformationExtraArgs` with the state `AsOptaxState`.
 
     Raises:
-        ValueError: a tuner that is none; parameters that are not floating; in `update`, an argument that the rule asks
-            for and that is not there, or that has the wrong size.
+        ValueError: a tuner that is not an `AbstractTuner`; parameters that are not floating-point; in `update`, an
+            argument that the rule needs and that is missing or has the wrong size.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -118,23 +119,25 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
         def loss(flat):
             for name, given in {"value_fn": value_fn, "params": params}.items():
                 if given is None:
-                    raise ValueError(f"as_optax: {rule} looks along the ray, so update needs {name}, got None")
+                    raise ValueError(
+                        f"as_optax: {rule} evaluates the loss along the ray, so update needs {name}, got None"
+                    )
             return jnp.asarray(value_fn(unravel(flat), **_named(value_fn, extra)), dtype)
 
         if tuner.needs_sharpness and sharpness is None:
-            raise ValueError(f"as_optax: {rule} goes by the sharpness, so update needs sharpness, got None")
+            raise ValueError(f"as_optax: {rule} uses the sharpness, so update needs sharpness, got None")
         steepness = _number("sharpness", sharpness, dtype)
         numbers = as_arrays(tuner, dtype)
 
-        def chosen(value):
+        def choose(value):
             line = along(loss, weights, value, gradient, direction, state.count, steepness)
             change = None if value_fn is None else gradient_change(loss, weights, gradient, state.tuner)
             return select_stepsize(numbers, line, state.tuner, gradient, change)
 
-        height = _number("value", value, dtype)
-        if value is None and _depends(chosen, height):
-            raise ValueError(f"as_optax: {rule} goes by the loss, so update needs value, got None")
-        stepsize, memory, info = chosen(height)
+        loss_value = _number("value", value, dtype)
+        if value is None and _depends(choose, loss_value):
+            raise ValueError(f"as_optax: {rule} uses the loss, so update needs value, got None")
+        stepsize, memory, info = choose(loss_value)
         if jnp.shape(stepsize) != ():
             raise ValueError(
                 f"as_optax: {rule} must have one number for each hyper-parameter, got steps of shape "
@@ -150,7 +153,7 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
 
 
 def _flat(tree):
-    """A tree of floating-point numbers as one array, and the way back."""
+    """A tree of floating-point numbers as one array, and the function that restores the tree."""
     with jax.numpy_dtype_promotion("standard"):
         flat, unravel = ravel_pytree(tree)
     if not jnp.issubdtype(flat.dtype, jnp.floating):
@@ -159,14 +162,14 @@ def _flat(tree):
 
 
 def _number(name, value, dtype):
-    """A scalar argument in the type of the run; NaN for one that is not there."""
+    """A scalar argument in the dtype of the run; NaN if it is None."""
     if jnp.shape(value if value is not None else 0) != ():
         raise ValueError(f"as_optax: {name} must be a scalar, got shape {jnp.shape(value)}")
     return jnp.asarray(jnp.nan if value is None else value, dtype)
 
 
 def _named(fn, extra: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments that a function takes."""
+    """The entries of `extra` that are keyword arguments of `fn`."""
     parameters = inspect.signature(fn).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return extra
@@ -174,7 +177,7 @@ def _named(fn, extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _depends(fn, number) -> bool:
-    """Whether anything in `fn` is computed from its argument; its type may be read."""
+    """Whether the result of `fn` depends on the value of its argument, and not only on its dtype."""
     jaxpr = jax.make_jaxpr(fn)(number).jaxpr
     used = [*(v for equation in jaxpr.eqns for v in equation.invars), *jaxpr.outvars]
     return any(v is jaxpr.invars[0] for v in used)

@@ -1,4 +1,4 @@
-"""What a tuner is: a rule that looks along a ray and returns a step size."""
+"""The interface of a tuner: a rule that takes a ray and returns a step size."""
 
 import abc
 from typing import Any, ClassVar, NamedTuple
@@ -12,12 +12,12 @@ from eosmodel.rays import AbstractRay, FunctionRay, Secant
 
 
 class TunerInfo(NamedTuple):
-    """What a tuner reports of one step; recorded, never carried.
+    """What a tuner reports about one step. It is recorded and not carried to the next step.
 
     Fields
-        evaluations: φ evaluations made on top of the value at η = 0.
-        failed: the rule could not be met (for example a line search that ran out of trials) and the documented
-            fallback was used.
+        evaluations: number of evaluations of φ, not counting φ(0).
+        failed: whether the rule could not be satisfied (for example, a line search ran out of trials), so that its
+            documented fallback was used.
     """
 
     evaluations: Int[Array, ""]
@@ -27,12 +27,15 @@ class TunerInfo(NamedTuple):
 class AbstractTuner(eqx.Module):
     """A step-size rule: (ray, state) → (η, state, info).
 
-    The least an extension supplies is `__call__`; a rule with memory also supplies `init`. Hyper-parameters are
-    fields, given as Python numbers (or arrays of one number a run, to batch runs) and checked in `__check_init__`.
+    An extension must supply `__call__`; a rule with memory also supplies `init`. Hyper-parameters are fields. They are
+    Python numbers, or arrays with one entry per run for a batch of runs, and are checked in `__check_init__`.
+
+    The docstring of a rule says how it answers a line that ascends (φ'(0) > 0) and a loss, slope or curvature that is
+    NaN. A step size of NaN ends the run with a status; the state need not be finite after it.
 
     Class variables
-        needs_sharpness: whether `ray.sharpness` is used; it costs the run an eigenvalue solve a step.
-        needs_secant: whether `ray.secant` is used; it costs the run the memory of the last gradient and direction.
+        needs_sharpness: whether the rule uses `ray.sharpness`, which costs the run one eigenvalue solve per step.
+        needs_secant: whether the rule uses `ray.secant`, for which the run stores the last gradient and direction.
     """
 
     needs_sharpness: ClassVar[bool] = False
@@ -49,16 +52,16 @@ class AbstractTuner(eqx.Module):
 
     @abc.abstractmethod
     def __call__(self, ray: AbstractRay, state: Any) -> tuple[Float[Array, ""], Any, TunerInfo]:
-        """The step size along `ray`, the next state and what to record."""
+        """The step size along `ray`, the next state, and the report of the step."""
 
 
 def no_evaluations(failed=False) -> TunerInfo:
-    """The report of a rule that looks nowhere but at η = 0."""
+    """The report of a rule that evaluates φ only at η = 0."""
     return TunerInfo(jnp.asarray(0, jnp.int32), jnp.asarray(failed))
 
 
 class Past(NamedTuple):
-    """The step before: its gradient and direction, shape (dim,), and its size, 0 before the first."""
+    """The previous step: its gradient and direction, shape (dim,), and its step size, 0 before the first step."""
 
     gradient: Array
     direction: Array
@@ -66,14 +69,14 @@ class Past(NamedTuple):
 
 
 class Memory(eqx.Module):
-    """What a run carries for its tuner from step to step: the rule's own state, and the past if the rule needs it."""
+    """What a run carries for its tuner: the rule's own state, and the previous step if the rule needs it."""
 
     state: Any
     past: Past | None
 
 
 def init_memory(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None) -> Memory:
-    """The memory before the first step from `weights`; `state` goes on from one that the rule reached elsewhere."""
+    """The memory before the first step from `weights`. `state` continues from a given state of the rule."""
     state = tuner.init(weights.dtype) if state is None else state
     nothing = jnp.zeros_like(weights)
     past = Past(nothing, nothing, jnp.zeros((), weights.dtype)) if tuner.needs_secant else None
@@ -81,10 +84,11 @@ def init_memory(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any 
 
 
 def gradient_change(fn: Any, weights: Float[Array, " dim"], gradient: Float[Array, " dim"], memory: Memory, scale=None):
-    """y and P⁻¹y of the last step on the loss of this one, P⁻¹ = diag(scale²); None for rules that need no secant.
+    """y and P⁻¹y of the last step, evaluated on the loss of this step; P⁻¹ = diag(scale²). None for rules that need no
+    secant.
 
-    Where every step has another loss, this is what a rule that goes by secants must see: the gradients of two losses
-    differ by noise, which it would take for curvature. It costs a second gradient.
+    Needed where each step has its own loss (mini-batches): the gradients of two different losses differ by noise,
+    which a secant rule would mistake for curvature. It costs a second gradient.
     """
     if memory.past is None:
         return None
@@ -96,10 +100,10 @@ def gradient_change(fn: Any, weights: Float[Array, " dim"], gradient: Float[Arra
 def select_stepsize(
     tuner: AbstractTuner, line: FunctionRay, memory: Memory, gradient: Float[Array, " dim"], change=None
 ):
-    """The tuner's step along a line, with the secant of the step before put on it: (η, memory, info).
+    """The tuner's step along a line, to which the secant of the previous step is added: (η, memory, info).
 
-    `change` is `gradient_change` where the loss is another one at every step; by default y is the difference of the two
-    steps' gradients.
+    `change` is the result of `gradient_change` where each step has its own loss. By default y is the difference of the
+    gradients of the two steps.
     """
     if memory.past is None:
         stepsize, state, info = tuner(line, memory.state)

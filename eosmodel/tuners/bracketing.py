@@ -1,4 +1,4 @@
-"""Line searches that refuse steps that are too short as well: the conditions of Goldstein and of Wolfe."""
+"""Line searches that also refuse steps that are too short: the Goldstein and the strong Wolfe conditions."""
 
 from typing import Any
 
@@ -13,25 +13,26 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo
 
 
 def _decreases(ray, value, c, stepsize):
-    """Whether a loss is finite and small enough for Armijo's inequality."""
+    """Whether a loss is finite and satisfies Armijo's inequality."""
     return jnp.isfinite(value) & (value <= ray.value + c * stepsize * ray.slope + slack(ray))
 
 
 class Goldstein(AbstractTuner):
-    """A step of neither too much nor too little decrease: φ(0) + (1 − c)ηφ'(0) ≤ φ(η) ≤ φ(0) + cηφ'(0).
+    """The Goldstein conditions, a decrease within two bounds: φ(0) + (1 − c)ηφ'(0) ≤ φ(η) ≤ φ(0) + cηφ'(0).
 
-    The first trial is the last step taken, `initial` before there is one. A trial above the upper line, or whose loss
-    is not finite, is too long; one below the lower line is too short. The next trial is the double of the longest too
-    short one, or the middle of the bracket once there is one that is too long. A slack of a few units in the last
-    place of φ(0) keeps rounding from refusing steps near convergence.
+    The first trial is the last step, or `initial` at the start. A trial that violates the upper bound, or whose loss is
+    not finite, is too long; one that violates the lower bound is too short. The next trial is twice the longest one
+    that was too short, or the middle of the bracket once a trial was too long. A tolerance of a few units in the last
+    place of φ(0) prevents rounding errors from refusing steps near convergence.
 
-    Out of evaluations the longest step that met the upper inequality is taken, 0 if there was none; it is reported as
-    `failed`, and the next search goes on where this one stopped: the trial stays positive and finite. A slope that
-    does not descend gives step 0 without a single evaluation and leaves the trial alone; it is reported as `failed`
-    unless it is exactly 0. A loss φ(0) that is not finite refuses every trial.
+    When the evaluations run out, the step is the longest trial that satisfied the upper bound, or 0 if there was none.
+    It is reported as `failed`, and the next search continues from where this one stopped; the trial stays positive and
+    finite. A loss φ(0) that is not finite refuses every trial. A slope that ascends or is NaN gives η = 0 without an
+    evaluation, leaves the trial unchanged, and is reported as `failed`; so does a slope of exactly 0, which is not
+    reported.
 
-    Response: 2c ≤ s(κ + r)/(1 + r) ≤ 2(1 − c), and in between the step keeps the value it had. Clamped for κ < c:
-    between refusals it acts as a constant step, and r goes up and down.
+    Response: 2c ≤ s(κ + r)/(1 + r) ≤ 2(1 − c); within these bounds the step does not change. Clamped for κ < c: between
+    refusals the rule acts as a constant step, and r goes up and down.
 
     Args:
         c: in (0, ½), dimensionless.
@@ -75,18 +76,19 @@ class Goldstein(AbstractTuner):
 
 
 class StrongWolfe(AbstractTuner):
-    """A step of enough decrease that leaves little slope: φ(η) ≤ φ(0) + c1·ηφ'(0) and |φ'(η)| ≤ c2·|φ'(0)|.
+    """The strong Wolfe conditions, φ(η) ≤ φ(0) + c1·ηφ'(0) and |φ'(η)| ≤ c2·|φ'(0)|.
 
-    A trial that fails the first inequality, or is not finite, or ends where φ climbs by more than c2·|φ'(0)|, is too
-    long; one where φ still falls by more is too short. Trials, warm start, slack and fallbacks are those of
-    `Goldstein`. A slope φ'(η) counts as one evaluation; a trial that fails the first inequality is spared it.
+    A trial is too long if it violates the first condition, has a loss or a slope that is not finite, or has
+    φ'(η) > c2·|φ'(0)|; it is too short if φ'(η) < −c2·|φ'(0)|. Trials, warm start, tolerance and fallbacks are those of
+    `Goldstein`, for NaN and ascent too. A slope φ'(η) counts as one evaluation; it is computed only for trials that
+    satisfy the first condition.
 
-    Response: 1 − c2 ≤ s(κ + r)/(1 + r) ≤ min(1 + c2, 2(1 − c1)), and in between the step keeps the value it had.
-    Clamped for κ < (1 − c2)/2, as `Goldstein`.
+    Response: 1 − c2 ≤ s(κ + r)/(1 + r) ≤ min(1 + c2, 2(1 − c1)); within these bounds the step does not change. Clamped
+    for κ < (1 − c2)/2, as `Goldstein`.
 
     Args:
-        c1: constant of sufficient decrease, 0 < c1 < c2.
-        c2: constant of curvature, c1 < c2 < 1; dimensionless, both.
+        c1: constant of the sufficient-decrease condition, 0 < c1 < c2; dimensionless.
+        c2: constant of the curvature condition, c1 < c2 < 1; dimensionless.
         initial: first trial, > 0.
         max_evaluations: evaluations of φ and φ' per step, an integer ≥ 2.
 
@@ -120,12 +122,12 @@ class StrongWolfe(AbstractTuner):
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        steep = self.c2 * jnp.abs(ray.slope)
+        largest = self.c2 * jnp.abs(ray.slope)
 
         def judge(stepsize):
             high = ~_decreases(ray, ray.evaluate(stepsize), self.c1, stepsize)
             slope = jax.lax.cond(high, jnp.zeros_like, lambda eta: ray.slope_at(eta), stepsize)
-            long = high | ~(slope <= steep)  # a slope that is NaN is too long as well
-            return long, ~long & (slope < -steep), jnp.where(high, 1, 2).astype(jnp.int32)
+            long = high | ~(slope <= largest)  # a slope of NaN counts as too long
+            return long, ~long & (slope < -largest), jnp.where(high, 1, 2).astype(jnp.int32)
 
         return bracket(ray, state, judge, 2, self.max_evaluations)

@@ -1,4 +1,4 @@
-"""The quadratically greedy step and CDAT: the minimiser of the ray's parabola, times σ."""
+"""The quadratically greedy step and CDAT: σ times the minimiser of the quadratic model along the ray."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 class CDAT(AbstractTuner):
     """η = σ·n/(h + ε·n), n = max(−φ'(0), 0), h = |φ''(0)|; for steepest descent σ‖g‖²/(|gᵀHg| + ε‖g‖²).
 
-    σ = 1 minimises the parabola and is the greedy rule; σ = 2 sits on the edge of stability. With `ema` > 0, n and h
-    are replaced by their exponential moving averages with that decay; the correction for starting from 0 is the same
-    factor for both and cancels. ε is a floor on the curvature along the ray: unlike an absolute constant in the
-    denominator it does not take over when gradients vanish, and it bounds η by σ/ε (ε = 0: η is infinite on a line
-    without curvature). n = 0 gives η = 0. A slope that ascends counts as n = 0 and is reported as `failed`; with
-    `ema` > 0 the step may still be positive.
+    σ = 1 minimises the quadratic model of φ and is the greedy rule; σ = 2 is on the edge of stability. With `ema` > 0,
+    n and h are replaced by their exponential moving averages with that decay; the bias corrections of the two are equal
+    and cancel. ε is a lower bound for the curvature along the ray: unlike an absolute constant in the denominator it
+    does not dominate when gradients vanish, and it bounds η by σ/ε (with ε = 0, η is infinite on a line without
+    curvature). n = 0 gives η = 0. A slope that ascends counts as n = 0 and is reported as `failed`; with `ema` > 0 the
+    step may still be positive. The loss is not used; a slope or a curvature of NaN gives NaN.
 
     Args:
         sigma: σ > 0.
@@ -46,7 +46,7 @@ class CDAT(AbstractTuner):
         check_range("CDAT", "ema", self.ema, 0, 1, high_open=True)
 
     def init(self, dtype=None):
-        """Moving averages of n and h, from 0."""
+        """The moving averages of n and h, initially 0."""
         zero = jnp.zeros((), jnp.result_type(float) if dtype is None else dtype)
         return zero, zero
 
@@ -62,7 +62,7 @@ class CDAT(AbstractTuner):
 
 
 def Greedy(sigma=1.0, eps=1e-5, ema=0.0) -> CDAT:
-    """The quadratically greedy rule: `CDAT` with σ = 1, the exact line minimiser of the parabola.
+    """The quadratically greedy rule: `CDAT` with σ = 1, the exact minimiser of the quadratic model along the ray.
 
     Arguments and errors as in `CDAT`.
 

@@ -1,4 +1,4 @@
-"""Steps that do not look: a constant, and any optax schedule."""
+"""Step sizes that do not depend on the ray: a constant, and any optax schedule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 
 
 class Constant(AbstractTuner):
-    """η_t = step.
+    """η_t = step, whatever the ray, a line that ascends and NaN included.
 
     Args:
         step: η > 0.
@@ -40,18 +40,18 @@ class Constant(AbstractTuner):
 
 
 def scheduled(schedule, ray):
-    """A schedule's value at a ray's step, in the type of the ray."""
-    # Optax's schedules mix integers and floats; the result is cast whatever its type.
+    """The value of a schedule at the step of a ray, in the dtype of the ray."""
+    # optax's schedules mix integers and floats, so promotion is allowed here and the result is cast.
     with jax.numpy_dtype_promotion("standard"):
         value = schedule(ray.step)
     return jnp.asarray(value, ray.value.dtype)
 
 
 class Schedule(AbstractTuner):
-    """η_t = schedule(t), t the index of the update; any optax schedule is one.
+    """η_t = schedule(t), t the index of the update, whatever the ray, a line that ascends and NaN included.
 
     Args:
-        schedule: function of the integer step; its values are cast to the type of the run.
+        schedule: function of the integer step, such as any optax schedule; its values are cast to the dtype of the run.
 
     Raises:
         ValueError: a schedule that cannot be called.

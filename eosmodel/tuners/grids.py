@@ -10,21 +10,21 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def expand(spec: str) -> tuple[str, ...]:
-    """All specifications that one with values in braces stands for, the last braces changing fastest.
+    """All specifications that a specification with lists in braces stands for; the last list changes fastest.
 
-    A specification without braces stands for itself. A shell that expands braces itself comes to the same.
+    A specification without braces stands for itself. A shell that expands braces gives the same specifications.
 
     Args:
         spec: a specification in which any text may be a list {value,value,…}.
 
     Raises:
-        ValueError: braces that do not match, or that hold no value or an empty one.
+        ValueError: braces that do not match, that are empty, or that hold an empty value.
 
     Example:
         >>> expand("cdat:sigma={1,2},ema={0,0.9}")
         ('cdat:sigma=1,ema=0', 'cdat:sigma=1,ema=0.9', 'cdat:sigma=2,ema=0', 'cdat:sigma=2,ema=0.9')
     """
-    # Splitting at a group gives texts and lists in turn.
+    # A split at a captured group returns texts and lists alternately.
     pieces = _BRACES.split(spec)
     texts, lists = pieces[::2], [[value.strip() for value in piece.split(",")] for piece in pieces[1::2]]
     if any(brace in text for text in texts for brace in "{}"):
@@ -38,7 +38,7 @@ def expand(spec: str) -> tuple[str, ...]:
 
 
 def parameters(spec: str) -> tuple[str, dict[str, float]]:
-    """The name of a tuner and its hyper-parameters that are numbers: its own, defaults included, and modifiers given.
+    """The name of a tuner and its numeric hyper-parameters: its own ones with defaults, and the modifiers given.
 
     Args:
         spec: a specification that `tuners.registry.from_spec` takes.

@@ -1,4 +1,4 @@
-"""What any rule's step can be put through: a cap and a floor, and a schedule."""
+"""Modifiers of the step of any rule: a cap and a floor, and a schedule."""
 
 import abc
 from collections.abc import Callable
@@ -15,26 +15,26 @@ from eosmodel.tuners.constant import scheduled
 
 
 class AbstractModifier(AbstractTuner):
-    """A rule around another one, whose step it changes.
+    """A rule that wraps another rule and changes its step.
 
-    The rule inside goes on from its own, unmodified step: its memory is what it would be alone on these rays. A secant
-    is that of the step taken. An extension supplies the field `tuner` and the method `modify`.
+    The inner rule continues from its own, unmodified step: its state is what it would be alone on these rays. A secant
+    is that of the modified step. An extension supplies the field `tuner` and the method `modify`.
     """
 
     tuner: eqx.AbstractVar[AbstractTuner]
 
     @property
     def needs_sharpness(self) -> bool:  # type: ignore[override]
-        """As the rule inside."""
+        """As the inner rule."""
         return self.tuner.needs_sharpness
 
     @property
     def needs_secant(self) -> bool:  # type: ignore[override]
-        """As the rule inside."""
+        """As the inner rule."""
         return self.tuner.needs_secant
 
     def init(self, dtype=None):
-        """The state of the rule inside."""
+        """The state of the inner rule."""
         return self.tuner.init(dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
@@ -43,21 +43,21 @@ class AbstractModifier(AbstractTuner):
 
     @abc.abstractmethod
     def modify(self, stepsize, ray) -> Any:
-        """The step taken in place of the rule's."""
+        """The step taken instead of `stepsize`, the step of the inner rule."""
 
 
 class Bounded(AbstractModifier):
     """η = min(max(η, floor), cap), η the step of any rule.
 
-    The floor raises only steps that are positive: a step of 0, as of a search that was refused, stays 0, and NaN stays
-    NaN. What the rule reports stays as it is.
+    The floor raises only positive steps: a step of 0, as from a line search that failed, stays 0, and NaN stays NaN.
+    The report of the rule is not changed.
 
-    Response: Φ between floor·λ and cap·λ. A cap below 2/λ puts any rule below the edge, and a floor above it lets none
-    clamp.
+    Response: Φ between floor·λ and cap·λ. With a cap below 2/λ every rule is below the edge; with a floor above it no
+    rule can clamp.
 
     Args:
         tuner: any step-size rule.
-        floor: least positive step, ≥ 0 and finite.
+        floor: smallest positive step, ≥ 0 and finite.
         cap: largest step, > floor.
 
     Raises:
@@ -93,7 +93,7 @@ class Scheduled(AbstractModifier):
 
     Args:
         tuner: any step-size rule.
-        schedule: function of the integer step, any of optax's or `WarmupCosine`.
+        schedule: function of the integer step, such as an optax schedule or `WarmupCosine`.
 
     Raises:
         ValueError: a schedule that cannot be called.
@@ -126,7 +126,7 @@ class WarmupCosine:
         decay_steps: steps of the decay, an integer ≥ 0; 0 for none.
 
     Raises:
-        ValueError: a number of steps that is not allowed.
+        ValueError: a number of steps that is negative or not an integer.
 
     Example:
         >>> [round(float(WarmupCosine(2, 4)(t)), 3) for t in range(7)]
@@ -141,8 +141,8 @@ class WarmupCosine:
         check_count("WarmupCosine", "decay_steps", self.decay_steps, 0)
 
     def __call__(self, step):
-        rise = jnp.minimum(1.0, (step + 1) / max(self.warmup, 1))
+        warmup = jnp.minimum(1.0, (step + 1) / max(self.warmup, 1))
         if not self.decay_steps:
-            return rise
-        turn = jnp.clip((step - self.warmup) / self.decay_steps, 0.0, 1.0)
-        return rise * 0.5 * (1 + jnp.cos(jnp.pi * turn))
+            return warmup
+        progress = jnp.clip((step - self.warmup) / self.decay_steps, 0.0, 1.0)
+        return warmup * 0.5 * (1 + jnp.cos(jnp.pi * progress))

@@ -1,4 +1,4 @@
-"""Armijo's inequality against a reference above φ(0): backtracking that lets the loss rise now and then."""
+"""Nonmonotone line searches: Armijo's inequality with a reference above φ(0), so that the loss may rise at times."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ class ZhangHager(AbstractTuner):
 
         Q' = ζQ + 1,    C' = (ζQC + φ(0))/Q',    from Q = 0
 
-    ζ = 0 is `Armijo`, ζ = 1 the mean of all losses so far. Trials, warm start and fallbacks are those of `Armijo`, the
-    reference in the place of φ(0). In full batch C ≥ φ(0); where it is not (a loss drawn anew at every step) φ(0)
-    stands for it. A loss that is not finite refuses every trial and does not enter C.
+    ζ = 0 is `Armijo`, ζ = 1 the mean of all losses so far. Trials, warm start and fallbacks are those of `Armijo`, for
+    NaN and ascent too, with the reference in place of φ(0). In full batch C ≥ φ(0); where C < φ(0) (a new mini-batch at
+    every step), φ(0) is the reference. A loss that is not finite refuses every trial and does not enter C.
 
-    Response: that of `Armijo`, s = ξ·2(1 − c)(1 + r)/(κ + r), for a loss that stands still; while it falls C lies
-    above it and s may be larger. Clamped.
+    Response: that of `Armijo`, s = ξ·2(1 − c)(1 + r)/(κ + r), for a constant loss; while the loss falls, C is above it
+    and s may be larger. Clamped.
 
     Args:
         c, factor, increase, initial, max, max_evaluations: as in `Armijo`.
@@ -54,16 +54,16 @@ class ZhangHager(AbstractTuner):
         check_range("ZhangHager", "zeta", self.zeta, 0, 1)
 
     def init(self, dtype=None):
-        """The next trial before the cap, Q and C."""
+        """The next trial before `max` is applied, Q and C."""
         trial = jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
         return trial, jnp.zeros_like(trial), jnp.zeros_like(trial)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         trial, weight, average = state
-        known = jnp.isfinite(ray.value)
+        finite = jnp.isfinite(ray.value)
         old = self.zeta * weight
-        average = jnp.where(known, (old * average + ray.value) / (old + 1), average)
-        weight = jnp.where(known, old + 1, weight)
+        average = jnp.where(finite, (old * average + ray.value) / (old + 1), average)
+        weight = jnp.where(finite, old + 1, weight)
         step, trial, info = backtrack_on(self, ray, trial, jnp.maximum(average, ray.value))
         return step, (trial, weight, average), info
 
@@ -71,15 +71,15 @@ class ZhangHager(AbstractTuner):
 class WindowArmijo(AbstractTuner):
     """Backtracking line search against the largest of the last losses: φ(η) ≤ max(φ_t, …, φ_{t−window+1}) + c·η·φ'(0).
 
-    window = 1 is `Armijo`. Trials, warm start and fallbacks are those of `Armijo`, the reference in the place of φ(0).
-    A loss that is not finite refuses every trial and does not enter the window.
+    window = 1 is `Armijo`. Trials, warm start and fallbacks are those of `Armijo`, for NaN and ascent too, with the
+    reference in place of φ(0). A loss that is not finite refuses every trial and does not enter the window.
 
-    Response: that of `Armijo`, s = ξ·2(1 − c)(1 + r)/(κ + r), for a loss that stands still; after larger losses s may
-    be larger for as long as the window remembers them. Clamped.
+    Response: that of `Armijo`, s = ξ·2(1 − c)(1 + r)/(κ + r), for a constant loss; s may be larger while the window
+    still holds larger losses. Clamped.
 
     Args:
         c, factor, increase, initial, max, max_evaluations: as in `Armijo`.
-        window: number of losses remembered, this one included, an integer ≥ 1.
+        window: number of losses kept, including the current one, an integer ≥ 1.
 
     Raises:
         ValueError: a hyper-parameter out of its range.
@@ -108,16 +108,16 @@ class WindowArmijo(AbstractTuner):
         check_count("WindowArmijo", "window", self.window)
 
     def init(self, dtype=None):
-        """The next trial before the cap, the losses remembered, shape (window,), and whether there are any, 0 or 1."""
+        """The next trial before `max`, the last losses, shape (window,), and whether there are any, 0 or 1."""
         trial = jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
         return trial, jnp.zeros(self.window, trial.dtype), jnp.zeros_like(trial)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        trial, losses, begun = state
-        # The first loss fills the window: −inf for "none" would be no state to do arithmetic on.
-        seen = jnp.where(begun > 0, jnp.roll(losses, 1).at[0].set(ray.value), ray.value)
-        known = jnp.isfinite(ray.value)
-        losses, begun = jnp.where(known, seen, losses), jnp.where(known, 1, begun)
-        reference = jnp.where(known, jnp.max(losses), ray.value)
+        trial, losses, started = state
+        # The first loss fills the window, because a state with −inf for "no loss yet" would not be finite.
+        shifted = jnp.where(started > 0, jnp.roll(losses, 1).at[0].set(ray.value), ray.value)
+        finite = jnp.isfinite(ray.value)
+        losses, started = jnp.where(finite, shifted, losses), jnp.where(finite, 1, started)
+        reference = jnp.where(finite, jnp.max(losses), ray.value)
         step, trial, info = backtrack_on(self, ray, trial, reference)
-        return step, (trial, losses, begun), info
+        return step, (trial, losses, started), info

@@ -1,4 +1,4 @@
-"""The step that is always at the edge: a probe of what the edge alone does."""
+"""The step size that is at the edge of stability at every step."""
 
 from typing import Any, ClassVar
 
@@ -11,9 +11,9 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 class OnEdge(AbstractTuner):
     """η = σ/|λ|, λ the sharpness at the current weights; σ = 2 is the edge of stability of every step.
 
-    It needs the sharpness, so a run tracks it at the iterate as well as at the oscillation's centre. Where the
-    largest eigenvalue is negative its size is used; where it is 0 there is no edge, and the step is 0 and `failed`. A
-    ray without a sharpness gives NaN.
+    The rule needs the sharpness at the iterate, which the run then tracks in addition to that at the oscillation's
+    centre. A negative λ is replaced by |λ|; λ = 0 gives η = 0, reported as `failed`; a ray without a sharpness (NaN)
+    gives NaN. Loss, slope and curvature are not used: ascent or NaN in them does not change the step.
 
     Args:
         sigma: normalised step σ = η|λ| > 0.
@@ -38,6 +38,6 @@ class OnEdge(AbstractTuner):
         check_range("OnEdge", "sigma", self.sigma, 0, low_open=True, high_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        size = jnp.abs(ray.sharpness)
-        flat = size == 0
-        return jnp.where(flat, 0, self.sigma / jnp.where(flat, 1, size)), state, no_evaluations(flat)
+        sharpness = jnp.abs(ray.sharpness)
+        flat = sharpness == 0
+        return jnp.where(flat, 0, self.sigma / jnp.where(flat, 1, sharpness)), state, no_evaluations(flat)

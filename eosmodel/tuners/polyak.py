@@ -1,4 +1,4 @@
-"""Polyak's step, and its versions for training: capped, or slow to grow."""
+"""Polyak's step, and its variants for training with a cap or a limited growth."""
 
 from typing import Any
 
@@ -12,14 +12,15 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 class Polyak(AbstractTuner):
     """η = min((φ(0) − f*)/(c·(−φ'(0))), max); for steepest descent (f − f*)/(c‖g‖²).
 
-    With a finite `max` this is SPS_max. A loss below f* and a slope that does not descend both give η = 0.
+    With a finite `max` this is SPS_max. A loss at or below f* gives η = 0, and so does a slope that does not descend;
+    a slope that ascends is reported as `failed`. A loss or a slope of NaN gives NaN; the curvature is not used.
 
     Args:
-        c: > 0; 1 is Polyak's own, ½ the setting recommended with SPS_max. The oscillation it allows is bounded for
-            c > ¼; for a large loss left on the floor its fast map is stable for ¼ < c < ½ (for a given
-            A = λ(L̄ − f*)/G > 9/2 and the bulk held, up to the flip at 4c² − (A + 3/2)c + A/2 = 0, about
-            ½ + 1/(4A); less by κ/2 where the bulk moves).
-        f_star: the least value of the loss, f*, finite.
+        c: > 0; 1 is Polyak's choice, ½ the one recommended with SPS_max. The oscillation is bounded for c > ¼. In the
+            limit of a large remaining loss the fast map is stable for ¼ < c < ½. For a given A = λ(L̄ − f*)/G > 9/2
+            and a constant bulk it is stable up to the flip at 4c² − (A + 3/2)c + A/2 = 0, about ½ + 1/(4A), which is
+            lower by κ/2 where the bulk moves.
+        f_star: lower bound of the loss, f*, finite.
         max: cap on η, > 0; none by default.
 
     Raises:
@@ -45,8 +46,8 @@ class Polyak(AbstractTuner):
         check_range("Polyak", "max", self.max, 0, low_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        # A slope of NaN is not idle: it comes out as NaN, so that the run ends with a status. The guards stand before
-        # the division, so that in a batch, which divides once, its users need not compute the slope again.
+        # A slope of NaN does not count as idle: the result is NaN, so that the run ends with a status. The guards come
+        # before the division, so that a batch of runs divides once and does not recompute the slope for its users.
         idle = ray.slope >= 0
         gap = jnp.maximum(ray.value - self.f_star, 0)
         step = jnp.where(idle, 0, gap) / jnp.where(idle, 1, -self.c * ray.slope)
@@ -57,8 +58,8 @@ class Polyak(AbstractTuner):
 def SPSPlus(f_star=0.0) -> Polyak:
     """SPS₊, η = max(φ(0) − f*, 0)/(−φ'(0)): `Polyak` with c = 1 and no cap, f* the loss at the solution.
 
-    A loss per batch may be below its value at the solution, which is why the numerator is cut at 0. Arguments and
-    errors as in `Polyak`.
+    The loss of a mini-batch may be below its value at the solution, so the numerator is cut at 0. Arguments, errors and
+    the answers to NaN and ascent are those of `Polyak`.
 
     Source: Garrigos, Gower & Schaipp (arXiv 2307.14528).
 
@@ -70,19 +71,19 @@ def SPSPlus(f_star=0.0) -> Polyak:
 
 
 class SmoothedSPS(AbstractTuner):
-    """η_t = min((φ(0) − f*)/(c·(−φ'(0))), growth·η_{t−1}), η_{−1} = `initial`: Polyak's step that grows no faster.
+    """η_t = min((φ(0) − f*)/(c·(−φ'(0))), growth·η_{t−1}), η_{−1} = `initial`: Polyak's step with limited growth.
 
-    A loss at or below f* and a slope that does not descend give η = 0 (ascent is reported as `failed`), a slope or a
-    loss of NaN gives NaN; the memory then keeps the last positive step.
+    A loss at or below f* and a slope that does not descend give η = 0 (ascent is reported as `failed`); a loss or a
+    slope of NaN gives NaN. In all these cases the state keeps the last positive step. The curvature is not used.
 
-    Response: that of `Polyak`, Φ = (A + r/2)/(c(1 + r)), with r held; in motion s ≤ growth·s₋. Clamped for c > ¼ if
-    A > 2c, as `Polyak`, self-stabilised for c < ¼.
+    Response: for constant r that of `Polyak`, Φ = (A + r/2)/(c(1 + r)); otherwise also s ≤ growth·s₋. Clamped for
+    c > ¼ if A > 2c, as `Polyak`, self-stabilised for c < ¼.
 
     Args:
         c: > 0.
-        f_star: the least value of the loss, f*, finite.
+        f_star: lower bound of the loss, f*, finite.
         initial: η_{−1} > 0.
-        growth: ≥ 1; τ^{b/n} for batches of b among n samples there, with τ = 2.
+        growth: largest ratio of successive steps, ≥ 1; the source uses 2^{b/n} for batches of b out of n samples.
 
     Raises:
         ValueError: a hyper-parameter out of its range.

@@ -1,4 +1,4 @@
-"""Tuners by name, for the command line and for tests that must hold for every rule. A new tuner is one line here."""
+"""Tuners by name, for the command line and for the contract tests of all rules. A new tuner is one line here."""
 
 import inspect
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     description: str
 
 
-# optax's schedules whose parameters are all numbers.
+# The schedules of optax whose parameters are all numbers.
 SCHEDULES = {
     name: fn
     for name, fn in vars(optax.schedules).items()
@@ -59,34 +59,36 @@ REGISTRY: dict[str, Entry] = {
     "armijo-restart": Entry(ArmijoRestart, "backtracking line search, restarted from one trial step every time"),
     "zhang-hager": Entry(ZhangHager, "backtracking against a running average of the losses"),
     "armijo-window": Entry(WindowArmijo, "backtracking against the largest of the last losses"),
-    "goldstein": Entry(Goldstein, "line search for a step that is neither too long nor too short, by φ alone"),
-    "strong-wolfe": Entry(StrongWolfe, "line search for enough decrease and little slope left"),
+    "goldstein": Entry(
+        Goldstein, "line search for a step that is neither too long nor too short, from values of the loss"
+    ),
+    "strong-wolfe": Entry(StrongWolfe, "line search for sufficient decrease and a small remaining slope"),
     "polyak": Entry(Polyak, "Polyak's step (f − f*)/(c‖g‖²)"),
     "sps-max": Entry(partial(Polyak, max=1.0), "Polyak's step with a cap, SPS_max"),
     "sps-plus": Entry(SPSPlus, "Polyak's step with c = 1 and f* the loss at the solution, SPS₊"),
-    "sps-smoothed": Entry(SmoothedSPS, "Polyak's step, which grows by no more than a factor a step"),
+    "sps-smoothed": Entry(SmoothedSPS, "Polyak's step, which grows at most by a fixed factor per step"),
     "greedy": Entry(Greedy, "minimiser of the parabola along the ray: CDAT with σ = 1"),
     "cdat": Entry(CDAT, "σ times the minimiser of the parabola along the ray"),
     "on-edge": Entry(OnEdge, "η = σ/λ, always at the edge of stability"),
-    "normalized": Entry(NormalizedGD, "step/‖g‖, a move of given length"),
+    "normalized": Entry(NormalizedGD, "step/‖g‖, a move of fixed length"),
     "clipping": Entry(Clipping, "a constant step with the gradient clipped at a norm"),
-    "rmsprop": Entry(ScalarRMSProp, "step over the root of a moving average of ‖g‖², one number for all weights"),
+    "rmsprop": Entry(ScalarRMSProp, "step over the root of a moving average of ‖g‖², one scalar for all weights"),
     "adagrad-norm": Entry(AdaGradNorm, "step over the root of the sum of all ‖g‖²"),
-    "adgd": Entry(AdGD, "half the inverse of the curvature that the last step met, Malitsky and Mishchenko"),
+    "adgd": Entry(AdGD, "half the inverse of the curvature along the last step, Malitsky and Mishchenko"),
     "bb1": Entry(BB1, "Barzilai and Borwein's long step s·s/s·y"),
     "bb2": Entry(BB2, "Barzilai and Borwein's short step s·y/y·y"),
     "edge-hedge": Entry(EdgeHedge, "Barzilai and Borwein's long or short step, by the angle of s and y"),
 }
-"""Name -> what makes the tuner, and a one-line description; what `from_spec` and the command line know."""
+"""Name -> factory of the tuner and one-line description, for `from_spec` and the command line."""
 
 MODIFIERS: dict[str, tuple[float | int, str]] = {
     "cap": (float("inf"), "largest step"),
-    "floor": (0.0, "least positive step"),
-    "warmup": (0, "steps of a linear warm-up"),
-    "decay_steps": (0, "steps of a cosine decay to 0 after it"),
+    "floor": (0.0, "smallest positive step"),
+    "warmup": (0, "number of steps of a linear warm-up"),
+    "decay_steps": (0, "number of steps of a cosine decay to 0 after the warm-up"),
 }
-"""Parameters that every specification takes beside the tuner's own, unless the tuner has one of that name: defaults and
-meanings. The cap and the floor are on the rule's own step; warm-up and decay multiply what they leave of it."""
+"""Parameters that every specification takes in addition to the tuner's own, unless the tuner has one of that name:
+defaults and meanings. The cap and the floor apply to the rule's own step; warm-up and decay multiply the result."""
 
 
 def parameters(name: str) -> list[tuple[str, Any]]:
@@ -97,7 +99,7 @@ def parameters(name: str) -> list[tuple[str, Any]]:
 
 
 def _own(name: str, texts: dict[str, str]) -> dict[str, Any]:
-    """A tuner's own parameters and their defaults; of a schedule the name's and those of the schedule named."""
+    """A tuner's own parameters and their defaults; for a schedule also those of the optax schedule that it names."""
     own = dict(parameters(name))
     if name != "schedule":
         return own
@@ -106,14 +108,14 @@ def _own(name: str, texts: dict[str, str]) -> dict[str, Any]:
 
 
 def from_spec(spec: str) -> AbstractTuner:
-    """A tuner from `name`, `name:value` or `name:parameter=value,…`; one leading bare value is the first parameter.
+    """A tuner from `name`, `name:value` or `name:parameter=value,…`; a leading bare value is the first parameter.
 
-    Beside the tuner's own parameters there are those of `MODIFIERS`: `cap` and `floor` (`tuners.Bounded`), `warmup` and
-    `decay_steps` (`tuners.Scheduled`, outside the bounds).
+    The parameters are the tuner's own and those of `MODIFIERS`: `cap` and `floor` (`tuners.Bounded`), `warmup` and
+    `decay_steps` (`tuners.Scheduled`, applied after the bounds).
 
     Raises:
-        ValueError: unknown name or parameter (the known ones are listed), a value that is not a number, or one that
-            the tuner does not allow.
+        ValueError: an unknown name or parameter (the known ones are listed), a value that is not a number, or a value
+            out of the tuner's range.
 
     Example:
         >>> from_spec("cdat:sigma=1.9").sigma
@@ -135,7 +137,7 @@ def from_spec(spec: str) -> AbstractTuner:
 
 
 def _modified(tuner: AbstractTuner, given: dict[str, Any]) -> AbstractTuner:
-    """The tuner inside what is asked for, and nothing else."""
+    """The tuner with the modifiers that are given."""
     bounds = {key: given[key] for key in ("floor", "cap") if key in given}
     times = {key: given[key] for key in ("warmup", "decay_steps") if key in given}
     tuner = Bounded(tuner, **bounds) if bounds else tuner

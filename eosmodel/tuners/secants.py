@@ -1,4 +1,4 @@
-"""Steps from the secant of the last one: what the change of the gradient over it says of the curvature."""
+"""Step sizes from a secant: the change of the gradient over the last step as an estimate of the curvature."""
 
 from typing import Any, ClassVar
 
@@ -13,20 +13,21 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 class BarzilaiBorwein(AbstractTuner):
     """η = s·s/s·y (long, BB1) or s·y/y·y (short, BB2), s and y the last changes of the weights and of the gradient.
 
-    On a quadratic the long step is the greedy one of the step before. Where s·y ≤ 0 (negative curvature), or the
-    quotient is not a positive number of the type, the last step is kept and reported as `failed`; it is kept without
-    failure where there was no step (`initial` at the start, after a step of 0). A slope that ascends gives η = 0 and
-    is reported as `failed`. The loss is not looked at, nor the slope but for its sign; a secant that is not finite
-    counts as not usable.
+    On a quadratic the long step is the greedy step of the previous iterate. Where s·y ≤ 0 (negative curvature), or the
+    quotient is not a positive finite number, the last step is repeated and reported as `failed`. It is repeated without
+    failure where there is no secant: at the start, with `initial`, and after a step of 0. A slope that ascends gives
+    η = 0 and is reported as `failed`. Only the sign of the slope is used; a loss, slope or curvature of NaN does not
+    change the step. A secant that is not finite counts as unusable.
 
-    Response, r₋ the r of the step before: long s = (1 + r₋)/(κ + r₋), short s = (κ + r₋)/(κ² + r₋). With r held both
-    fall from 1/κ to 1 and clamp for κ < ½, at r* = 1 − 2κ and κ(1 − 2κ). The delay makes ln r' = ln r + 2 ln|1 − s(r₋)|
-    a map of two dimensions, whose multipliers at r* have the product 2(1 − 2κ)/(1 − κ) for both: an unstable spiral
-    for κ < ⅓. r then swings over orders of magnitude, and rare steps of up to 1/(κλ) make the bulk advance.
+    Response, r₋ the r of the previous step: long s = (1 + r₋)/(κ + r₋), short s = (κ + r₋)/(κ² + r₋). For constant r
+    both fall from 1/κ to 1 and clamp for κ < ½, at r* = 1 − 2κ and κ(1 − 2κ). Because of the delay,
+    ln r' = ln r + 2 ln|1 − s(r₋)| is a two-dimensional map. For both rules the product of its multipliers at r* is
+    2(1 − 2κ)/(1 − κ): an unstable spiral for κ < ⅓. r then varies over orders of magnitude, and the bulk makes most of
+    its progress in rare steps of up to 1/(κλ).
 
     Args:
-        initial: η before there is a secant, > 0.
-        long: whether the long step is taken.
+        initial: η before the first secant, > 0.
+        long: whether to take the long step.
 
     Raises:
         ValueError: an initial step that is not positive and finite.
@@ -54,13 +55,13 @@ class BarzilaiBorwein(AbstractTuner):
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        ss, sy, yy, some = read_secant(ray)
-        top, bottom = (ss, sy) if self.long else (sy, yy)
-        step = top / jnp.where(bottom > 0, bottom, 1)
-        usable = (sy > 0) & (bottom > 0) & usable_step(step)
-        kept = jnp.where(usable, step, state)
+        ss, sy, yy, exists = read_secant(ray)
+        numerator, denominator = (ss, sy) if self.long else (sy, yy)
+        step = numerator / jnp.where(denominator > 0, denominator, 1)
+        usable = (sy > 0) & (denominator > 0) & usable_step(step)
+        step = jnp.where(usable, step, state)
         ascends = ray.slope > 0
-        return jnp.where(ascends, 0, kept), kept, no_evaluations((some & ~usable) | ascends)
+        return jnp.where(ascends, 0, step), step, no_evaluations((exists & ~usable) | ascends)
 
 
 def BB1(initial=0.01) -> BarzilaiBorwein:
@@ -86,13 +87,14 @@ def BB2(initial=0.01) -> BarzilaiBorwein:
 class AdGD(AbstractTuner):
     """η_t = min(√(1 + θ_{t−1}) η_{t−1}, √(s·s)/(2√(y·y))), θ_t = η_t/η_{t−1}, θ_0 = ∞.
 
-    Half the inverse of the curvature that the last step has met, approached no faster than the first term allows.
-    Where there was no step the last one is kept (`initial` at the start). It is kept too, and reported as `failed`,
-    where the minimum is not a positive finite number (a secant that is not finite, or y = 0 at the second step). A
-    slope that ascends gives η = 0, leaves the memory alone and is reported as `failed`. The loss is not looked at.
+    The second term is half the inverse of the curvature along the last step; the first one limits the growth of the
+    step. Without a secant the last step is repeated (`initial` at the start). It is also repeated, and reported as
+    `failed`, where the minimum is not a positive finite number (a secant that is not finite, or y = 0 at the second
+    step). A slope that ascends gives η = 0, leaves the state unchanged and is reported as `failed`. Only the sign of
+    the slope is used; a loss, slope or curvature of NaN does not change the step.
 
-    Response: s ≤ ½√((1 + r₋)/(κ² + r₋)), r₋ the r of the step before, with equality where the first term does not
-    bind, as with r held. It falls from 1/(2κ) to ½: clamped for κ < ¼, at r* = (1 − 16κ²)/15, else below the edge.
+    Response: s ≤ ½√((1 + r₋)/(κ² + r₋)), r₋ the r of the previous step, with equality where the first term does not
+    bind, as for constant r. It falls from 1/(2κ) to ½: clamped for κ < ¼, at r* = (1 − 16κ²)/15, else below the edge.
 
     Args:
         initial: η_0 > 0.
@@ -118,19 +120,19 @@ class AdGD(AbstractTuner):
         check_range("AdGD", "initial", self.initial, 0, low_open=True, high_open=True)
 
     def init(self, dtype=None):
-        """The last step and the one before it, 0 where there was none."""
+        """The last two steps, the latest first; 0 where there was none."""
         last = jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
         return last, jnp.zeros_like(last)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         last, before = state
-        ss, _, yy, some = read_secant(ray)
+        ss, _, yy, exists = read_secant(ray)
         growth = jnp.where(before > 0, jnp.sqrt(1 + last / jnp.where(before > 0, before, 1)) * last, jnp.inf)
-        # Roots first: the quotient of squares leaves the range of the type sooner.
+        # √ss/√yy and not √(ss/yy): the quotient of the squares overflows or underflows sooner.
         curved = yy != 0
         local = jnp.where(curved, 0.5 * jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1)), jnp.inf)
         step = jnp.minimum(growth, local)
-        ascends, usable = ray.slope > 0, some & usable_step(step)
-        kept = jnp.where(usable, step, last)
+        ascends, usable = ray.slope > 0, exists & usable_step(step)
         state = tuple(jnp.where(usable & ~ascends, *pair) for pair in ((step, last), (last, before)))
-        return jnp.where(ascends, 0, kept), state, no_evaluations((some & ~usable) | ascends)
+        step = jnp.where(usable, step, last)
+        return jnp.where(ascends, 0, step), state, no_evaluations((exists & ~usable) | ascends)

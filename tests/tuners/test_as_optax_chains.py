@@ -273,10 +273,14 @@ def test_only_what_a_rule_uses_is_asked_for(name):
 
 GRAD = jax.grad(loss)(START)
 BAD = {
-    "value": (Polyak(), {"value_fn": loss, "params": START}, "Polyak goes by the loss, so update needs value"),
-    "value_fn": (Armijo(), {"value": 1.0, "params": START}, "Armijo looks along the ray, so update needs value_fn"),
-    "params": (Greedy(), {"value_fn": loss}, "looks along the ray, so update needs params"),
-    "sharpness": (OnEdge(), {}, "OnEdge goes by the sharpness, so update needs sharpness"),
+    "value": (Polyak(), {"value_fn": loss, "params": START}, "Polyak uses the loss, so update needs value"),
+    "value_fn": (
+        Armijo(),
+        {"value": 1.0, "params": START},
+        "Armijo evaluates the loss along the ray, so update needs value_fn",
+    ),
+    "params": (Greedy(), {"value_fn": loss}, "evaluates the loss along the ray, so update needs params"),
+    "sharpness": (OnEdge(), {}, "OnEdge uses the sharpness, so update needs sharpness"),
     "grad": (Constant(), {"grad": {"a": GRAD["a"]}}, "grad must have as many entries as the updates, 7, got 3"),
     "params size": (Constant(), {"params": START["a"]}, "params must have as many entries"),
     "not scalar": (Polyak(), {"value": jnp.ones(2)}, r"value must be a scalar, got shape \(2,\)"),

@@ -1,6 +1,8 @@
-"""What holds for every tuner: dtype, agreement of eager, jit, scan and vmap, no recompilation, no needless work."""
+"""What holds for every tuner: dtype, agreement of eager, jit, scan and vmap, no recompilation, no needless work, and
+the documented answer to a line that ascends and to NaN. Every registered rule has a line in `CONTRACTS`."""
 
-import equinox as eqx
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import eosmodel as eos
 from eosmodel.analysis import class_check
 from eosmodel.commands.listing import listing
-from eosmodel.rays import FunctionRay, QuadraticRay, Secant, ray, steepest
+from eosmodel.rays import QuadraticRay, Secant, ray, steepest
 from eosmodel.theory import FastMap, Kind, SlowFlow, classify
 from eosmodel.tuners import REGISTRY, AbstractTuner, from_spec
 from eosmodel.tuners.base import init_memory, no_evaluations, select_stepsize
@@ -19,12 +21,52 @@ SPECS = {"schedule": "schedule:cosine_decay_schedule,init_value=0.2,decay_steps=
 NAMES = sorted(REGISTRY)
 DTYPES = [jnp.float32, jnp.float64]
 STEPS = 4
-SEARCHES = ["armijo", "armijo-restart", "armijo-window", "zhang-hager", "goldstein", "strong-wolfe"]
-SIGHTLESS = ["constant", "schedule", "on-edge", "polyak", "sps-max", "sps-plus", "sps-smoothed", "normalized"]
-SIGHTLESS += ["clipping", "rmsprop", "adagrad-norm", "adgd", "bb1", "bb2"]
-# What a rule may ask of a ray beyond value and slope; of a rule that is not listed only that it reports what it does.
-ASKS = {name: {"evaluate"} for name in SEARCHES} | {name: {"curvature"} for name in ("greedy", "cdat")}
-ASKS |= {name: set() for name in SIGHTLESS}
+# How a rule answers a line that ascends, or a number that is NaN.
+REFUSED, NAN, BLIND = "η = 0 and failed", "η = NaN, which ends the run with a status", "as if it were not so"
+
+
+class Contract(NamedTuple):
+    """What a rule asks of a ray beyond its loss and its slope, and how it answers, as its docstring says."""
+
+    asks: set
+    ascent: str
+    nan_loss: str
+    nan_slope: str
+    nan_curvature: str
+
+
+SEARCH = Contract({"evaluate"}, ascent=REFUSED, nan_loss=REFUSED, nan_slope=REFUSED, nan_curvature=REFUSED)
+POLYAK = Contract(set(), ascent=REFUSED, nan_loss=NAN, nan_slope=NAN, nan_curvature=BLIND)
+GREEDY = Contract({"curvature"}, ascent=REFUSED, nan_loss=BLIND, nan_slope=NAN, nan_curvature=NAN)
+NORM = Contract(set(), ascent=REFUSED, nan_loss=BLIND, nan_slope=NAN, nan_curvature=BLIND)
+SECANT = Contract({"secant"}, ascent=REFUSED, nan_loss=BLIND, nan_slope=BLIND, nan_curvature=BLIND)
+CONSTANT = Contract(set(), ascent=BLIND, nan_loss=BLIND, nan_slope=BLIND, nan_curvature=BLIND)
+CONTRACTS = {
+    "constant": CONSTANT,
+    "schedule": CONSTANT,
+    "armijo": SEARCH,
+    "armijo-restart": SEARCH,
+    "zhang-hager": SEARCH,
+    "armijo-window": SEARCH,
+    "goldstein": SEARCH,
+    "strong-wolfe": SEARCH._replace(asks={"evaluate", "slope_at"}),
+    "polyak": POLYAK,
+    "sps-max": POLYAK,
+    "sps-plus": POLYAK,
+    "sps-smoothed": POLYAK,
+    "greedy": GREEDY,
+    "cdat": GREEDY,
+    "on-edge": CONSTANT._replace(asks={"sharpness"}),
+    "normalized": NORM,
+    "clipping": NORM,
+    "rmsprop": NORM,
+    "adagrad-norm": NORM,
+    "adgd": SECANT,
+    "bb1": SECANT,
+    "bb2": SECANT,
+    "edge-hedge": POLYAK._replace(asks={"secant"}),
+}
+COSTLY = {"curvature", "evaluate", "slope_at", "sharpness", "secant"}
 
 each_tuner = pytest.mark.parametrize("name", NAMES)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
@@ -42,31 +84,33 @@ def starts(dtype):
     return jnp.asarray([[0.7, -0.4, 0.2], [-0.1, 0.3, 0.9]], dtype)
 
 
-class Guarded(FunctionRay):
-    """A ray that tells which of its costly parts are asked for."""
-
-    asked: set = eqx.field(static=True)
-
-    def curvature(self):
-        self.asked.add("curvature")
-        return super().curvature()
-
-    def evaluate(self, stepsize):
-        self.asked.add("evaluate")
-        return super().evaluate(stepsize)
+def contract_of(name):
+    if name not in CONTRACTS:
+        pytest.fail(f"{name} is registered but has no line in CONTRACTS; add one that says what its docstring says")
+    return CONTRACTS[name]
 
 
-def seen(dtype, **known):
+class Watched:
+    """A ray that records which of its costly parts are used."""
+
+    def __init__(self, line):
+        self._line, self.used = line, set()
+
+    def __getattr__(self, name):
+        self.used |= {name} & COSTLY
+        return getattr(self._line, name)
+
+
+def complete_ray(dtype, **changed):
     """A ray with everything on it that a rule may need."""
-    given = {"sharpness": 9.2, "secant": Secant(*jnp.asarray([1.0, 4.0, 20.0], dtype))} | known
-    return ray(loss, starts(dtype)[0], **given)
+    fields = {"sharpness": 9.2, "secant": Secant(*jnp.asarray([1.0, 4.0, 20.0], dtype))} | changed
+    return ray(loss, starts(dtype)[0], **fields)
 
 
 def asked_by(tuner, line):
-    asked = set()
-    fields = {field: getattr(line, field) for field in FunctionRay.__dataclass_fields__}
-    tuner(Guarded(**fields, asked=asked), tuner.init(line.value.dtype))
-    return asked
+    watched = Watched(line)
+    tuner(watched, tuner.init(line.value.dtype))
+    return watched.used
 
 
 def update(tuner, carry, t):
@@ -111,7 +155,7 @@ def test_every_way_of_running_agrees_and_is_compiled_once(name, dtype):
     assert jnp.isfinite(weights).all()
     assert (eta > 0).all()
     assert not failed.any()
-    assert (evaluations > 0).all() == ("evaluate" in asked_by(tuner, seen(dtype)))
+    assert (evaluations > 0).all() == ("evaluate" in contract_of(name).asks)
     batch = jax.jit(jax.vmap(scanned, in_axes=(None, 0)))(tuner, starts(dtype))
     ways = {
         "scan and vmap": (jax.tree.map(lambda x: x[0], batch), reference),
@@ -126,9 +170,17 @@ def test_every_way_of_running_agrees_and_is_compiled_once(name, dtype):
 
 
 @each_tuner
-def test_only_what_is_needed_is_computed(name):
-    asked = asked_by(make(name), seen(jnp.float64))
-    assert asked == ASKS.get(name, asked)
+@each_dtype
+def test_a_rule_asks_for_what_its_contract_says(name, dtype):
+    tuner = make(name)
+    asked = asked_by(tuner, complete_ray(dtype))
+    assert asked == contract_of(name).asks
+    assert tuner.needs_sharpness == ("sharpness" in asked)
+    assert tuner.needs_secant == ("secant" in asked)
+
+
+def test_every_contract_is_of_a_registered_rule():
+    assert set(CONTRACTS) <= set(REGISTRY)
 
 
 @each_tuner
@@ -141,7 +193,7 @@ def test_only_what_is_needed_is_computed(name):
 )
 def test_needs_are_what_decides(name, need, field, values):
     tuner = make(name)
-    one, other = (tuner(seen(jnp.float64, **{field: value}), tuner.init())[0] for value in values)
+    one, other = (tuner(complete_ray(jnp.float64, **{field: value}), tuner.init())[0] for value in values)
     assert (one != other) == getattr(tuner, need)
 
 
@@ -161,38 +213,56 @@ def parabola(value, slope, second):
     return QuadraticRay(*numbers, step=jnp.asarray(0), sharpness=jnp.asarray(9.2), secant=secant)
 
 
-@each_tuner
-def test_uphill_a_rule_refuses_or_does_not_look(name):
-    """η = 0 and `failed`, or what it would do downhill; either way with a state to go on from."""
+def check_answer(name, answer, line, *usual):
+    """That a rule answers `line` as stated; BLIND is the step on each of the `usual` lines. Returns the rest."""
     tuner = make(name)
-    eta, state, info = tuner(parabola(1.0, 2.0, 3.0), tuner.init())
-    blind = tuner(parabola(1.0, -2.0, 3.0), tuner.init())
-    assert (eta == 0 and info.failed) or (eta == blind[0] and not info.failed)
-    again, *_ = tuner(parabola(1.0, -2.0, 3.0), state)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((again, state)))
-    assert again > 0
+    eta, state, info = tuner(line, tuner.init())
+    if answer is REFUSED:
+        assert eta == 0
+        assert info.failed
+    elif answer is NAN:
+        assert jnp.isnan(eta)
+        assert not info.failed
+    else:
+        assert answer is BLIND
+        assert [tuner(other, tuner.init())[0] for other in usual] == [eta] * len(usual)
+        assert not info.failed
+    return tuner, state, info
+
+
+def check_usable(tuner, state):
+    """That a search or a run can go on from a state."""
+    eta, *_ = tuner(parabola(1.0, -2.0, 3.0), state)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((eta, state)))
+    assert eta > 0
 
 
 @each_tuner
-def test_a_loss_that_is_nan_is_passed_on_refused_or_not_looked_at(name):
-    """η is NaN (the run ends with a status), 0 and `failed`, or what it is for any loss; the state stays usable."""
-    tuner = make(name)
-    eta, state, info = tuner(parabola(np.nan, -2.0, 3.0), tuner.init())
-    other = [tuner(parabola(level, -2.0, 3.0), tuner.init())[0] for level in (1.0, 5.0)]
-    blind = (eta == other[0]) & (eta == other[1]) & ~info.failed
-    assert blind or (eta == 0 and info.failed) or jnp.isnan(eta)
-    again, *_ = tuner(parabola(1.0, -2.0, 3.0), state)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((again, state)))
-    assert again > 0
+def test_a_line_that_ascends_is_answered_as_documented(name):
+    tuner, state, info = check_answer(name, contract_of(name).ascent, parabola(1.0, 2.0, 3.0), parabola(1.0, -2.0, 3.0))
+    assert info.evaluations == 0
+    check_usable(tuner, state)
 
 
 @each_tuner
-def test_a_slope_that_is_nan_is_no_plain_step(name):
-    """NaN, or a step that is `failed`, or the step of a rule that does not look at the slope."""
-    tuner = make(name)
-    eta, _, info = tuner(parabola(1.0, np.nan, 3.0), tuner.init())
-    blind = tuner(parabola(1.0, -2.0, 3.0), tuner.init())[0] == tuner(parabola(1.0, -5.0, 3.0), tuner.init())[0] == eta
-    assert jnp.isnan(eta) or info.failed or blind
+def test_a_loss_that_is_nan_is_answered_as_documented(name):
+    usual = [parabola(level, -2.0, 3.0) for level in (1.0, 5.0)]
+    tuner, state, _ = check_answer(name, contract_of(name).nan_loss, parabola(np.nan, -2.0, 3.0), *usual)
+    check_usable(tuner, state)
+
+
+@each_tuner
+@pytest.mark.parametrize("number", ["slope", "curvature"])
+def test_a_slope_or_a_curvature_that_is_nan_is_answered_as_documented(name, number):
+    if number == "slope":
+        answer, line = contract_of(name).nan_slope, parabola(1.0, np.nan, 3.0)
+        usual = [parabola(1.0, slope, 3.0) for slope in (-2.0, -5.0)]
+    else:
+        answer, line = contract_of(name).nan_curvature, parabola(1.0, -2.0, np.nan)
+        usual = [parabola(1.0, -2.0, second) for second in (3.0, 7.0)]
+    tuner, state, _ = check_answer(name, answer, line, *usual)
+    if answer is not NAN:  # the run has ended otherwise, and a moving average is NaN as well
+        check_usable(tuner, state)
 
 
 @each_tuner
@@ -212,16 +282,27 @@ class Halving(AbstractTuner):
 @pytest.fixture
 def halving(monkeypatch):
     monkeypatch.setitem(REGISTRY, "halving", Entry(Halving, "halves at every step"))
+    monkeypatch.setitem(CONTRACTS, "halving", CONSTANT)
+
+
+def test_a_registered_rule_without_a_contract_is_told_to_have_one(monkeypatch):
+    monkeypatch.setitem(REGISTRY, "halving", Entry(Halving, "halves at every step"))
+    for test in (test_a_line_that_ascends_is_answered_as_documented, test_a_loss_that_is_nan_is_answered_as_documented):
+        with pytest.raises(pytest.fail.Exception, match="halving is registered but has no line in CONTRACTS"):
+            test("halving")
+    with pytest.raises(pytest.fail.Exception, match="add one that says what its docstring says"):
+        test_a_rule_asks_for_what_its_contract_says("halving", jnp.float64)
 
 
 @pytest.mark.usefixtures("halving")
 def test_a_new_tuner_is_one_class_and_one_line():
     """The contract, the command line, diagrams and theories know it by its line in the registry."""
     test_every_way_of_running_agrees_and_is_compiled_once("halving", jnp.float32)
-    test_only_what_is_needed_is_computed("halving")
+    test_a_rule_asks_for_what_its_contract_says("halving", jnp.float32)
     test_at_a_minimum_no_step_is_infinite("halving", jnp.float64)
-    test_uphill_a_rule_refuses_or_does_not_look("halving")
-    test_a_loss_that_is_nan_is_passed_on_refused_or_not_looked_at("halving")
+    test_a_line_that_ascends_is_answered_as_documented("halving")
+    test_a_loss_that_is_nan_is_answered_as_documented("halving")
+    test_a_slope_or_a_curvature_that_is_nan_is_answered_as_documented("halving", "slope")
     assert "halves at every step [scale=0.1]" in listing()
     tuner = from_spec("halving:3,cap=0.5")
     assert tuner(ray(loss, starts(jnp.float64)[0], step=4), ())[0] == 3 / 16
@@ -230,10 +311,10 @@ def test_a_new_tuner_is_one_class_and_one_line():
     # Frozen at step 0 it is a constant step: s = λ·scale.
     assert Kind(int(classify(FastMap(Halving(0.1), sharpness=19.0)).kind)) is Kind.BELOW_EDGE
     assert Kind(int(classify(FastMap(Halving(0.1), sharpness=21.0)).kind)) is Kind.SELF_STABILISED
-    found = eos.phase_diagram(
+    diagram = eos.phase_diagram(
         FastMap(Halving()), scale=(0.5, 1.5, 2), A=(6, 9, 2), steps=100, observables=["s"], progress=False
     )
-    np.testing.assert_allclose(found.dataset.s, [[0.5, 1.5]] * 2)
+    np.testing.assert_allclose(diagram.dataset.s, [[0.5, 1.5]] * 2)
     floor = eos.theory.FrozenClosure(
         alpha=1.0, beta=4.0, kappa=0.01, bulk_gradient_sq=0.1, sharpness=18.0, center_loss=10.0
     )
