@@ -33,6 +33,12 @@ def check_count(owner: str, name: str, value, low: int = 1) -> None:
     check_range(owner, name, value, low)
 
 
+def check_precision(owner: str, name: str, dtype) -> None:
+    """Raise ValueError for a floating type of half precision, in which curvature drowns."""
+    if jnp.finfo(dtype).bits < 32:
+        raise ValueError(f"{owner}: {name} must be float32 or float64, got {dtype}: curvature is lost in its rounding")
+
+
 def check_distinct(owner: str, name: str, values) -> None:
     """Raise ValueError if there is nothing in a list, or something twice."""
     if not values:

@@ -5,8 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
+
+from eosmodel._checks import check_precision
 
 
 class AbstractObjective(eqx.Module):
@@ -37,31 +42,59 @@ class FunctionObjective(AbstractObjective):
     """Any jax function as an objective; see `objective`."""
 
     fn: Callable = eqx.field(static=True)
-    start: Float[Array, " dim"]
+    start: Any
 
     def loss(self, weights):
-        return self.fn(weights)
+        return self.fn(self.tree(weights))
 
     def initial(self, seed=None):
         del seed
-        return self.start
+        return ravel_pytree(self.start)[0]
+
+    def tree(self, weights):
+        """The weights as a tree of the same structure and shapes as `start`."""
+        return ravel_pytree(self.start)[1](weights)
+
+    def __repr__(self) -> str:
+        start = self.initial()
+        return f"objective({getattr(self.fn, '__name__', type(self.fn).__name__)}, {start.size} weights, {start.dtype})"
 
 
 def objective(fn: Callable, w0) -> FunctionObjective:
-    """Any scalar jax function of a flat array, with its starting point, as an objective.
+    """Any scalar jax function of its parameters, with its starting point, as an objective.
 
     Args:
-        fn: f(w), scalar.
-        w0: where to start, shape (dim,).
+        fn: f(w), scalar, w of the structure and shapes of `w0`.
+        w0: where to start: an array of any shape, or a tree of them (dictionaries, tuples, modules of arrays), all
+            of float32 or all of float64. The objective itself takes flat weights, shape (dim,); its `tree` gives them
+            back in the structure of `w0`.
+
+    Raises:
+        ValueError: w0 without numbers, of other types, or of several.
 
     Example:
         >>> import jax.numpy as jnp
         >>> import eosmodel as eos
-        >>> obj = eos.objective(lambda w: jnp.sum(w**4), jnp.ones(3))
+        >>> obj = eos.objective(lambda w: jnp.sum(w["a"] ** 4) + w["b"] ** 2, {"a": jnp.ones(3), "b": jnp.asarray(2.0)})
         >>> float(obj(obj.initial()))
-        3.0
+        7.0
+        >>> {name: value.shape for name, value in obj.tree(obj.initial()).items()}
+        {'a': (3,), 'b': ()}
     """
-    start = jnp.asarray(w0)
-    if start.ndim != 1 or not jnp.issubdtype(start.dtype, jnp.floating):
-        raise ValueError(f"w0 must be a flat floating-point array; got dtype {start.dtype}, shape {start.shape}")
+    if not callable(fn):
+        raise ValueError(f"objective: fn must be a function of the weights, got {type(fn).__name__}")
+    # Numbers in lists are an array that is written out, not a tree of scalars.
+    leaves = jax.tree.leaves(w0)
+    if not all(isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float) for leaf in leaves):
+        raise ValueError("objective: w0 must be an array or a tree of arrays")
+    numbers = isinstance(w0, list | tuple) and all(isinstance(leaf, int | float) for leaf in leaves)
+    start = jnp.asarray(w0) if numbers else jax.tree.map(jnp.asarray, w0)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(start)}
+    if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
+        names = ", ".join(sorted(map(str, dtypes))) or "no arrays"
+        raise ValueError(f"objective: w0 must hold floating-point arrays of one dtype, got {names}")
+    check_precision("objective", "the dtype of w0", dtypes.pop())
+    shape = jax.eval_shape(fn, start)
+    if getattr(shape, "shape", None) != ():
+        raise ValueError(f"objective: fn must return a scalar, got {shape}")
     return FunctionObjective(fn=fn, start=start)

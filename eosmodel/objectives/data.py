@@ -4,6 +4,7 @@ Nothing is downloaded and nothing is unpickled; a data set that is not there is 
 """
 
 import dataclasses
+import functools
 import gzip
 import operator
 import os
@@ -21,6 +22,10 @@ from eosmodel._checks import check_count
 _SYSTEM = pathlib.Path("/usr/share/datasets")
 _FASHION = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 _CIFAR = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
+# How many channels images have; an axis of another length is not one of channels.
+_CHANNELS = (1, 3, 4)
+UP_TO = 1000
+"""Samples that `load` takes of a larger data set, unless it is told."""
 _CIFAR_RECORD = 1 + 32 * 32 * 3  # one byte of label, then the red, green and blue planes
 
 
@@ -35,12 +40,14 @@ class Data:
         y: one-hot labels or regression targets, float64, shape (samples, outputs), or (samples, positions, outputs)
             where every position of a sequence has its own.
         classes: how many classes; None for regression.
+        labels: the label of each class, in the order of y's columns; None where they are 0, 1, … or y is no label.
     """
 
     name: str
     x: np.ndarray
     y: np.ndarray
     classes: int | None
+    labels: tuple[Any, ...] | None = None
 
     def __post_init__(self):
         if self.x.ndim < 2 or self.y.ndim not in (2, 3) or len(self.x) != len(self.y):
@@ -49,51 +56,97 @@ class Data:
                 f"got {self.x.shape} and {self.y.shape}; `from_arrays` brings arrays into this form"
             )
 
+    def __repr__(self) -> str:
+        kind = "regression" if self.classes is None else f"{self.classes} classes"
+        return f"Data({self.name!r}, {len(self.x)} samples, x {self.x.shape[1:]}, y {self.y.shape[1:]}, {kind})"
 
-def from_arrays(x, y, name: str = "arrays", samples: int | None = None) -> Data:
-    """A data set from two arrays: x is standardised per feature, integer labels become one-hot.
+
+def from_arrays(x, y, name: str = "arrays", samples: int | str | None = None) -> Data:
+    """A data set from two arrays: x is standardised per feature, labels become one-hot.
 
     Args:
-        x: inputs, shape (samples, *features) or (samples,), real.
-        y: integer labels ≥ 0 of shape (samples,), which become one-hot over max(y) + 1 classes; or floating-point
-            regression targets of shape (samples,) or (samples, outputs), kept as they are.
+        x: inputs, shape (samples, *features) or (samples,), real. Images may have their channels (1, 3 or 4) first or
+            last; they are stored with the channels last.
+        y: labels (integers, booleans or strings of shape (samples,) or (samples, 1), or one-hot rows of shape
+            (samples, classes)), which become one-hot over the labels that occur, in ascending order; or floating-point
+            regression targets of shape (samples,) or (samples, outputs), kept as they are. Rows of floats that are all
+            one-hot are labels.
         name: the data set's name.
         samples: take the first so many; None for all.
 
     Raises:
-        ValueError: for unequal lengths, negative labels, NaN or infinity, or a `samples` that is not available.
+        ValueError: for unequal lengths, a single class, more than ten classes that are more than half of the
+            samples, NaN or infinity, or a `samples` that is not available.
 
     Example:
         >>> from eosmodel.objectives import data
-        >>> pair = data.from_arrays([[1.0, 5.0], [3.0, 5.0]], [0, 2])
-        >>> pair.x.tolist(), pair.y.tolist(), pair.classes
-        ([[-1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], 3)
+        >>> pair = data.from_arrays([[1.0, 5.0], [3.0, 5.0], [1.0, 5.0], [3.0, 5.0]], ["cat", "dog", "cat", "dog"])
+        >>> pair.x[:2].tolist(), pair.y[:2].tolist(), pair.labels
+        ([[-1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], ('cat', 'dog'))
     """
     x, y = np.asarray(x), np.asarray(y)
-    for key, array in (("x", x), ("y", y)):
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"{name}: {key} must hold real numbers, got dtype {array.dtype}")
-        if array.ndim == 0 or array.size == 0:
-            raise ValueError(f"{name}: {key} must hold at least one sample and one feature, got shape {array.shape}")
+    _check_array(name, "x", x, "biuf")
+    _check_array(name, "y", y, "biufUS")
     if len(x) != len(y):
         raise ValueError(f"{name}: x and y must have the same length, got {len(x)} and {len(y)}")
     count = _count(name, samples, len(x))
-    if y.dtype.kind == "f":
+    labels = _labels_of(name, y)
+    if labels is None:
         if y.ndim > 2:
             raise ValueError(f"{name}: float y must have shape (samples,) or (samples, outputs), got {y.shape}")
-        classes, targets = None, _finite(name, "y", y[:count].reshape(count, -1))
+        classes, names, targets = None, None, _finite(name, "y", y[:count].reshape(count, -1))
     else:
-        if y.ndim != 1:
-            raise ValueError(f"{name}: integer y must have shape (samples,), got {y.shape}; for regression pass floats")
-        if y.min() < 0:
-            raise ValueError(f"{name}: labels in y must be ≥ 0, got {y.min()}")
-        classes = int(y.max()) + 1
-        targets = _one_hot(y[:count], classes)
-    features = x[:count].reshape(count, -1) if x.ndim == 1 else x[:count]
-    return Data(name, _standardised(_finite(name, "x", features)), targets, classes)
+        classes, names, targets = _classes(name, labels, count)
+    features = x[:count].reshape(count, -1) if x.ndim == 1 else _channels_last(x[:count])
+    return Data(name, _standardised(_finite(name, "x", features)), targets, classes, names)
 
 
-def from_npz(path, samples: int | None = None) -> Data:
+def _check_array(name: str, key: str, array: np.ndarray, kinds: str) -> None:
+    if array.dtype.kind not in kinds:
+        allowed = "real numbers" if "U" not in kinds else "real numbers or strings"
+        raise ValueError(f"{name}: {key} must hold {allowed}, got dtype {array.dtype}")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{name}: {key} must hold at least one sample and one feature, got shape {array.shape}")
+
+
+def _labels_of(name: str, y: np.ndarray) -> np.ndarray | None:
+    """The label of every sample, shape (samples,); None where y holds regression targets."""
+    one_hot = y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf"
+    if one_hot and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
+        return y.argmax(axis=1)
+    if y.dtype.kind == "f":
+        return None
+    if y.ndim == 2 and y.shape[1] == 1:
+        return y[:, 0]
+    if y.ndim != 1:
+        raise ValueError(
+            f"{name}: integer y must have shape (samples,) or be one-hot rows, got {y.shape}; for regression pass "
+            "floats"
+        )
+    return y
+
+
+def _classes(name: str, labels: np.ndarray, count: int) -> tuple[int, tuple[Any, ...] | None, np.ndarray]:
+    """Number of classes, their labels (None for 0, 1, …), and the one-hot targets of the first samples."""
+    values, index = np.unique(labels, return_inverse=True)
+    classes = len(values)
+    if classes == 1:
+        raise ValueError(f"{name}: all labels in y are {values[0]}: there is nothing to tell apart")
+    if classes > max(10, len(labels) // 2):
+        raise ValueError(
+            f"{name}: y has {classes} different labels in {len(labels)} samples; for regression pass y as floats"
+        )
+    plain = labels.dtype.kind in "biu" and np.array_equal(values, np.arange(classes))
+    return classes, None if plain else tuple(values.tolist()), _one_hot(index[:count], classes)
+
+
+def _channels_last(x: np.ndarray) -> np.ndarray:
+    """Images (samples, channels, height, width) as (samples, height, width, channels); everything else as it is."""
+    first = x.ndim == 4 and x.shape[1] in _CHANNELS and x.shape[3] not in _CHANNELS
+    return np.moveaxis(x, 1, 3) if first else x
+
+
+def from_npz(path, samples: int | str | None = None) -> Data:
     """The arrays `x` and `y` of an .npz file (never a pickle), through `from_arrays`."""
     path = pathlib.Path(path)
     if not path.is_file():
@@ -110,7 +163,7 @@ def from_npz(path, samples: int | None = None) -> Data:
     return from_arrays(arrays["x"], arrays["y"], name=path.stem, samples=samples)
 
 
-def digits(samples: int | None = None) -> Data:
+def digits(samples: int | str | None = None) -> Data:
     """The 1797 handwritten digits of scikit-learn (8×8 pixels, 10 classes), x of shape (samples, 8, 8, 1).
 
     Example:
@@ -124,7 +177,7 @@ def digits(samples: int | None = None) -> Data:
     return from_arrays(bunch.images[..., None], bunch.target, name="digits", samples=samples)
 
 
-def fashion_mnist(samples: int | None = 1000, path=None) -> Data:
+def fashion_mnist(samples: int | str | None = UP_TO, path=None) -> Data:
     """The first training images of Fashion-MNIST (28×28, 10 classes), x of shape (samples, 28, 28, 1).
 
     Args:
@@ -147,7 +200,7 @@ def fashion_mnist(samples: int | None = 1000, path=None) -> Data:
     return _images("fashion-mnist", x[..., None], y)
 
 
-def cifar10(samples: int | None = 1000, path=None) -> Data:
+def cifar10(samples: int | str | None = UP_TO, path=None) -> Data:
     """The first training images of CIFAR-10 (32×32, 10 classes), x of shape (samples, 32, 32, 3).
 
     Reads the "binary version", data_batch_1.bin to data_batch_5.bin, as many of the five as are there.
@@ -179,7 +232,7 @@ def cifar10(samples: int | None = 1000, path=None) -> Data:
     return _images("cifar10", records[:, 1:].reshape(count, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0])
 
 
-def sorting(samples: int | None = 1000, length: int = 8, tokens: int = 8) -> Data:
+def sorting(samples: int | str | None = UP_TO, length: int = 8, tokens: int = 8) -> Data:
     """Sequences to be sorted: random tokens x, the same in order y, both one-hot (samples, length, tokens).
 
     Args:
@@ -193,7 +246,7 @@ def sorting(samples: int | None = 1000, length: int = 8, tokens: int = 8) -> Dat
         >>> pairs.x.argmax(-1)[0].tolist(), pairs.y.argmax(-1)[0].tolist()
         ([6, 5, 4, 2], [2, 4, 5, 6])
     """
-    count = 1000 if samples is None else samples
+    count = _count("sorting", samples, UP_TO) if samples is None or isinstance(samples, str) else samples
     for name, value in (("samples", count), ("length", length), ("tokens", tokens)):
         check_count("sorting", name, value)
     drawn = np.random.default_rng(0).integers(tokens, size=(count, length))
@@ -210,27 +263,35 @@ DATASETS: dict[str, tuple[Callable[..., Data], str]] = {
 """Name -> (function, one-line description) of the data sets that `load` knows."""
 
 
-def load(spec: str | os.PathLike, samples: int | None = None) -> Data:
+def load(spec: str | os.PathLike, samples: int | str | None = None) -> Data:
     """A data set by its name in `DATASETS`, or the path of an .npz file with arrays x and y.
 
-    `samples=None` is the data set's own default: all of the digits and of an .npz file, the first 1000 of the others.
+    Args:
+        spec: name or path.
+        samples: take the first so many; "all" for all; "up-to-1000" for at most the first 1000; None for the data
+            set's own default: all of the digits and of an .npz file, the first 1000 of the others.
+
+    Raises:
+        ValueError: an unknown name, or a number of samples that is not available.
+        FileNotFoundError: a data set whose files are not there.
     """
-    options: dict[str, Any] = {} if samples is None else {"samples": samples}
-    if isinstance(spec, str) and spec in DATASETS:
-        return DATASETS[spec][0](**options)
-    if os.fspath(spec).endswith(".npz"):
-        return from_npz(spec, **options)
-    known = ", ".join(DATASETS)
-    raise ValueError(f"spec: unknown data set {os.fspath(spec)!r}; known are {known}, or the path of an .npz file")
+    known = isinstance(spec, str) and spec in DATASETS
+    if not known and not os.fspath(spec).endswith(".npz"):
+        names = ", ".join(DATASETS)
+        raise ValueError(f"spec: unknown data set {os.fspath(spec)!r}; known are {names}, or the path of an .npz file")
+    make = DATASETS[str(spec)][0] if known else functools.partial(from_npz, spec)
+    return make() if samples is None else make(samples=samples)
 
 
-def _count(name: str, samples: int | None, available: int) -> int:
-    if samples is None:
+def _count(name: str, samples: int | str | None, available: int) -> int:
+    if samples is None or samples in ("all", "none"):
         return available
+    if samples == f"up-to-{UP_TO}":
+        return min(UP_TO, available)
     try:
-        count = operator.index(samples)
+        count = operator.index(samples)  # type: ignore[arg-type]
     except TypeError:
-        raise ValueError(f"{name}: samples must be an integer or None, got {samples!r}") from None
+        raise ValueError(f"{name}: samples must be an integer, 'all' or None, got {samples!r}") from None
     if not 1 <= count <= available:
         raise ValueError(f"{name}: samples must lie in [1, {available}] ({available} are available), got {samples}")
     return count
@@ -247,8 +308,11 @@ def _finite(name: str, key: str, array: np.ndarray) -> np.ndarray:
 
 def _standardised(x: np.ndarray) -> np.ndarray:
     constant = x.max(axis=0) == x.min(axis=0)  # exact, where a rounded standard deviation need not vanish
+    # Squares of what is far from 1 overflow or vanish: bring every feature to size 1 first, by an exact power of 2.
+    _, exponent = np.frexp(np.abs(x).max(axis=0))
+    x = np.ldexp(x, -exponent)
     scale = np.where(constant, 1.0, x.std(axis=0))
-    return np.where(constant, 0.0, (x - x.mean(axis=0)) / scale)
+    return np.where(constant, 0.0, (x - x.mean(axis=0)) / np.where(scale > 0, scale, 1.0))
 
 
 def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -284,7 +348,7 @@ def _folder(name: str, files: tuple[str, ...], path, subfolder: str, *, system, 
     raise FileNotFoundError(f"{name}: no {files[0]} in {looked}; {get} and point EOSMODEL_DATA, or path, to the folder")
 
 
-def _read_idx(file: pathlib.Path, dimensions: int, samples: int | None) -> np.ndarray:
+def _read_idx(file: pathlib.Path, dimensions: int, samples: int | str | None) -> np.ndarray:
     """The first samples of a gzipped idx file of bytes: magic number, the shape (big-endian), the bytes."""
     try:
         with gzip.open(file) as stream:

@@ -1,5 +1,6 @@
 """The loss of a neural network on a data set, as a function of its ravelled weights."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from eosmodel._checks import check_count, check_range
+from eosmodel._checks import check_count, check_precision, check_range
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.data import Data
 
@@ -35,6 +36,7 @@ class Network(AbstractObjective):
         init_scale: σ of the weights' law N(0, σ²/fan_in) that `initial(seed)` draws from; None for a user's model.
         loss_name: "mse" or "ce".
         classes: how many classes; None for regression.
+        frozen: the arrays of the model that are no weights, and None elsewhere; None where all are weights.
     """
 
     model: Any
@@ -43,6 +45,12 @@ class Network(AbstractObjective):
     init_scale: Float[Array, ""] | None
     loss_name: str = eqx.field(static=True)
     classes: int | None = eqx.field(static=True)
+    frozen: Any = None
+
+    def __repr__(self) -> str:
+        kind = type(self.model.model if isinstance(self.model, _Each) else self.model).__name__.removeprefix("_")
+        dim = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(self.model, eqx.is_inexact_array)))
+        return f"Network({kind}, {dim} weights, {self.loss_name}, {len(self.x)} samples, {self.x.dtype})"
 
     def tree(self, weights: Float[Array, " dim"]) -> Any:
         """Matrices and biases in their own shapes, a tuple."""
@@ -54,7 +62,8 @@ class Network(AbstractObjective):
     def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, "samples *positions outputs"]:
         """The network's outputs f(x_i; w) (logits under "ce")."""
         static = eqx.filter(self.model, eqx.is_inexact_array, inverse=True)
-        model = eqx.combine(self._unravelled(weights), static)
+        parts = [self._unravelled(weights), static] + ([] if self.frozen is None else [self.frozen])
+        model = eqx.combine(*parts)
         # By default an accelerator rounds what it multiplies to 10 bits or less, and curvature drowns in that.
         with jax.default_matmul_precision("highest"):
             return model(self.x.astype(weights.dtype))
@@ -85,7 +94,7 @@ class Network(AbstractObjective):
         model = self.model
         if seed is not None:
             if self.init_scale is None:
-                raise ValueError(f"seed must be None, got {seed}: a model of one's own has only the weights it has")
+                raise ValueError(f"seed must be None, got {seed}: a user-supplied model cannot be re-initialised")
             model = _draw(model, self.init_scale, jax.random.key(seed))
         return ravel_pytree(eqx.filter(model, eqx.is_inexact_array))[0]
 
@@ -229,8 +238,8 @@ def cnn(
 ) -> Network:
     """A convolutional network: `depth` layers of `width` 3×3 filters (stride 2, padding 1), and a linear read-out.
 
-    Needs images, x of shape (samples, height, width, channels), and depth ≥ 1. Arguments, initial law and errors
-    otherwise as for `mlp`; fan_in is 9 · input channels for a filter.
+    Needs images, x of shape (samples, height, width, channels) or (samples, height, width), and depth ≥ 1.
+    Arguments, initial law and errors otherwise as for `mlp`; fan_in is 9 · input channels for a filter.
 
     Example:
         >>> from eosmodel.objectives import cnn, data
@@ -240,6 +249,8 @@ def cnn(
     """
     dtype = _check(data, "cnn", width, depth, 1, activation, init_scale, loss, seed, dtype)
     _check_vectors(data, "cnn")
+    if data.x.ndim == 3:  # images of one channel
+        data = dataclasses.replace(data, x=data.x[..., None])
     if data.x.ndim != 4:
         raise ValueError(f"cnn: data.x must have shape (samples, height, width, channels), got {data.x.shape}")
     height, breadth, channels = data.x.shape[1:]
@@ -301,35 +312,70 @@ def transformer(
     return _network(_Each(model), data, loss, init_scale, seed, dtype)
 
 
-def network(model, data: Data, loss: str = "mse") -> Network:
-    """A model of one's own: any equinox module that maps one sample to one output vector, without state or keys.
+def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> Network:
+    """A user-supplied model: any equinox module that maps one sample to one output vector, without state or keys.
 
     The weights are its inexact arrays, which must share one real dtype; the data take that dtype. It has one start:
-    `initial(seed)` is an error unless the seed is None.
+    `initial(seed)` is an error unless the seed is None, because a user-supplied model cannot be re-initialised.
 
     Args:
         model: called as model(x_i), x_i of shape data.x.shape[1:]; returns shape (outputs,).
         data: see `eosmodel.objectives.data`.
         loss: "mse" or "ce", see `Network`.
+        trainable: which arrays are weights: None for all inexact ones; a function of a leaf, or a tree of booleans like
+            the model, as `equinox.partition` takes them, to keep masks and tables out.
+
+    Raises:
+        ValueError: no weights, or of several dtypes, or of half precision; layers that draw random numbers or keep
+            state; outputs of another shape than the targets.
 
     Example:
         >>> import equinox as eqx, jax
         >>> from eosmodel.objectives import data, network
-        >>> rng = jax.random.key(0)
-        >>> net = network(eqx.nn.Linear(2, 1, key=rng), data.from_arrays([[0.0, 1.0], [1.0, 3.0]], [0.5, 1.5]))
-        >>> net.initial().shape
-        (3,)
+        >>> model = eqx.nn.Linear(2, 1, key=jax.random.key(0), dtype="float32")
+        >>> network(model, data.from_arrays([[0.0, 1.0], [1.0, 3.0]], [0.5, 1.5]))
+        Network(Linear, 3 weights, mse, 2 samples, float32)
     """
     _check_data("network", data, loss)
+    _check_layers(model)
+    frozen = None
+    if trainable is not None:
+        # A tree of booleans may be a module, and so callable itself.
+        is_tree = bool(jax.tree.structure(trainable) == jax.tree.structure(model))  # type: ignore[operator]
+        chosen = trainable if is_tree else lambda leaf: eqx.is_inexact_array(leaf) and trainable(leaf)
+        weights, rest = eqx.partition(model, chosen)
+        frozen, static = eqx.partition(rest, eqx.is_inexact_array)
+        model = eqx.combine(weights, static)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))}
     if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
-        found = ", ".join(sorted(map(str, dtypes))) or "no weights"
-        raise ValueError(f"network: the weights of model must share one real floating-point dtype, got {found}")
-    net = Network(_Each(model), *_arrays(data, dtypes.pop()), None, loss, data.classes)
+        names = ", ".join(sorted(map(str, dtypes))) or "no weights"
+        raise ValueError(f"network: the weights of model must share one real floating-point dtype, got {names}")
+    dtype = dtypes.pop()
+    check_precision("network", "the dtype of model's weights", dtype)
+    net = Network(
+        _Each(model), *_arrays(data, dtype), None, loss, data.classes, None if frozen is None else _Each(frozen)
+    )
     shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
     if shape != data.y.shape:
         raise ValueError(f"network: model must map x to outputs of shape {data.y.shape[1:]}, got {shape[1:]}")
     return net
+
+
+def _check_layers(model) -> None:
+    """Refuse layers of equinox that need a key or a state: the loss must be a function of the weights alone."""
+
+    def is_random(node):
+        return isinstance(node, eqx.nn.Dropout) and not node.inference and node.p != 0
+
+    def keeps_state(node):  # a Sequential counts as stateful whatever is in it
+        return isinstance(node, eqx.nn.StatefulLayer) and not isinstance(node, eqx.nn.Sequential)
+
+    for node in jax.tree.leaves(model, is_leaf=lambda node: is_random(node) or keeps_state(node)):
+        name = type(node).__name__
+        if keeps_state(node):
+            raise ValueError(f"network: model has a {name}, which keeps state; use LayerNorm or GroupNorm")
+        if is_random(node):
+            raise ValueError(f"network: model has a {name}, which is random; pass eqx.nn.inference_mode(model)")
 
 
 NETWORKS: dict[str, tuple[Callable[..., Network], str]] = {
@@ -408,6 +454,7 @@ def _check(data: Data, owner: str, width, depth, least, activation, init_scale, 
     dtype = np.dtype(jnp.result_type(float) if dtype is None else dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"{owner}: dtype must be a floating-point one, got {dtype}")
+    check_precision(owner, "dtype", dtype)
     if dtype == np.float64 and not jax.config.read("jax_enable_x64"):
         raise ValueError(f"{owner}: dtype float64 needs jax.config.update('jax_enable_x64', True)")
     return dtype

@@ -4,8 +4,10 @@ import gzip
 import pathlib
 import struct
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from eosmodel.objectives import data
 
@@ -28,9 +30,10 @@ def test_standardised_per_feature_over_the_samples_taken():
 
 
 def test_targets():
-    labels = data.from_arrays(np.zeros((4, 1)), np.array([0, 3, 1, 1], np.uint8), samples=3)
-    assert labels.classes == 4  # over all labels given, not only those of the samples taken
-    np.testing.assert_array_equal(labels.y, np.eye(4)[[0, 3, 1]])
+    labels = data.from_arrays(np.zeros((4, 1)), np.array([0, 2, 1, 1], np.uint8), samples=2)
+    assert labels.classes == 3  # over all labels given, not only those of the samples taken
+    assert labels.labels is None
+    np.testing.assert_array_equal(labels.y, np.eye(3)[[0, 2]])
     flat = data.from_arrays(np.arange(3), np.array([0.5, 1.0, -2.0], np.float32))
     assert flat.classes is None
     assert flat.x.shape == (3, 1)
@@ -49,13 +52,13 @@ BAD_X[2, 1], BAD_X[4, 0], BAD_Y[3] = np.nan, np.inf, np.nan
         (X, Y[:5], None, r"x and y must have the same length, got 6 and 5"),
         (BAD_X, Y, None, r"x must be finite, got 2 NaN or infinite values, the first at \(2, 1\)"),
         (X, BAD_Y, None, r"y must be finite, got 1 NaN or infinite values, the first at \(3, 0\)"),
-        (X, Y - 1, None, r"labels in y must be ≥ 0, got -1"),
-        (X, Y[:, None], None, r"integer y must have shape \(samples,\), got \(6, 1\)"),
+        (X, np.stack([Y, Y], axis=1), None, r"integer y must have shape \(samples,\) or be one-hot rows, got \(6, 2\)"),
+        (X, np.full(6, 7), None, r"all labels in y are 7: there is nothing to tell apart"),
         (X, np.ones((6, 1, 1)), None, r"float y must have shape"),
         (X, Y, 0, r"samples must lie in \[1, 6\] \(6 are available\), got 0"),
         (X, Y, 7, r"samples must lie in \[1, 6\] \(6 are available\), got 7"),
-        (X, Y, 2.5, r"samples must be an integer or None, got 2.5"),
-        (X, list("abcdef"), None, r"y must hold real numbers, got dtype <U1"),
+        (X, Y, 2.5, r"samples must be an integer, 'all' or None, got 2.5"),
+        (X, [1j] * 6, None, r"y must hold real numbers or strings, got dtype complex128"),
         (X * 1j, Y, None, r"x must hold real numbers, got dtype complex128"),
         (X[:0], Y[:0], None, r"x must hold at least one sample and one feature, got shape \(0, 2\)"),
     ],
@@ -64,6 +67,66 @@ def test_from_arrays_errors(x, y, samples, message):
     with pytest.raises(ValueError, match="arrays: " + message) as error:
         data.from_arrays(x, y, samples=samples)
     assert "\n" not in str(error.value)
+
+
+FORMS = {
+    "from one": np.array([1, 2, 3, 1, 2, 3]),
+    "far apart": np.array([0, 255, 10**9] * 2),
+    "signs": np.array([-1, 0, 1] * 2),
+    "column": np.array([[0], [1], [2]] * 2),
+    "strings": np.array(["ape", "bee", "cat"] * 2),
+    "one-hot floats": np.eye(3)[[0, 1, 2] * 2],
+    "one-hot integers": np.eye(3, dtype=int)[[0, 1, 2] * 2],
+    "one-hot booleans": np.eye(3, dtype=bool)[[0, 1, 2] * 2],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_in_every_form_are_the_same_three_classes(form):
+    made = data.from_arrays(X, FORMS[form])
+    assert made.classes == 3
+    np.testing.assert_array_equal(made.y, np.eye(3)[[0, 1, 2] * 2])
+    names = {"from one": (1, 2, 3), "far apart": (0, 255, 10**9), "signs": (-1, 0, 1), "strings": ("ape", "bee", "cat")}
+    assert made.labels == names.get(form)
+
+
+@hypothesis.given(labels=st.lists(st.integers(-(2**62), 2**62) | st.booleans(), min_size=2, max_size=30))
+def test_labels_are_numbered_in_ascending_order(labels):
+    y = np.array(labels, dtype=np.int64)
+    classes = len(set(y.tolist()))
+    if classes == 1 or classes > max(10, len(y) // 2):
+        with pytest.raises(ValueError, match=r"nothing to tell apart|pass y as floats"):
+            data.from_arrays(np.arange(len(y)), y)
+    else:
+        made = data.from_arrays(np.arange(len(y)), y)
+        assert made.y.shape == (len(y), classes)
+        np.testing.assert_array_equal(np.array(made.labels or range(classes))[made.y.argmax(1)], y)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1.0, 1e170, 1e300])
+def test_features_of_any_size_are_standardised_alike(size):
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    np.testing.assert_allclose(
+        data.from_arrays(x * [1, size], np.arange(20.0)).x, data.from_arrays(x, np.arange(20.0)).x
+    )
+
+
+def test_images_with_channels_first_are_those_with_channels_last():
+    x = np.random.default_rng(0).normal(size=(6, 5, 7, 3))
+    first = data.from_arrays(np.moveaxis(x, 3, 1), Y)
+    np.testing.assert_array_equal(first.x, data.from_arrays(x, Y).x)
+    assert data.from_arrays(x[..., :1], Y).x.shape == (6, 5, 7, 1)
+
+
+def test_up_to_so_many_samples():
+    few, many = (data.from_arrays(np.arange(n), np.arange(float(n)), samples="up-to-1000") for n in (120, 1200))
+    assert (len(few.x), len(many.x)) == (120, 1000)
+    assert len(data.from_arrays(np.arange(1200), np.arange(1200.0), samples="all").x) == 1200
+    assert len(data.sorting("up-to-1000").x) == 1000
+
+
+def test_repr_is_one_line():
+    assert repr(data.from_arrays(X, Y)) == "Data('arrays', 6 samples, x (2,), y (3,), 3 classes)"
 
 
 def test_a_bad_value_after_the_samples_taken_does_no_harm():

@@ -185,6 +185,68 @@ def test_a_model_of_ones_own():
         network(mixed, d)
 
 
+class Masked(eqx.Module):
+    """A linear model whose mask is an array, and no weight."""
+
+    weight: jax.Array
+    mask: jax.Array
+
+    def __call__(self, x):
+        return (self.mask * self.weight) @ x
+
+
+def test_arrays_that_are_no_weights_stay_as_they_are():
+    d = data.from_arrays(np.random.default_rng(0).normal(size=(8, 3)), np.linspace(-1, 1, 8))
+    model = Masked(jnp.ones((1, 3)), jnp.asarray([[1.0, 0.0, 1.0]]))
+    assert network(model, d).initial().size == 6
+    is_weight = eqx.tree_at(lambda m: m.weight, jax.tree.map(lambda _: False, model), True)
+    for trainable in (is_weight, lambda leaf: leaf is model.weight):
+        net = network(model, d, trainable=trainable)
+        w = jnp.asarray([1.0, 2.0, 3.0])
+        assert net.initial().size == 3
+        np.testing.assert_allclose(net.predictions(w)[:, 0], d.x @ [1.0, 0.0, 3.0])
+        assert jax.grad(net)(w)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (eqx.nn.Dropout(0.5), r"a Dropout, which is random; pass eqx.nn.inference_mode\(model\)"),
+        (eqx.nn.BatchNorm(3, "batch", mode="batch"), "a BatchNorm, which keeps state; use LayerNorm or GroupNorm"),
+    ],
+    ids=["dropout", "batch norm"],
+)
+def test_layers_that_are_random_or_keep_state_are_refused_by_name(layer, message):
+    d = data.from_arrays(np.random.default_rng(0).normal(size=(8, 3)), np.linspace(-1, 1, 8))
+    model = eqx.nn.Sequential([layer, eqx.nn.Linear(3, 1, key=jax.random.key(0))])
+    with pytest.raises(ValueError, match="network: model has " + message):
+        network(model, d)
+    if isinstance(layer, eqx.nn.Dropout):
+        assert network(eqx.nn.inference_mode(model), d).initial().size == 4
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_refused_by_name(dtype):
+    d = data.from_arrays(np.random.default_rng(0).normal(size=(8, 3)), np.linspace(-1, 1, 8))
+    message = f"must be float32 or float64, got {jnp.dtype(dtype).name}"
+    with pytest.raises(ValueError, match="network: the dtype of model's weights " + message):
+        network(eqx.nn.Linear(3, 1, key=jax.random.key(0), dtype=dtype), d)
+    with pytest.raises(ValueError, match="mlp: dtype " + message):
+        mlp(d, dtype=dtype)
+
+
+def test_images_without_an_axis_of_channels_have_one():
+    d = images(channels=1)
+    flat = dataclasses.replace(d, x=d.x[..., 0])
+    np.testing.assert_array_equal(cnn(flat, width=3).initial(), cnn(d, width=3).initial())
+    assert cnn(flat, width=3).loss(cnn(d, width=3).initial()) == cnn(d, width=3)(cnn(d, width=3).initial())
+
+
+def test_repr_is_one_line():
+    assert repr(mlp(images(), width=3, depth=1, dtype=jnp.float32)).startswith("Network(MLP, ")
+    assert "\n" not in repr(mlp(images(), width=3))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from eosmodel.experiment import simulate
 from eosmodel.objectives import OBJECTIVES, AbstractObjective, DenseQuadratic, DiagonalQuadratic, objective
+from eosmodel.tuners import Constant
 
 
 def random_matrix(dtype=jnp.float64, dim=5):
@@ -85,7 +87,46 @@ def test_any_function_is_an_objective():
     quartic = objective(lambda w: jnp.sum(w**4), jnp.ones(3))
     assert isinstance(quartic, AbstractObjective)
     assert float(quartic(quartic.initial(seed=1))) == 3.0
-    for start in (1.0, [1, 2], [[1.0]]):
-        with pytest.raises(ValueError, match="w0 must be a flat floating-point array"):
-            objective(jnp.sum, start)
+    for start, message in (
+        ([1, 2], "w0 must hold floating-point arrays of one dtype, got int"),
+        ({}, "w0 must hold floating-point arrays of one dtype, got no arrays"),
+        (
+            {"a": jnp.ones(2, jnp.float32), "b": jnp.ones(2, jnp.float64)},
+            "w0 must hold floating-point arrays of one dtype, got float32, float64",
+        ),
+        (["a"], "w0 must be an array or a tree of arrays"),
+        (jnp.ones(2, jnp.bfloat16), "the dtype of w0 must be float32 or float64, got bfloat16"),
+    ):
+        with pytest.raises(ValueError, match="objective: " + message):
+            objective(lambda w: jnp.sum(jnp.asarray(jax.tree.leaves(w))), start)
+    with pytest.raises(ValueError, match="fn must return a scalar, got"):
+        objective(lambda w: w, jnp.ones(3))
+    with pytest.raises(ValueError, match="fn must be a function of the weights, got float"):
+        objective(1.0, jnp.ones(3))
     assert all(text and "\n" not in text for text in OBJECTIVES.values())
+
+
+def test_a_tree_of_parameters_is_a_start():
+    def loss(parameters):
+        return jnp.sum(parameters["matrix"] ** 2) + sum(parameters["rest"]) ** 2
+
+    start = {"matrix": jnp.arange(4.0).reshape(2, 2), "rest": (jnp.asarray(1.0), jnp.asarray(2.0))}
+    tree = objective(loss, start)
+    flat = tree.initial()
+    assert flat.shape == (6,)
+    assert float(tree(flat)) == loss(start) == 23.0
+    back = tree.tree(2 * flat)
+    assert jax.tree.structure(back) == jax.tree.structure(start)
+    np.testing.assert_array_equal(back["matrix"], 2 * start["matrix"])
+    run = simulate(tree, Constant(0.1), steps=5, progress=False)
+    other = simulate(
+        objective(lambda w: jnp.sum(w[:4] ** 2) + (w[4] + w[5]) ** 2, flat), Constant(0.1), 5, progress=False
+    )
+    np.testing.assert_array_equal(run.loss, other.loss)
+
+
+def test_lists_of_numbers_are_arrays_and_repr_is_one_line():
+    bowl = objective(lambda w: w @ w, [3.0, 4.0])
+    assert float(bowl(bowl.initial())) == 25.0
+    assert repr(bowl) == f"objective(<lambda>, 2 weights, {jnp.result_type(float)})"
+    assert objective(lambda w: w**2, 3.0).initial().shape == (1,)
