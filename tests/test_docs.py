@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import pytest
+from optax.tree_utils import tree_get
 
 import eosmodel
 
@@ -99,14 +101,58 @@ def test_every_page_is_in_the_table_of_contents():
         assert pages <= set(listed)
 
 
-@pytest.mark.parametrize("page", ["theory", "adding"])
-def test_the_code_of_a_page_runs(page, capsys):
+def computed(page):
+    """The names of a page's Python after it ran."""
     blocks = re.findall(r"```\{computed\}\n(.*?)```", (DOCS / f"{page}.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) > 4
+    assert len(blocks) > 2
     scope = {"__name__": page}
     for block in blocks:
         exec(compile(block, page, "exec"), scope)
+    return scope
+
+
+@pytest.mark.parametrize("page", ["theory", "adding", "directions"])
+def test_the_code_of_a_page_runs(page, capsys):
+    computed(page)
     assert capsys.readouterr().out
+
+
+def test_the_code_of_the_library_page_runs_and_finds_what_is_known(capsys):
+    scope = computed("library")
+    assert "oscillation" in capsys.readouterr().out
+    assert float(scope["eta"]) > 0
+    assert int(scope["run"].status) == 0
+    assert float(scope["theory"].status.max()) == 0
+    assert abs(float(scope["means"].r) / 94 - 1) < 1e-3
+    assert abs(float(scope["slow"].sharpness[-1]) / 20 - 1) < 1e-3
+
+
+@pytest.mark.parametrize("library", ["equinox", "flax"])
+def test_a_training_loop_runs_before_and_after_its_change(library):
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    page = DOCS / "training.md"
+    blocks = re.findall(r"```diff\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    lines = next(
+        block for block in blocks if f" {library} import" in block or f" import {library}" in block
+    ).splitlines()
+    assert len([line for line in lines if line.startswith("+")]) <= 3
+    for left_out in "+-":
+        code = "\n".join(line[1:] for line in lines if not line.startswith(left_out))
+        scope: dict = {}
+        with jax.numpy_dtype_promotion("standard"):  # as in the user's session
+            exec(compile(code, str(page), "exec"), scope)
+            now = scope["loss"](scope["model"], scope["x"], scope["y"])
+        assert now < scope["value"] < 0.5  # still descending, and better than no output at all
+    state = scope["state"] if library == "equinox" else scope["optimizer"].opt_state
+    assert float(tree_get(state, "learning_rate")) > 0
+
+
+def test_the_architecture_lists_the_package_in_the_order_of_its_floors():
+    block = re.search(r"```\n(.*?)```", (DOCS / "architecture.md").read_text(), flags=re.DOTALL)[1]
+    listed = [name.removesuffix(".py") for name in re.findall(r"^  (\w+(?:/|\.py))", block, flags=re.MULTILINE)]
+    listed = [name.removesuffix("/") for name in listed]
+    there = {path.stem for path in DOCS.parent.iterdir() if path.suffix == ".py" or any(path.rglob("*.*"))}
+    assert sorted(listed) == sorted(name for name in there if not name.startswith("_"))
 
 
 @pytest.mark.slow
