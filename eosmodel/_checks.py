@@ -39,6 +39,12 @@ def check_precision(owner: str, name: str, dtype) -> None:
         raise ValueError(f"{owner}: {name} must be float32 or float64, got {dtype}: curvature is lost in its rounding")
 
 
+def check_choice(owner: str, name: str, value, allowed) -> None:
+    """Raise ValueError unless `value` is one of a few words."""
+    if value not in allowed:
+        raise ValueError(f"{owner}: {name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
 def check_distinct(owner: str, name: str, values) -> None:
     """Raise ValueError if there is nothing in a list, or something twice."""
     if not values:

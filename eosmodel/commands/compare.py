@@ -115,8 +115,8 @@ def _check(command: Train):
     """Everything that can be wrong with the input, before anything is written."""
     from eosmodel import directions
     from eosmodel.objectives import MiniBatches
-    from eosmodel.theory import parse
-    from eosmodel.tuners.registry import from_spec
+    from eosmodel.theory import THEORIES, from_spec
+    from eosmodel.tuners import from_spec as tuner_from_spec
 
     for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
         check_range("eosmodel", f"--{name.replace('_', '-')}", getattr(command, name), 1)
@@ -130,10 +130,11 @@ def _check(command: Train):
             raise ValueError(f"--{name} needs at least one value")
         if len(set(values)) < len(values):
             raise ValueError(f"--{name} has the same value twice: {' '.join(map(str, values))}")
-    kinds = {spec: parse(spec)[0] for spec in theories}
-    if command.record_every > 1 and "valley" in theories:
-        raise ValueError("--theories valley reads coefficients against Σ η and needs --record-every 1")
-    tuners = {spec: from_spec(spec) for spec in command.tuners}
+    asked = {spec: from_spec(spec) for spec in theories}
+    whole_record = [spec for spec, theory in asked.items() if theory.needs_every_row]
+    if command.record_every > 1 and whole_record:
+        raise ValueError(f"--theories {whole_record[0]} reads the run row by row and needs --record-every 1")
+    tuners = {spec: tuner_from_spec(spec) for spec in command.tuners}
     direction = None if command.direction == STEEPEST else directions.from_spec(command.direction)
     if theories and direction is not None:
         raise ValueError(f"--direction {command.direction}: theories know steepest descent alone; use `eosmodel train`")
@@ -143,9 +144,10 @@ def _check(command: Train):
         return tuners, _network(command) if command.objective == NETWORK else _toy(command), direction
     if command.objective != NETWORK:
         raise ValueError(f"--batch-size is for networks alone; {command.objective} has no samples")
-    unknown = [spec for spec, kind in kinds.items() if kind != "oscillation"]
+    unknown = [spec for spec, theory in asked.items() if not theory.knows_noise]
     if unknown:
-        raise ValueError(f"--batch-size: no stochastic theory {', '.join(unknown)}; add --theories oscillation")
+        known = " ".join(name for name, entry in THEORIES.items() if entry.factory.knows_noise)
+        raise ValueError(f"--batch-size: no stochastic theory {', '.join(unknown)}; add --theories {known}")
     return tuners, MiniBatches(_network(command), command.batch_size, command.replacement), direction
 
 
@@ -294,9 +296,10 @@ OUTPUTS = (
 def _part(command, folder, kind, title, objective, tuner, label, seed, experiment=None, direction=None) -> xr.Dataset:
     """One run or one theory of it: read if it is done, resumed if it was begun, else computed."""
     from eosmodel.experiment import predict, simulate
+    from eosmodel.theory import from_spec
 
-    # The edge alone knows no tuner, so all tuners share its one prediction.
-    owner = "any" if kind == "edge-only" else label
+    # All tuners share the one prediction of a theory that ignores them.
+    owner = "any" if kind != "experiment" and from_spec(kind).ignores_tuner else label
     slug = re.sub(r"[^A-Za-z0-9.=+-]+", "_", f"{kind}.{owner}")
     path = folder / f"{slug}.{seed or 0}.nc"
     if path.exists():

@@ -22,10 +22,10 @@ def listing() -> str:
             yield name, f"{entry.description} [{given}]"
 
     def theories():
-        for name, text in THEORIES.items():
+        for name, entry in THEORIES.items():
             known = {key: "that of --modes" if value is None else value for key, value in parameters(name).items()}
             given = ", ".join(f"{key}={value}" for key, value in known.items())
-            yield name, f"{text} [{given}]" if given else text
+            yield name, f"{entry.description} [{given}]" if given else entry.description
 
     lines = section("Tuners (name:parameter=value,…)", specified(tuners.REGISTRY, tuners.parameters))
     modifiers = ((name, f"{text} [{default}]") for name, (default, text) in tuners.MODIFIERS.items())

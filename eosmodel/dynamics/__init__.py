@@ -1,6 +1,6 @@
 """What can be run: real descent, full batch or stochastic, and the contract that theories share with it."""
 
-from eosmodel.dynamics.base import AbstractDynamics, Row, blank, divergence_bound, status_of
+from eosmodel.dynamics.base import AbstractDynamics, Row, SeededStart, blank, divergence_bound, status_of
 from eosmodel.dynamics.descent import Descent
 from eosmodel.dynamics.stochastic import StochasticDescent
 
@@ -8,6 +8,7 @@ __all__ = [
     "AbstractDynamics",
     "Descent",
     "Row",
+    "SeededStart",
     "StochasticDescent",
     "blank",
     "divergence_bound",

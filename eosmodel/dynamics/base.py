@@ -4,17 +4,24 @@ Experiments and theories are both dynamics, so that one loop runs them and one s
 """
 
 import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from eosmodel._status import Status
 
 Row = dict[str, Array]
 """What one step reports: names of `eosmodel.results.names.VARIABLES` and their values."""
+
+
+class SeededStart(NamedTuple):
+    """The start of a stochastic run: its weights, and the seed of its draws."""
+
+    weights: Float[Array, "*batch dim"]
+    seed: Int[Array, "*batch"]
 
 
 class AbstractDynamics(eqx.Module):

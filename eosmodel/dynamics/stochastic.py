@@ -25,7 +25,7 @@ class StochasticDescent(AbstractDynamics):
     g·H_B g/‖g‖², whose mean is the "batch sharpness" (Andreyev & Beneventano, arXiv 2412.20553). Where α, β, κ, G are
     measured so is the noise, see `Noise`.
 
-    The start is (weights, seed), the seed of the draws.
+    The start is a `SeededStart`: weights, and the seed of the draws.
 
     Fields
         batches: the stochastic objective.

@@ -37,6 +37,7 @@ from eosmodel.results.measures import (
     status_of,
     steps_of,
 )
+from eosmodel.theory import of_labels
 
 Verdict = Literal["supported", "partly", "not supported", "not tested"]
 
@@ -222,15 +223,16 @@ def _exponent(runs: _Runs, tuner: str, seed: int):
 def _theories(rows: Sequence[Mapping[str, Any]], experiment: xr.Dataset, theory: xr.Dataset | None) -> Claim:
     """Claim 5: errors of the joint theory against those of the edge alone, over the errors that both have."""
     results: dict[str, list[tuple[bool, float, float]]] = {}
+    joint_name, alone_name = _joint_and_alone(theory)
     for row in rows:
-        joint, alone = (row["theories"].get(name) for name in ("oscillation", "edge-only"))
+        joint, alone = (row["theories"].get(name) for name in (joint_name, alone_name))
         if theory is None or joint is None or alone is None:
             continue
         known = [error for error in ERRORS if joint[error] is not None and alone[error] is not None]
         if not known:
             continue
         where = {"tuner": row["tuner"], "seed": row["seed"]}
-        covered = steps_of(theory.sel(theory="oscillation", **where)) / max(steps_of(experiment.sel(**where)), 1)
+        covered = steps_of(theory.sel(theory=joint_name, **where)) / max(steps_of(experiment.sel(**where)), 1)
         ours, theirs = (sum(said[error] for error in known) for said in (joint, alone))
         results.setdefault(row["tuner"], []).append((ours < theirs and covered >= COVERED, ours, theirs))
     findings = []
@@ -246,6 +248,14 @@ def _theories(rows: Sequence[Mapping[str, Any]], experiment: xr.Dataset, theory:
         _evidence(findings),
         "for every tuner, a smaller sum of the errors of λ, η and L, over at least 90 % of the run's steps",
     )
+
+
+def _joint_and_alone(theory: xr.Dataset | None) -> tuple[str | None, str | None]:
+    """The first prediction that is no baseline, and the first that ignores the tuner, in the registry's order."""
+    known = of_labels([] if theory is None else map(str, theory.theory.values))
+    joint = (label for label, one in known.items() if not (one.baseline or one.needs_run))
+    alone = (label for label, one in known.items() if one.ignores_tuner)
+    return next(joint, None), next(alone, None)
 
 
 def _verdict(findings: Sequence[_Finding]) -> Verdict:

@@ -19,7 +19,7 @@ from eosmodel._status import Status
 from eosmodel.judging.claims import Claim, Verdict
 from eosmodel.judging.quantities import LOST, NEAR, RUN_NUMBERS, STATISTICS, THEORY_NUMBERS
 from eosmodel.judging.scoreboard import aligned
-from eosmodel.theory import parse
+from eosmodel.theory import of_labels
 
 SHARE = 0.9
 """Share of the cells that should meet a criterion."""
@@ -196,7 +196,8 @@ def _begun(theory: str, said: xr.Dataset, asked: np.ndarray) -> Claim:
 
 
 def _baselines(found: xr.Dataset) -> list[str]:
-    return [name for name in found.theory.values[1:].tolist() if parse(name)[0] in ("edge-only", "gradient-flow")]
+    baselines = {label for label, theory in of_labels(found.theory.values.tolist()).items() if theory.baseline}
+    return [name for name in found.theory.values[1:].tolist() if name in baselines]
 
 
 def _ahead(theory: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim:

@@ -5,19 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eosmodel.theory import THEORIES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart by all; line styles tell them apart in print.
-_THEORY_STYLES: dict[str, dict[str, Any]] = {
-    "oscillation": {"color": "#0072B2", "linestyle": "-"},
-    "valley": {"color": "#D55E00", "linestyle": (0, (5, 1.5))},
-    "valley-frozen": {"color": "#E69F00", "linestyle": (0, (5, 1.5, 1, 1.5))},
-    "edge-only": {"color": "#009E73", "linestyle": (0, (1, 1))},
-    "gradient-flow": {"color": "#CC79A7", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
-}
-_SPARE_COLORS = ("#56B4E9", "#000000", "#999933", "#882255")
+# Okabe and Ito's palette, told apart by all; line styles tell them apart in print. The first theory of the registry has
+# the first style, and so on.
+_THEORY_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#0072B2", "linestyle": "-"},
+    {"color": "#D55E00", "linestyle": (0, (5, 1.5))},
+    {"color": "#E69F00", "linestyle": (0, (5, 1.5, 1, 1.5))},
+    {"color": "#56B4E9", "linestyle": (0, (4, 1, 1, 1))},
+    {"color": "#000000", "linestyle": (0, (4, 1, 1, 1))},
+    {"color": "#999933", "linestyle": (0, (4, 1, 1, 1))},
+    {"color": "#009E73", "linestyle": (0, (1, 1))},
+    {"color": "#CC79A7", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+)
+_SPARE_COLORS = ("#882255", "#56B4E9", "#000000", "#999933")
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -27,9 +33,10 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def theory_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour and line of theories, the known ones first and in their usual order."""
+    """Colour and line of theories, those with a style of their own first and in the registry's order."""
     names = list(names)
-    known = {name: style for name, style in _THEORY_STYLES.items() if name in names}
+    # A registered theory beyond the last style gets a spare one, as a theory with parameters does.
+    known = {name: style for name, style in zip(THEORIES, _THEORY_STYLES, strict=False) if name in names}
     others = [name for name in names if name not in known]
     return known | {n: {"color": _SPARE_COLORS[i % 4], "linestyle": (0, (4, 1, 1, 1))} for i, n in enumerate(others)}
 

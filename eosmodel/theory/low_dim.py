@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, linearize, off_modes, oscillation, sharpness_gradient, track
-from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
+from eosmodel.dynamics import AbstractDynamics, Descent, divergence_bound, status_of
 from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
 from eosmodel.tuners.base import AbstractTuner
@@ -123,6 +123,34 @@ class DrivenValley(AbstractDynamics):
         status = status_of(value, eta, x, state.bound)
         lost = (status == int(Status.OK)) & ((sharpness <= 0) | (state.center_loss < self.f_min))
         return new, row, jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
+
+
+class FrozenValley(AbstractDynamics):
+    """Descent on a frozen valley, ended with status OUT_OF_RANGE where its loss falls below zero.
+
+    The losses that networks have are never negative: a frozen valley whose loss is has been followed too far.
+
+    Fields
+        valley: from `valley_at`.
+        tuner: the rule.
+        tuner_state: the tuner's own state at the moment of freezing; None for a fresh one.
+    """
+
+    valley: Valley
+    tuner: AbstractTuner
+    tuner_state: Any = None
+
+    @property
+    def _descent(self) -> Descent:
+        return Descent(self.valley, self.tuner, 1, 1, 0, tuner_state=self.tuner_state)
+
+    def init(self, start):
+        return self._descent.init(start)
+
+    def step(self, state, t):
+        new, row, status = self._descent.step(state, t)
+        below = (status == int(Status.OK)) & (row["loss"] < 0)
+        return new, row, jnp.where(below, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
 
 
 @eqx.filter_jit

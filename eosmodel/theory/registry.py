@@ -1,41 +1,69 @@
-"""Theories by their names, and the parameters that a specification `name:parameter=value,…` may give them."""
+"""Theories by their names, and the parameters that a specification `name:parameter=value,…` may give them.
 
-from typing import Any, get_args, get_type_hints
+A new theory is one line here.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from eosmodel import _specs
-from eosmodel._checks import check_count, check_range
-from eosmodel.theory.center import Ingredients
-from eosmodel.theory.central_flow import CentralFlow
+from eosmodel.theory.base import AbstractTheory
+from eosmodel.theory.entries import (
+    CentralFlowTheory,
+    EdgeFlowTheory,
+    EdgeOnlyTheory,
+    FrozenValleyTheory,
+    GradientFlowTheory,
+    MeasuredValleyTheory,
+    OscillationTheory,
+    RodFlowTheory,
+)
 
-THEORIES = {
-    "oscillation": "centre and oscillation of the whole network, stepped together; nothing fitted, needs no run",
-    "valley": "one mode, λ and L̄ with α, β, κ, G measured along the run of the same tuner",
-    "valley-frozen": "one mode and a few bulk modes frozen at a tenth of the run, extrapolated from there",
-    "central-flow": "centre of the whole network alone, its oscillation averaged out algebraically",
-    "edge-flow": "for constant steps: centre and one oscillation vector, its direction by one product a step",
-    "rod-flow": "for constant steps: two consecutive iterates as a rod, whose centre and extent flow",
-    "edge-only": "gradient flow with η = 2/λ whatever the tuner does: the edge of stability alone",
-    "gradient-flow": "gradient flow clocked by the tuner's own step, without oscillation",
+
+class Entry(NamedTuple):
+    """A theory's class and its one-line meaning."""
+
+    factory: type[AbstractTheory]
+    description: str
+
+
+THEORIES: dict[str, Entry] = {
+    "oscillation": Entry(
+        OscillationTheory,
+        "centre and oscillation of the whole network, stepped together; nothing fitted, needs no run",
+    ),
+    "valley": Entry(MeasuredValleyTheory, "one mode, λ and L̄ with α, β, κ, G measured along the run of the same tuner"),
+    "valley-frozen": Entry(
+        FrozenValleyTheory, "one mode and a few bulk modes frozen at a tenth of the run, extrapolated from there"
+    ),
+    "central-flow": Entry(
+        CentralFlowTheory, "centre of the whole network alone, its oscillation averaged out algebraically"
+    ),
+    "edge-flow": Entry(
+        EdgeFlowTheory, "for constant steps: centre and one oscillation vector, its direction by one product a step"
+    ),
+    "rod-flow": Entry(
+        RodFlowTheory, "for constant steps: two consecutive iterates as a rod, whose centre and extent flow"
+    ),
+    "edge-only": Entry(
+        EdgeOnlyTheory, "gradient flow with η = 2/λ whatever the tuner does: the edge of stability alone"
+    ),
+    "gradient-flow": Entry(GradientFlowTheory, "gradient flow clocked by the tuner's own step, without oscillation"),
 }
-"""Name -> one-line description."""
-
-_WITHOUT_MODES = ("valley", "valley-frozen", "edge-flow")
-# Parameters that are counts, and the least that each may be.
-_COUNTS = {"modes": 1, "stride": 1, "after": 0}
+"""Name -> the theory's class and a one-line description; what `predict`, `from_spec` and the command line know."""
 
 
 def parameters(name: str) -> dict[str, Any]:
     """The parameters of a theory and their defaults; None stands for the number of modes of the run."""
-    given: dict[str, Any] = {} if name in _WITHOUT_MODES else {"modes": None}
-    own = {"oscillation": Ingredients._field_defaults, "central-flow": {"stride": CentralFlow.stride}}
-    return given | own.get(name, {})
+    factory = _specs.look_up(name, THEORIES, "theory").factory
+    return {field.name: field.default for field in dataclasses.fields(factory)}
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """The name of a theory and its options, from `name` or `name:parameter=value,…`.
-
-    `modes` is the number of modes that the theory follows, instead of as many as the run's; `stride` is of
-    "central-flow" alone, see `CentralFlow`, and the others of "oscillation", see `Ingredients`.
 
     Raises:
         ValueError: an unknown name or parameter, or a value that is not allowed.
@@ -44,18 +72,43 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         >>> parse("oscillation:modes=6,force=cubic")
         ('oscillation', {'modes': 6, 'force': 'cubic'})
     """
-    name, _, texts = _specs.parse("theory", spec, THEORIES, parameters)
-    owner = f"theory {spec!r}"
-    known = parameters(name)
-    _specs.check_names(owner, texts, known)
-    allowed = {key: get_args(hint) for key, hint in get_type_hints(Ingredients).items()}
-    options: dict[str, Any] = {}
-    for key, text in texts.items():
-        options[key] = _specs.scalar(owner, key, text, 1 if key in _COUNTS else known[key])
-        if key in _COUNTS:
-            check_count(owner, key, options[key], _COUNTS[key])
-        elif not allowed[key]:
-            check_range(owner, key, options[key], 0)
-        elif text not in allowed[key]:
-            raise ValueError(f"{owner}: {key} must be one of {', '.join(allowed[key])}, got {text!r}")
+    name, options, _ = _parse(spec)
     return name, options
+
+
+def from_spec(spec: str) -> AbstractTheory:
+    """The theory of a specification; `parse` says what one looks like, and what is wrong with it.
+
+    Example:
+        >>> from_spec("central-flow:stride=4")
+        CentralFlowTheory(stride=4)
+    """
+    return _parse(spec)[2]
+
+
+def of_labels(labels: Iterable[str]) -> dict[str, AbstractTheory]:
+    """The theories among the labels of a dataset, in the order of the registry; labels that are none are left out."""
+    position = {name: i for i, name in enumerate(THEORIES)}
+    known: dict[str, tuple[int, AbstractTheory]] = {}
+    for label in labels:
+        with contextlib.suppress(ValueError):
+            name, _, theory = _parse(label)
+            known[label] = position[name], theory
+    return {label: theory for label, (_, theory) in sorted(known.items(), key=lambda item: item[1][0])}
+
+
+def _parse(spec: str) -> tuple[str, dict[str, Any], AbstractTheory]:
+    name, entry, texts = _specs.parse("theory", spec, THEORIES, parameters)
+    owner = f"theory {spec!r}"
+    _specs.check_names(owner, texts, parameters(name))
+    hints = get_type_hints(entry.factory)
+    options = {key: _specs.scalar(owner, key, text, _example(hints[key])) for key, text in texts.items()}
+    return name, options, _specs.build(owner, entry.factory, options)
+
+
+def _example(hint: Any) -> Any:
+    """A value of a parameter's type: of a choice the first, of an optional one never None."""
+    choices = [choice for choice in get_args(hint) if choice is not NoneType]
+    if get_origin(hint) is Literal:
+        return choices[0]
+    return (choices[0] if choices else hint)()

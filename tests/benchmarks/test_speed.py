@@ -17,17 +17,17 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from eosmodel.curvature import hvp
 from eosmodel.dynamics import AbstractDynamics, Descent, status_of
-from eosmodel.experiment import _OF_THE_WHOLE
 from eosmodel.objectives import cnn, data, mlp
 from eosmodel.objectives import network as own_network
 from eosmodel.simulation import run
 from eosmodel.simulation.loop import _run_chunk
-from eosmodel.theory import THEORIES, CenterOscillation, parse
-from eosmodel.tuners import from_spec
+from eosmodel.theory import THEORIES, AbstractWholeTheory, CenterOscillation, from_spec
+from eosmodel.tuners import from_spec as tuner_from_spec
 
 STEPS, ROUNDS = 100, 7
 # At the edge of stability and before it.
 STEPSIZE = "constant:0.6"
+WHOLE = [name for name, entry in THEORIES.items() if issubclass(entry.factory, AbstractWholeTheory)]
 
 
 class Plain(AbstractDynamics):
@@ -51,7 +51,7 @@ def network():
 
 
 def tuner_of(spec):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), from_spec(spec))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tuner_from_spec(spec))
 
 
 def chunk_of(dynamics, network, steps=STEPS, after=300):
@@ -96,18 +96,17 @@ def test_oscillation_step_against_tracked_step(benchmark, network, spec):
 
 def test_every_theory_but_the_valleys_is_timed():
     """A valley is made from a run, and then costs next to nothing beside it."""
-    assert set(THEORIES) - set(_OF_THE_WHOLE) == {"valley", "valley-frozen"}
+    assert set(THEORIES) - set(WHOLE) == {"valley", "valley-frozen"}
 
 
-@pytest.mark.parametrize("theory", [*_OF_THE_WHOLE, "central-flow:stride=4"])
+@pytest.mark.parametrize("theory", [*WHOLE, "central-flow:stride=4"])
 @pytest.mark.parametrize("width", [16, 64, 128])
 def test_theory_step_against_tracked_step(benchmark, theory, width):
     """Of every theory of a whole network, three modes, by the network's width."""
     network = mlp(data.digits(), width=width, depth=2, init_scale=0.5, dtype=jnp.float32)
     rule = tuner_of("on-edge" if theory == "edge-only" else STEPSIZE)
     tracked = chunk_of(Descent(network, tuner_of(STEPSIZE), 3, 1, 0), network)
-    name, options = parse(theory)
-    predicted = chunk_of(_OF_THE_WHOLE[name](network, rule, 3, **options), network)
+    predicted = chunk_of(from_spec(theory).dynamics(network, rule, 3), network)
     compare(benchmark, predicted, tracked, f"{theory} step / tracked step (width {width})")
 
 

@@ -18,7 +18,7 @@ from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
 from eosmodel.results.names import VARIABLES
 from eosmodel.studies import blocks
-from eosmodel.theory import parse
+from eosmodel.theory import from_spec as theory_from_spec
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.constant import Constant
 from eosmodel.tuners.registry import from_spec
@@ -27,7 +27,6 @@ ROWS = 60
 """Rows of a trajectory that a cell keeps, at most."""
 RUN = "experiment"
 _TRAJECTORIES = ("loss", "stepsize", "sharpness")
-_CONSTANT_ONLY = ("edge-flow", "rod-flow")
 
 
 def compute(config: Mapping[str, Any]) -> xr.Dataset:
@@ -73,8 +72,7 @@ def _one(net, config, seed) -> xr.Dataset:
     said = {}
     trajectories = [_thin(run, end)]
     for i, spec in enumerate(config["theories"]):
-        name = parse(spec)[0]
-        if name in _CONSTANT_ONLY and not isinstance(tuner, Constant):
+        if theory_from_spec(spec).constant_steps_only and not isinstance(tuner, Constant):
             said[spec] = dict.fromkeys(THEORY_NUMBERS, np.nan) | {
                 "theory_status": int(Status.NOT_RUN),
                 "theory_steps": 0,

@@ -14,7 +14,7 @@ from eosmodel.results.names import VARIABLES
 from eosmodel.studies import blocks
 from eosmodel.studies.runners import Runner, here
 from eosmodel.studies.validation.cells import compute
-from eosmodel.theory import parse
+from eosmodel.theory import from_spec as theory_from_spec
 from eosmodel.tuners.registry import from_spec
 
 LOSSES = ("mse", "ce")
@@ -116,7 +116,7 @@ def make_plan(
     Args:
         workloads, losses: of `WORKLOADS` and `LOSSES`.
         tuners: of `TUNERS`, or specifications.
-        theories: specifications; "valley" is fitted to the run and not among them. The first one is judged.
+        theories: specifications; those that are fitted to the run are not allowed. The first one is judged.
         seeds: of the initial weights.
         steps, modes: as in `simulate`.
         members: runs of the judged theory from starts that differ a little, where the run is chaotic; 1 for no ensemble
@@ -142,8 +142,8 @@ def make_plan(
     for name in tuners:
         from_spec(TUNERS.get(name, name).format(inverse=1.0, trial=1.0, move=1.0))
     for spec in theories:
-        if parse(spec)[0] == "valley":
-            raise ValueError(f"{owner}: theory 'valley' is fitted to the run; only predictions are judged")
+        if theory_from_spec(spec).needs_run:
+            raise ValueError(f"{owner}: theory {spec!r} is fitted to the run; only predictions are judged")
     for seed in seeds:
         check_count(owner, "seed", seed, 0)
     numbers = {"steps": steps, "modes": modes, "members": members}

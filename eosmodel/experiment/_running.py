@@ -1,0 +1,98 @@
+"""Running dynamics to a dataset: batch axes, checkpoints, progress bar, provenance. Shared by the two verbs."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from eosmodel._status import Status
+from eosmodel.dynamics import AbstractDynamics
+from eosmodel.results import record
+from eosmodel.simulation import Progress, fingerprint, load, run, save, template
+
+_ROWS_PER_CHUNK = 100
+
+
+class Settings(NamedTuple):
+    """How a run is recorded and shown, whatever is run.
+
+    Fields
+        record_every: a row is kept every that many steps.
+        config: settings that go into the dataset's provenance.
+        label: of the progress bar and of errors.
+        progress: whether a progress bar is shown.
+        checkpoint: file to write after every chunk and to resume from, or None.
+        throw: raise RuntimeError if a run ends early.
+    """
+
+    record_every: int
+    config: dict[str, Any]
+    label: str
+    progress: bool
+    checkpoint: str | Path | None
+    throw: bool
+
+
+def run_to_dataset(
+    dynamics: AbstractDynamics, start: Any, steps: int, settings: Settings, dims: tuple[str, ...] | None = None
+) -> xr.Dataset:
+    """Run dynamics and label the result; `dims` names the batch dimension, by default "run" or "seed"."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    axes, batched = _axes(dynamics, start)
+    record_every, label = settings.record_every, settings.label
+    resume, tag, checkpoint = None, "", None
+    if settings.checkpoint is not None:
+        checkpoint = Path(settings.checkpoint)
+        tag = fingerprint(dynamics, start, {"rows": _ROWS_PER_CHUNK, "every": record_every, "steps": steps})
+        resume = load(checkpoint, template(dynamics, start, axes), tag)
+    with tqdm(
+        total=steps, desc=label, unit="step", disable=not settings.progress, leave=False, dynamic_ncols=True
+    ) as bar:
+
+        def after_chunk(progress: Progress) -> None:
+            if checkpoint is not None:
+                save(checkpoint, progress, tag)
+            bar.update(int(np.max(np.asarray(progress.carry.t))) - bar.n)
+
+        progress = run(
+            dynamics,
+            start,
+            steps,
+            record_every=record_every,
+            rows_per_chunk=_ROWS_PER_CHUNK,
+            axes=axes,
+            resume=resume,
+            after_chunk=after_chunk,
+        )
+    result = record.to_dataset(progress, record_every, batched if dims is None else dims)
+    made_of = {"dynamics": type(dynamics).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
+    result.attrs = record.provenance(settings.config | made_of)
+    if settings.throw:
+        ended = Status(int(np.max(result.status.values)))
+        if ended != Status.OK:
+            raise RuntimeError(f"{label}: {ended.label} at step {int(result.steps.min())}: {ended.describe()}")
+    return result
+
+
+def _axes(dynamics, start):
+    """Batch axes of (dynamics, start) and their names: tuner parameters given as vectors, then starts."""
+    weights = jax.tree.leaves(start)[0]
+    vectors = [leaf.shape for leaf in jax.tree.leaves(dynamics.tuner) if eqx.is_array(leaf) and leaf.ndim == 1]
+    if len(set(vectors)) > 1:
+        raise ValueError(f"vector hyper-parameters of a tuner must have one length, got {sorted(set(vectors))}")
+    if vectors and weights.ndim == 2:
+        raise ValueError("seeds and vector hyper-parameters cannot both be batched; loop over one of them")
+    if not vectors and weights.ndim == 1:
+        return None, ()
+    is_batched = eqx.tree_at(
+        lambda d: d.tuner,
+        jax.tree.map(lambda _: None, dynamics),
+        jax.tree.map(lambda leaf: 0 if eqx.is_array(leaf) and leaf.ndim == 1 else None, dynamics.tuner),
+        is_leaf=lambda x: x is None,
+    )
+    return ((is_batched, None), ("run",)) if vectors else ((None, 0), ("seed",))

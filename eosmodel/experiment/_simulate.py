@@ -1,0 +1,91 @@
+"""`simulate`: run an objective under a tuner."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel._checks import as_arrays, check_range
+from eosmodel.directions import Direction
+from eosmodel.dynamics import Descent, StochasticDescent
+from eosmodel.experiment._running import Settings, run_to_dataset
+from eosmodel.experiment._starts import seeded_start, weights_of
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.objectives.batches import AbstractBatches
+from eosmodel.results import record
+from eosmodel.tuners.base import AbstractTuner
+
+MEASURE_EVERY = 10
+
+
+def simulate(
+    objective: AbstractObjective | AbstractBatches,
+    tuner: AbstractTuner,
+    steps: int = 1000,
+    *,
+    direction: Any = None,
+    seeds: int | Sequence[int] | None = None,
+    w0: Any = None,
+    modes: int = 3,
+    track_every: int = 1,
+    record_every: int = 1,
+    measure_every: int = MEASURE_EVERY,
+    progress: bool | str = True,
+    checkpoint: str | Path | None = None,
+    throw: bool = False,
+) -> xr.Dataset:
+    """Descent on `objective` under `tuner`, with the sharpness followed at the oscillation's centre.
+
+    Args:
+        objective: the loss and where it starts; or `MiniBatches` and the like, for steps that see only a batch.
+        tuner: the step-size rule. A hyper-parameter given as a vector makes one run of each entry (dimension "run").
+        steps: number of updates, at least 1.
+        direction: None for steepest descent, a `Direction`, or any optax transformation that makes a direction of the
+            gradient (its edge of stability is then not known, and edge products are NaN).
+        seeds: None for the objective's own start, an integer for one other start, or several for a batch of runs
+            in one call (dimension "seed"). A seed also fixes which batches are drawn; None draws those of seed 0.
+        w0: starting weights instead, shape (dim,).
+        modes: number of leading Hessian eigenpairs followed.
+        track_every: solve for them every that many steps (NaN in between); of a stochastic run also the full loss.
+        record_every: keep a row every that many steps.
+        measure_every: measure α, β, κ and G every that many steps, and at every step of the first two such
+            stretches, where everything changes at once; 0 for never.
+        progress: show a progress bar; a string is its label.
+        checkpoint: file to write after every chunk and to go on from if it exists.
+        throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
+
+    Returns:
+        Dataset over step (with run and seed where batched) of loss, stepsize, sharpness and the others of
+        `eosmodel.names.VARIABLES`; `status` and `steps` say how each run ended and after how many steps. Row t is
+        the state at w_t, before the update, and the step size taken from there.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import eosmodel as eos
+        >>> bowl = eos.objective(lambda w: 0.5 * jnp.sum(jnp.array([2.0, 1.0]) * w**2), jnp.ones(2))
+        >>> result = eos.simulate(bowl, eos.tuners.Constant(0.5), steps=20, progress=False)
+        >>> float(result.sharpness[-1])
+        2.0
+    """
+    for name, value in {"modes": modes, "track_every": track_every, "record_every": record_every}.items():
+        check_range("simulate", name, value, 1)
+    check_range("simulate", "measure_every", measure_every, 0)
+    # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
+    due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
+    if direction is not None and not isinstance(direction, Direction):
+        direction = Direction(direction, understood=False)
+    config = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
+    label = progress if isinstance(progress, str) else type(tuner).__name__
+    settings = Settings(record_every, config, label, bool(progress), checkpoint, throw)
+    if isinstance(objective, AbstractBatches):
+        seeded = seeded_start(objective, seeds, w0)
+        rule = as_arrays(tuner, seeded.weights.dtype)
+        noisy = StochasticDescent(objective, rule, modes, track_every, due, direction=direction)
+        result = run_to_dataset(noisy, seeded, steps, settings)
+    else:
+        start = weights_of(objective, seeds, w0)
+        dynamics = Descent(objective, as_arrays(tuner, start.dtype), modes, track_every, due, direction=direction)
+        result = run_to_dataset(dynamics, start, steps, settings)
+    return record.describe(result.assign(edge=2.0 if direction is None else direction.edge))

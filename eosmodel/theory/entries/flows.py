@@ -1,0 +1,115 @@
+"""Flows and other comparators of the whole objective as theories with a name."""
+
+from typing import ClassVar
+
+from eosmodel._checks import check_count
+from eosmodel.theory.base import AbstractWholeTheory
+from eosmodel.theory.center import GradientFlow
+from eosmodel.theory.central_flow import CentralFlow
+from eosmodel.theory.edge_flow import EdgeFlow
+from eosmodel.theory.rod_flow import RodFlow
+from eosmodel.tuners import OnEdge
+
+
+class CentralFlowTheory(AbstractWholeTheory):
+    """`CentralFlow`.
+
+    Args:
+        modes: number of modes that may oscillate; as many as the run follows when None.
+        stride: steps from one look at the eigenpairs and third derivatives to the next.
+
+    Raises:
+        ValueError: modes < 1 or stride < 1.
+    """
+
+    modes: int | None = None
+    stride: int = 1
+
+    def __check_init__(self):
+        _check_modes(self)
+        check_count("CentralFlowTheory", "stride", self.stride)
+
+    def dynamics(self, objective, tuner, modes):
+        return CentralFlow(objective, tuner, _modes(self, modes), stride=self.stride)
+
+
+class EdgeFlowTheory(AbstractWholeTheory):
+    """`EdgeFlow`: one mode, for constant steps."""
+
+    constant_steps_only: ClassVar[bool] = True
+
+    def dynamics(self, objective, tuner, modes):
+        return EdgeFlow(objective, tuner)
+
+
+class RodFlowTheory(AbstractWholeTheory):
+    """`RodFlow`, for constant steps.
+
+    Args:
+        modes: number of eigenpairs followed beside it; as many as the run follows when None.
+
+    Raises:
+        ValueError: modes < 1.
+    """
+
+    modes: int | None = None
+
+    constant_steps_only: ClassVar[bool] = True
+
+    def __check_init__(self):
+        _check_modes(self)
+
+    def dynamics(self, objective, tuner, modes):
+        return RodFlow(objective, tuner, _modes(self, modes))
+
+
+class GradientFlowTheory(AbstractWholeTheory):
+    """`GradientFlow` with the tuner's own step as its clock: no oscillation.
+
+    Args:
+        modes: number of modes along which the flow is exact; as many as the run follows when None.
+
+    Raises:
+        ValueError: modes < 1.
+    """
+
+    modes: int | None = None
+
+    baseline: ClassVar[bool] = True
+
+    def __check_init__(self):
+        _check_modes(self)
+
+    def dynamics(self, objective, tuner, modes):
+        return GradientFlow(objective, tuner, _modes(self, modes))
+
+
+class EdgeOnlyTheory(AbstractWholeTheory):
+    """`GradientFlow` with η = 2/λ whatever the tuner does.
+
+    Args:
+        modes: as in `GradientFlowTheory`.
+
+    Raises:
+        ValueError: modes < 1.
+    """
+
+    modes: int | None = None
+
+    baseline: ClassVar[bool] = True
+    ignores_tuner: ClassVar[bool] = True
+
+    def __check_init__(self):
+        _check_modes(self)
+
+    def dynamics(self, objective, tuner, modes):
+        return GradientFlow(objective, OnEdge(sigma=2.0), _modes(self, modes))
+
+
+def _check_modes(theory) -> None:
+    if theory.modes is not None:
+        check_count(type(theory).__name__, "modes", theory.modes)
+
+
+def _modes(theory, of_run: int) -> int:
+    return of_run if theory.modes is None else theory.modes
