@@ -20,7 +20,7 @@ from eosmodel.analysis.refinement import levels, spread
 from eosmodel.analysis.regimes import Regime, decide
 from eosmodel.analysis.streams import MAX_PERIOD, Features, features
 from eosmodel.results import record
-from eosmodel.simulation import fingerprint
+from eosmodel.simulation import digest, program
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -215,7 +215,8 @@ def make_plan(
         "refine": int(refine),
         "dtype": str(dtype),
     }
-    attrs = record.provenance(config) | {"fingerprint": fingerprint(point, across, up, list(shapes), int(refine))}
+    known = digest(program(point, (point.bound, point.bound)), across, up, *shapes, str(refine))
+    attrs = record.provenance(config) | {"fingerprint": known}
     return Plan(point, _blank(shapes, x, y, across, up).assign_attrs(attrs), int(refine))
 
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics
 from eosmodel.results import record
-from eosmodel.simulation import Progress, fingerprint, load, run, save, template
+from eosmodel.simulation import Progress, identity, load, run, save, template
 
 _ROWS_PER_CHUNK = 100
 
@@ -45,18 +45,18 @@ def run_to_dataset(
         raise ValueError(f"steps must be at least 1, got {steps}")
     axes, batched = _axes(dynamics, start)
     record_every, label = settings.record_every, settings.label
-    resume, tag, checkpoint = None, "", None
+    resume, known, checkpoint = None, {}, None
     if settings.checkpoint is not None:
         checkpoint = Path(settings.checkpoint)
-        tag = fingerprint(dynamics, start, {"rows": _ROWS_PER_CHUNK, "every": record_every, "steps": steps})
-        resume = load(checkpoint, template(dynamics, start, axes), tag)
+        known = identity(dynamics, start, axes, rows=_ROWS_PER_CHUNK, every=record_every, steps=steps)
+        resume = load(checkpoint, template(dynamics, start, axes), known)
     with tqdm(
         total=steps, desc=label, unit="step", disable=not settings.progress, leave=False, dynamic_ncols=True
     ) as bar:
 
         def after_chunk(progress: Progress) -> None:
             if checkpoint is not None:
-                save(checkpoint, progress, tag)
+                save(checkpoint, progress, known)
             bar.update(int(np.max(np.asarray(progress.carry.t))) - bar.n)
 
         progress = run(

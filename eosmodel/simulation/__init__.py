@@ -1,6 +1,7 @@
-"""Running dynamics: the loop and its checkpoints."""
+"""Running dynamics: the loop, what a run is, and its checkpoints."""
 
-from eosmodel.simulation.checkpoint import atomic, fingerprint, load, save
+from eosmodel.simulation.checkpoint import atomic, load, remove, save
+from eosmodel.simulation.identity import digest, identity, program
 from eosmodel.simulation.loop import Carry, Progress, run, template
 
-__all__ = ["Carry", "Progress", "atomic", "fingerprint", "load", "run", "save", "template"]
+__all__ = ["Carry", "Progress", "atomic", "digest", "identity", "load", "program", "remove", "run", "save", "template"]

@@ -1,33 +1,22 @@
-"""Checkpoints: a run's progress in one `.npz` file, written atomically, tied to the run that it belongs to."""
+"""Checkpoints: a run's progress on disk, tied to the run that it belongs to, and written in linear time.
+
+Two files: one with the carry, the seconds and the identity of the run, replaced as a whole after every chunk; and
+beside it, `.rows`, to which the rows of each chunk are appended. Rows that the first
+file does not count are dropped.
+"""
 
 import contextlib
-import hashlib
+import json
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from eosmodel.simulation.loop import Carry, Progress
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of trees of arrays and settings, the same in every process: equal runs have equal fingerprints."""
-    digest = hashlib.sha256()
-    for part in parts:
-        leaves, structure = jax.tree.flatten(part)
-        # A function's address is the one thing in a tree's description that differs between processes.
-        digest.update(re.sub(r"0x[0-9a-f]+", "", str(structure)).encode())
-        for leaf in leaves:
-            if hasattr(leaf, "dtype"):
-                array = np.asarray(leaf)
-                digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-            else:
-                digest.update(repr(leaf).encode())
-    return digest.hexdigest()
+from eosmodel.simulation.identity import differences
+from eosmodel.simulation.loop import Carry, Progress, Rows
 
 
 @contextlib.contextmanager
@@ -42,28 +31,96 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def save(path: Path, progress: Progress, tag: str) -> None:
-    """Write `progress` to `path`, marked as belonging to the run whose fingerprint is `tag`."""
-    content: dict[str, Any] = {"tag": tag, "seconds": progress.seconds, "compile": progress.compile_seconds}
+def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
+    """Write `progress` to `path` after a chunk, marked as belonging to the run of that identity.
+
+    Only the rows of chunks that are not there yet are written, so a run's checkpoints take linear time.
+    """
+    path, file = Path(path), _rows_file(path)
+    header = _header(path)
+    # A file of another run, or none, is begun anew.
+    there = header["chunks"] if header and header["identity"] == dict(identity) else 0
+    layout = _layout(progress)
+    with file.open("r+b" if there and file.exists() else "wb") as stream:
+        stream.seek(there * layout.itemsize * _length(progress))
+        for chunk in progress.chunks[there:]:
+            _table(chunk, progress.axis, layout).tofile(stream)
+        stream.truncate()
+    header = {
+        "identity": dict(identity),
+        "chunks": len(progress.chunks),
+        "rows": _length(progress),
+        "axis": progress.axis,
+        "layout": [[name, layout[name].base.str, layout[name].shape] for name in layout.names or ()],
+        "compile_seconds": progress.compile_seconds,
+    }
+    content: dict[str, Any] = {"header": json.dumps(header), "seconds": progress.seconds}
     content |= {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.carry))}
-    content |= {f"row_{name}": value for name, value in progress.rows.items()}
     with atomic(path) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **content)
 
 
-def load(path: Path, like: Carry, tag: str) -> Progress | None:
+def load(path: Path, like: Carry, identity: Mapping[str, str]) -> Progress | None:
     """Read a checkpoint back into the structure `like`; None if there is no file.
 
     Raises:
-        ValueError: if the file belongs to another run, naming the file.
+        ValueError: if the file belongs to another run, naming the file and what differs.
     """
-    if not Path(path).exists():
+    path = Path(path)
+    header = _header(path)
+    if header is None:
         return None
+    if other := differences(header["identity"], identity):
+        raise ValueError(
+            f"checkpoint {path} belongs to another run (differs in {other}); delete it, or name another file"
+        )
+    layout = np.dtype([(name, kind, tuple(shape)) for name, kind, shape in header["layout"]])
+    tables = np.fromfile(_rows_file(path), layout, header["chunks"] * header["rows"])
+    chunks = tuple(_untable(table, header["axis"]) for table in tables.reshape(header["chunks"], header["rows"]))
     with np.load(path, allow_pickle=False) as content:
-        if str(content["tag"]) != tag:
-            raise ValueError(f"checkpoint {path} belongs to another run; delete it, or name another file")
         leaves, structure = jax.tree.flatten(like)
         arrays = [jax.numpy.asarray(content[f"leaf{i}"], dtype=leaf.dtype) for i, leaf in enumerate(leaves)]
         carry = jax.tree.unflatten(structure, arrays)
-        rows = {name.removeprefix("row_"): content[name] for name in content.files if name.startswith("row_")}
-        return Progress(carry, rows, content["seconds"], float(content["compile"]))
+        return Progress(carry, chunks, header["axis"], content["seconds"], header["compile_seconds"])
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint, if there is one."""
+    for file in (Path(path), _rows_file(Path(path))):
+        file.unlink(missing_ok=True)
+
+
+def _rows_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.rows")
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as content:
+        if "header" not in content:
+            raise ValueError(f"checkpoint {path} was written by another version; delete it, or name another file")
+        return json.loads(str(content["header"]))
+
+
+def _length(progress: Progress) -> int:
+    """Rows in a chunk, all of them alike."""
+    return next(iter(progress.chunks[0].values())).shape[progress.axis]
+
+
+def _layout(progress: Progress) -> np.dtype:
+    """One row as a record: every variable with its type and shape, the axes of a batch in front."""
+    rows = progress.chunks[0]
+    shapes = {name: np.moveaxis(values, progress.axis, 0).shape[1:] for name, values in rows.items()}
+    return np.dtype([(name, values.dtype.str, shapes[name]) for name, values in rows.items()])
+
+
+def _table(rows: Rows, axis: int, layout: np.dtype) -> np.ndarray:
+    table = np.empty(next(iter(rows.values())).shape[axis], layout)
+    for name, values in rows.items():
+        table[name] = np.moveaxis(values, axis, 0)
+    return table
+
+
+def _untable(table: np.ndarray, axis: int) -> Rows:
+    return {name: np.ascontiguousarray(np.moveaxis(table[name], 0, axis)) for name in table.dtype.names or ()}

@@ -30,15 +30,31 @@ class Carry(eqx.Module):
     status: Any
 
 
+Rows = dict[str, np.ndarray]
+
+
 class Progress(NamedTuple):
-    """A run up to some row: the carry, the rows so far (name → array with rows first, or batch first and rows
-    second), the seconds spent in each chunk and, before the first, in compiling (NaN for a batch, whose first chunk
-    holds it). This is what a checkpoint holds."""
+    """A run up to some row. This is what a checkpoint holds.
+
+    Fields
+        carry: what the run needs to go on.
+        chunks: the rows of each chunk: name → array with rows first, or batch first and rows second.
+        axis: of the rows, 0 or 1.
+        seconds: spent in each chunk.
+        compile_seconds: spent in compiling before the first; NaN for a batch, whose first chunk holds it.
+    """
 
     carry: Carry
-    rows: dict[str, np.ndarray]
+    chunks: tuple[Rows, ...]
+    axis: int
     seconds: np.ndarray
     compile_seconds: float
+
+    @property
+    def rows(self) -> Rows:
+        """All rows so far, put together anew at every call."""
+        names = self.chunks[0]
+        return {name: np.concatenate([chunk[name] for chunk in self.chunks], axis=self.axis) for name in names}
 
 
 def _advance(dynamics, carry, t, last, batched):
@@ -80,7 +96,9 @@ def _chunk(dynamics, carry, first, last, rows, stride, batched):
     return jax.lax.scan(body, carry, first + stride * jnp.arange(rows, dtype=first.dtype))
 
 
-def _init(dynamics, start, axes):
+def initial_carry(dynamics, start, axes=None) -> Carry:
+    """The carry before the first step, with a leading batch axis where `axes` is given."""
+
     # Not compiled as a whole: what is costly in an `init` is compiled there, once for all dynamics that share it.
     def single(dynamics, start):
         return Carry(dynamics.init(start), jnp.asarray(0, jnp.int32), jnp.asarray(int(Status.OK), jnp.int32))
@@ -88,8 +106,9 @@ def _init(dynamics, start, axes):
     return single(dynamics, start) if axes is None else eqx.filter_vmap(single, in_axes=axes)(dynamics, start)
 
 
-@eqx.filter_jit
-def _run_chunk(dynamics, carry, first, last, rows, stride, axes):
+def chunk_of(dynamics, carry, first, last, rows, stride, axes):
+    """The carry after `rows` rows from step `first` on, `stride` steps each and none from `last` on; and the rows."""
+
     def single(dynamics, carry):
         return _chunk(dynamics, carry, first, last, rows, stride, axes is not None)
 
@@ -99,9 +118,12 @@ def _run_chunk(dynamics, carry, first, last, rows, stride, axes):
         return eqx.filter_vmap(single, in_axes=(axes[0], eqx.if_array(0)))(dynamics, carry)
 
 
+_run_chunk = eqx.filter_jit(chunk_of)
+
+
 def template(dynamics: AbstractDynamics, start: Any, axes: Any = None) -> Carry:
     """Shapes and dtypes of the carry, without computing it: what a checkpoint is read back into."""
-    return eqx.filter_eval_shape(_init, dynamics, start, axes)
+    return eqx.filter_eval_shape(initial_carry, dynamics, start, axes)
 
 
 def run(
@@ -130,38 +152,36 @@ def run(
     Returns:
         `Progress` with ⌈steps/record_every⌉ rows, those after the end of a run blank (NaN, −1, False).
     """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
     _make_room()
     batched = axes is not None
     row_axis = 1 if batched else 0
     total = -(-steps // record_every)
     if resume is None:
-        carry, parts, seconds, compiling = _init(dynamics, start, axes), [], [], float("nan")
+        progress = Progress(initial_carry(dynamics, start, axes), (), row_axis, np.zeros(0), float("nan"))
     else:
-        carry, parts, seconds, compiling = resume.carry, [resume.rows], list(resume.seconds), resume.compile_seconds
-    progress = resume
+        progress = resume
     last = jnp.asarray(steps, jnp.int32)
     if resume is None and not batched:
         # A chunk that ends before it begins takes the compilation and nothing else.
         begin = time.perf_counter()
         zero = jnp.zeros_like(last)
-        jax.block_until_ready(_run_chunk(dynamics, carry, zero, zero, rows_per_chunk, record_every, axes))
-        compiling = time.perf_counter() - begin
-    while len(seconds) * rows_per_chunk < total:
-        if bool(np.all(np.asarray(carry.status) != int(Status.OK))):
+        jax.block_until_ready(_run_chunk(dynamics, progress.carry, zero, zero, rows_per_chunk, record_every, axes))
+        progress = progress._replace(compile_seconds=time.perf_counter() - begin)
+    chunks = list(progress.chunks)
+    while len(chunks) * rows_per_chunk < total:
+        if bool(np.all(np.asarray(progress.carry.status) != int(Status.OK))):
             break
         begin = time.perf_counter()
-        first = jnp.asarray(len(seconds) * rows_per_chunk * record_every, jnp.int32)
-        carry, rows = _run_chunk(dynamics, carry, first, last, rows_per_chunk, record_every, axes)
-        rows = {name: np.asarray(value) for name, value in rows.items()}
-        parts.append(rows)
-        seconds.append(time.perf_counter() - begin)
-        joined = {name: np.concatenate([part[name] for part in parts], axis=row_axis) for name in rows}
-        parts = [joined]
-        progress = Progress(carry, joined, np.asarray(seconds), compiling)
+        first = jnp.asarray(len(chunks) * rows_per_chunk * record_every, jnp.int32)
+        carry, rows = _run_chunk(dynamics, progress.carry, first, last, rows_per_chunk, record_every, axes)
+        chunks.append({name: np.asarray(value) for name, value in rows.items()})
+        seconds = np.append(progress.seconds, time.perf_counter() - begin)
+        progress = progress._replace(carry=carry, chunks=tuple(chunks), seconds=seconds)
         after_chunk(progress)
-    if progress is None:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    return progress._replace(rows={k: _fit(v, total, row_axis) for k, v in progress.rows.items()})
+    fitted = {name: _fit(values, total, row_axis) for name, values in progress.rows.items()}
+    return progress._replace(chunks=(fitted,))
 
 
 def _make_room() -> None:

@@ -190,13 +190,13 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(net, tmp_path):
         pass
 
     def stop(progress):
-        save(kept, progress, "tag")
+        save(kept, progress, {"run": "this"})
         if len(progress.seconds) == 2:
             raise Stopped
 
     with pytest.raises(Stopped):
         run(dynamics, start, 40, rows_per_chunk=10, after_chunk=stop)
-    half = load(kept, template(dynamics, start), "tag")
+    half = load(kept, template(dynamics, start), {"run": "this"})
     again = run(dynamics, start, 40, rows_per_chunk=10, resume=half)
     for name, values in whole.rows.items():
         np.testing.assert_array_equal(again.rows[name], values, err_msg=name)

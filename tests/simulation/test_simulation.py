@@ -1,5 +1,6 @@
 """The loop: recording, early ends, batches, resuming; on dynamics whose orbit is known."""
 
+import contextlib
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics
-from eosmodel.simulation import fingerprint, load, loop, run, save, template
+from eosmodel.simulation import checkpoint, identity, load, loop, remove, run, save, template
 from eosmodel.simulation.loop import _run_chunk
 
 
@@ -66,31 +67,68 @@ def test_a_batch_is_its_members_and_one_end_spoils_no_neighbour():
         assert int(result.carry.status[i]) == int(alone.carry.status)
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
-def test_resuming_from_any_checkpoint_is_bit_for_bit(tmp_path, stop):
-    dynamics = Doubling(jnp.asarray(1.1))
-    path, tag = tmp_path / "run.npz", fingerprint(dynamics, START)
-    seen = []
+@settings(max_examples=20, deadline=None)
+@given(stops=st.lists(st.integers(0, 5), max_size=4), batched=st.booleans(), lost=st.booleans())
+def test_a_run_killed_at_any_moments_is_bit_for_bit_the_uninterrupted_one(tmp_path_factory, stops, batched, lost):
+    factors = jnp.asarray([1.1, 0.9]) if batched else jnp.asarray(1.1)
+    dynamics, axes = Doubling(factors), (Doubling(0), None) if batched else None
+    path, known = tmp_path_factory.mktemp("killed") / "run.npz", identity(dynamics, START, axes)
 
-    def keep(progress):
-        seen.append(progress)
-        if len(seen) == stop:
-            save(path, progress, tag)
+    class Killed(Exception):
+        pass
 
-    whole = run(dynamics, START, 35, rows_per_chunk=10, after_chunk=keep)
-    back = load(path, template(dynamics, START), tag)
-    resumed = run(dynamics, START, 35, rows_per_chunk=10, resume=back)
+    def go_on(limit):
+        chunks = 0
+
+        def keep(progress):
+            nonlocal chunks
+            chunks += 1
+            if limit is not None and chunks > limit:
+                if lost:  # killed between the two writes: rows that the other file does not count
+                    with path.with_name("run.npz.rows").open("ab") as stream:
+                        stream.write(b"half a row")
+                raise Killed
+            save(path, progress, known)
+
+        resume = load(path, template(dynamics, START, axes), known)
+        return run(dynamics, START, 35, rows_per_chunk=10, axes=axes, resume=resume, after_chunk=keep)
+
+    for stop in stops:
+        with contextlib.suppress(Killed):
+            go_on(stop)
+    resumed, whole = go_on(None), run(dynamics, START, 35, rows_per_chunk=10, axes=axes)
     for name, rows in whole.rows.items():
+        assert rows.dtype == resumed.rows[name].dtype
         np.testing.assert_array_equal(rows, resumed.rows[name])
-    assert float(whole.carry.state) == float(resumed.carry.state)
+    np.testing.assert_array_equal(whole.carry.state, resumed.carry.state)
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+def test_bytes_written_grow_with_the_rows_and_not_with_their_square(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "eosmodel.simulation.checkpoint._table",
+        lambda rows, *rest, table=checkpoint._table: written.append(len(rows["x"])) or table(rows, *rest),
+    )
+    dynamics = Doubling(jnp.asarray(0.99))
+    known = identity(dynamics, START)
+    run(dynamics, START, 400, rows_per_chunk=10, after_chunk=lambda p: save(tmp_path / "run.npz", p, known))
+    assert sum(written) == 400
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path):
     dynamics, path = Doubling(jnp.asarray(1.1)), tmp_path / "run.npz"
-    save(path, run(dynamics, START, 3), fingerprint(dynamics, START))
-    with pytest.raises(ValueError, match="belongs to another run"):
-        load(path, template(dynamics, START), fingerprint(Doubling(jnp.asarray(1.2)), START))
-    assert load(tmp_path / "none.npz", template(dynamics, START), "x") is None
+    done, known = run(dynamics, START, 3), identity(dynamics, START, steps=3)
+    save(path, done, known)
+    for other, what in (
+        (identity(Doubling(jnp.asarray(1.2)), START, steps=3), "factor"),
+        (identity(Doubling(jnp.asarray(1.1), bound=7.0), START, steps=3), "program"),
+        (identity(dynamics, 2 * START, steps=4), "start, steps"),
+    ):
+        with pytest.raises(ValueError, match=rf"belongs to another run \(differs in {what}\)"):
+            load(path, template(dynamics, START), other)
+    remove(path)
+    assert not list(tmp_path.iterdir())
+    assert load(path, template(dynamics, START), known) is None
 
 
 def test_runs_of_any_length_share_one_compilation():

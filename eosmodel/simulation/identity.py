@@ -1,0 +1,82 @@
+"""What a run is: the program that it runs and the arrays in it, as hashes that are the same in every process.
+
+Two runs are one where the same program works on the same numbers. Names of functions, their addresses and the objects
+that they close over decide nothing: the traced program (a jaxpr) holds what is computed, constants included.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from eosmodel.dynamics import AbstractDynamics
+from eosmodel.simulation.loop import chunk_of, initial_carry
+
+
+def digest(*parts: Any) -> str:
+    """A hash of texts and arrays."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            hashed.update(part.encode())
+        else:
+            array = np.asarray(part)
+            hashed.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return hashed.hexdigest()[:32]
+
+
+def program(fn: Any, *args: Any) -> str:
+    """A hash of what `fn` computes of its arrays: the jaxpr of fn(*args) and the constants in it.
+
+    Args:
+        fn: any function that jax can trace.
+        args: trees. Arrays (or their shapes, `jax.ShapeDtypeStruct`) are the program's arguments, whose values do not
+            count; anything else in them is part of the program.
+    """
+    traced, _, _ = eqx.filter_make_jaxpr(fn)(*args)
+    # Addresses are all that differs between processes in how a program is printed.
+    return digest(re.sub(r"0x[0-9a-f]+", "", str(traced)), *_constants(traced))
+
+
+def _constants(traced: Any) -> Iterable[Any]:
+    """All constants of a program, of the programs inside it too."""
+    if hasattr(traced, "consts"):
+        yield from traced.consts
+        traced = traced.jaxpr
+    for equation in traced.eqns:
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            if hasattr(value, "eqns"):
+                yield from _constants(value)
+
+
+def identity(dynamics: AbstractDynamics, start: Any, axes: Any = None, **settings: Any) -> dict[str, str]:
+    """What a run is, by its parts: two runs with equal identities give equal rows.
+
+    Args:
+        dynamics, start, axes: as in `simulation.run`.
+        settings: anything else that decides the rows, plain values.
+
+    Returns:
+        Hashes by name: "program", "start", and one for each array of the dynamics, by its place, such as "objective.x".
+    """
+    parts = {"program": digest(*_programs(dynamics, start, axes)), "start": digest(*jax.tree.leaves(start))}
+    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(dynamics, eqx.is_array))
+    parts |= {jax.tree_util.keystr(path, simple=True, separator="."): digest(leaf) for path, leaf in arrays}
+    return parts | {name: str(value) for name, value in settings.items()}
+
+
+def _programs(dynamics, start, axes) -> tuple[str, str]:
+    carry = eqx.filter_eval_shape(initial_carry, dynamics, start, axes)
+    step = jax.ShapeDtypeStruct((), np.int32)
+    chunk = program(chunk_of, dynamics, carry, step, step, 1, 1, axes)
+    return program(initial_carry, dynamics, start, axes), chunk
+
+
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> str:
+    """Which parts of two identities differ, in words; empty if none."""
+    names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    return ", ".join(names)
