@@ -97,6 +97,14 @@ class ValleyClosure(AbstractClosure):
         return self.floor(state).sharpness
 
 
+class ReducedState(NamedTuple):
+    """The slow state of a closure with given coefficients, or its rates: λ, L̄ and the flow time τ = Σ η."""
+
+    sharpness: Float[Array, ""]
+    center_loss: Float[Array, ""]
+    time: Float[Array, ""]
+
+
 class _Reduced(AbstractClosure):
     """λ and L̄ alone, with coefficients that are given: dλ/dt = ⟨η⟩α − ½β⟨ηx²⟩, dL̄/dt = −⟨η⟩G + ½⟨ηx²⟩α + ½⟨η²⟩κλG.
 
@@ -109,24 +117,21 @@ class _Reduced(AbstractClosure):
         """α, β, κ, G at a flow time τ = Σ η."""
 
     def floor(self, state):
-        sharpness, center_loss, time = state
-        return Floor(sharpness, center_loss, *self._coefficients(time))
+        return Floor(state.sharpness, state.center_loss, *self._coefficients(state.time))
 
     def drift(self, state, stepsize, square, kick):
-        sharpness, _, time = state
-        alpha, beta, kappa, bulk = self._coefficients(time - 0.5 * stepsize)
+        alpha, beta, kappa, bulk = self._coefficients(state.time - 0.5 * stepsize)
         rise = stepsize * alpha - 0.5 * beta * kick
-        fall = -stepsize * bulk + 0.5 * kick * alpha + 0.5 * square * kappa * sharpness * bulk
-        return rise, fall, stepsize
+        fall = -stepsize * bulk + 0.5 * kick * alpha + 0.5 * square * kappa * state.sharpness * bulk
+        return ReducedState(rise, fall, stepsize)
 
 
 def _room(state, f_min):
-    sharpness, center_loss, _ = state
-    return jnp.minimum(sharpness, center_loss - jnp.asarray(f_min, sharpness.dtype))
+    return jnp.minimum(state.sharpness, state.center_loss - jnp.asarray(f_min, state.sharpness.dtype))
 
 
 class MeasuredClosure(_Reduced):
-    """α, β, κ and G as they were measured along a run, read at the flow's own flow time; the state is (λ, L̄, τ).
+    """α, β, κ and G as they were measured along a run, read at the flow's own flow time; the state is a `ReducedState`.
 
     Args:
         coefficients: `Coefficients` of a run; `eosmodel.coefficients` takes them from a dataset.
@@ -138,7 +143,7 @@ class MeasuredClosure(_Reduced):
 
     def init(self):
         c = self.coefficients
-        return c.sharpness, c.center_loss, jnp.zeros_like(c.sharpness)
+        return ReducedState(c.sharpness, c.center_loss, jnp.zeros_like(c.sharpness))
 
     def energy(self):
         return self.coefficients.amplitude**2
@@ -155,7 +160,7 @@ class MeasuredClosure(_Reduced):
 
 
 class FrozenClosure(_Reduced):
-    """α, β, κ and G as they are at one moment and for ever after: an extrapolation; the state is (λ, L̄, τ).
+    """α, β, κ and G as they are at one moment and for ever after: an extrapolation; the state is a `ReducedState`.
 
     Nothing tells it when sharpening ends. To freeze a moment and let the bulk relax, use `valley_at` and
     `ValleyClosure`.
@@ -189,7 +194,7 @@ class FrozenClosure(_Reduced):
         check_range("FrozenClosure", "amplitude", self.amplitude, low_open=True, high_open=True)
 
     def init(self):
-        return self.sharpness, self.center_loss, jnp.zeros_like(self.sharpness)
+        return ReducedState(self.sharpness, self.center_loss, jnp.zeros_like(self.sharpness))
 
     def energy(self):
         return self.amplitude**2
