@@ -76,8 +76,7 @@ table = []
 
 def verdict(found, where=f"seeds {seeds}"):
     """Print a claim and remember it."""
-    numbers = found.evidence.rstrip(".").split("; ")
-    print(f"{found.text}\n  judged by: {found.criterion}", *(f"  - {line}" for line in numbers), sep="\n")
+    print(f"{found.text}\n  criterion: {found.criterion}", *(f"  - {part}" for part in found.evidence), sep="\n")
     print(f"  → {found.verdict.upper()}  ({setting}, {where})\n")
     table.append((found.text, found.verdict))
 

@@ -6,7 +6,7 @@ its title, and it has
 - `CAPTION`; `SOURCES`, the arXiv numbers of the work that it corresponds to; `DTYPE`, of all that is computed;
 - `settings(quick)`: the numbers that decide the result, as plain as JSON;
 - `compute(quick)`: the dataset, from these numbers alone. `quick` is for tests: tiny networks and small grids;
-- `judge(dataset)`: what the numbers say of the figure's claims, as `eosmodel.judging.claims.Claim`;
+- `judge(dataset)`: what the numbers say of the figure's claims, as `eosmodel.judging.verdicts.Claim`;
 - `draw(dataset)`: the picture, which computes no dynamics.
 
 `python -m paper_figures` caches the dataset of `compute`, draws it, and writes the manifest. A new figure is one new

@@ -1,6 +1,5 @@
 """`python -m paper_figures`: compute what is not cached, draw, and keep the manifest."""
 
-import dataclasses
 import json
 import sys
 import time
@@ -85,7 +84,7 @@ def entry(name: str, module: ModuleType, dataset: xr.Dataset) -> dict[str, Any]:
         "title": (module.__doc__ or "").partition("\n")[0],
         "caption": " ".join(module.CAPTION.split()),
         "sources": [f"arXiv:{number}" for number in module.SOURCES],
-        "claims": [dataclasses.asdict(claim) for claim in module.judge(dataset)],
+        "claims": [claim.as_dict() for claim in module.judge(dataset)],
         "command": f"python -m paper_figures {name}{' --quick' * config['quick']}",
         "seconds": float(dataset.attrs["seconds"]),
         "created": dataset.attrs["created"],

@@ -11,7 +11,7 @@ import xarray as xr
 from eosmodel import experiment
 from eosmodel._status import Status
 from eosmodel.analysis.symbolic import RESPONSES
-from eosmodel.judging.claims import Claim, Verdict
+from eosmodel.judging.verdicts import Claim, combine
 from eosmodel.objectives.data import load
 from eosmodel.results import measures
 from eosmodel.tuners.registry import from_spec
@@ -76,19 +76,11 @@ def predictions(objective, specs: Sequence[str], steps: int, theory: str, runs: 
     return xr.concat([one(spec) for spec in specs], xr.IndexVariable("tuner", list(specs)))
 
 
-def verdict(met: Sequence[bool | None]) -> Verdict:
-    """Supported if all that could be tested are met, partly if some are."""
-    tested = [bool(one) for one in met if one is not None]
-    if not tested:
-        return "not tested"
-    return "supported" if all(tested) else "partly" if any(tested) else "not supported"
-
-
 def claim(id: str, text: str, met: dict[str, bool | None], numbers: dict[str, str], criterion: str) -> Claim:
-    """A claim that is tested on several things, the numbers of each and whether it is met there."""
+    """A claim that is tested on several things: the numbers of each, and whether it is met there (None: not tested)."""
     words = {True: "yes", False: "no", None: "not tested"}
-    evidence = "; ".join(f"{name}: {text} ({words[met[name]]})" for name, text in numbers.items())
-    return Claim(id, text, verdict(list(met.values())), evidence, criterion)
+    evidence = tuple(f"{name}: {text} ({words[met[name]]})" for name, text in numbers.items())
+    return Claim(id, text, criterion, combine(met.values()), evidence)
 
 
 def finished(run: xr.Dataset) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from paper_figures._batches import best, common, final, judged, over_seeds, swept
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import claim

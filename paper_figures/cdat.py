@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import plotting
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from eosmodel.studies.sweep import FULL
 from paper_figures._batches import best, common, final, judged, over_seeds, swept
 from paper_figures._panels import ROWS, column

@@ -5,7 +5,7 @@ from typing import Any
 import xarray as xr
 
 from eosmodel.judging import claims
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.recipes import network
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import pack, predictions, simulations, unpack

@@ -12,7 +12,8 @@ from eosmodel import simulation
 from eosmodel._checks import as_arrays
 from eosmodel.analysis.class_check import probe_valley
 from eosmodel.dynamics import Descent
-from eosmodel.judging.claims import EXPONENT, NEAR, Claim
+from eosmodel.judging.conditions import EXPONENT, NEAR
+from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record

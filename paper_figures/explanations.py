@@ -11,7 +11,7 @@ from eosmodel import simulation
 from eosmodel._checks import as_arrays
 from eosmodel.curvature import off_modes, sharpness_gradient
 from eosmodel.dynamics import Descent
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
 from eosmodel.theory import FastMap, averages

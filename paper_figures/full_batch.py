@@ -1,16 +1,17 @@
 """Full batch: loss, η, λ and ηλ of constant, Armijo and Polyak steps on several networks, data sets and losses."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from eosmodel.judging import claims
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim, Verdict, combine
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures
 from paper_figures._panels import ROWS, column
-from paper_figures._parts import available, finished, pack, simulations, unpack, verdict
+from paper_figures._parts import available, finished, pack, simulations, unpack
 from paper_figures._style import DOUBLE, legend_above, letter, look, sheet, styled
 
 CAPTION = """
@@ -66,16 +67,16 @@ def _networks(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
 
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     """The claims of `eosmodel.judging.claims` about experiments, each over all networks."""
-    found = {name: {one.id: one for one in claims.evaluate(runs)} for name, runs in _networks(dataset).items()}
-    # What holds in part somewhere is met there and is not, so that it can hold nowhere in full and yet in parts.
-    met = {"supported": [True], "partly": [True, False], "not supported": [False]}
+    by_network = {name: claims.evaluate(runs) for name, runs in _networks(dataset).items()}
     judged = []
-    for one in next(iter(found.values())).values():
-        each = {name: said[one.id] for name, said in found.items() if said[one.id].verdict != "not tested"}
-        if each:
-            evidence = " ".join(f"{name}: {said.verdict}. {said.evidence}" for name, said in each.items())
-            whole = verdict([holds for said in each.values() for holds in met[said.verdict]])
-            judged.append(Claim(one.id, one.text, whole, evidence, one.criterion))
+    for same in zip(*by_network.values(), strict=True):
+        tested = {
+            name: claim for name, claim in zip(by_network, same, strict=True) if claim.verdict is not Verdict.NOT_TESTED
+        }
+        if tested:
+            evidence = tuple(f"{name}: {claim.verdict}. {claim.explanation}." for name, claim in tested.items())
+            whole = combine(claim.verdict for claim in tested.values())
+            judged.append(dataclasses.replace(same[0], verdict=whole, evidence=evidence))
     return tuple(judged)
 
 

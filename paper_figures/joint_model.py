@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import analysis
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from eosmodel.theory import FastMap
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.registry import from_spec

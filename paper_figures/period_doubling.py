@@ -10,8 +10,9 @@ import xarray as xr
 
 from eosmodel import analysis, experiment
 from eosmodel.analysis.parameters import Family, find
-from eosmodel.judging.claims import Claim
-from eosmodel.judging.criteria import DISTANCE, SHARE
+from eosmodel.judging.cells import DISTANCE
+from eosmodel.judging.criteria import SHARE
+from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives import Valley, data, mlp
 from eosmodel.rays import ray
 from eosmodel.results import measures

@@ -7,7 +7,7 @@ import xarray as xr
 
 from eosmodel import analysis, plotting
 from eosmodel.analysis import Regime, phase_diagram
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.two_layer import TwoLayerScalar
 from eosmodel.theory import FastMap
 from eosmodel.tuners.registry import from_spec

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import analysis, plotting
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from eosmodel.theory import Kind
 from eosmodel.tuners.registry import REGISTRY, from_spec
 from paper_figures._parts import claim

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import plotting
-from eosmodel.judging.claims import Claim
+from eosmodel.judging.verdicts import Claim
 from eosmodel.studies import validation
 from paper_figures._style import DOUBLE, fit_text, sheet, styled
 

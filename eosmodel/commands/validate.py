@@ -40,7 +40,7 @@ def redraw(folder: Path) -> None:
     print(validation.table(validation.rows(found)))
     print()
     for claim in validation.judge(found):
-        print(f"{claim.text}: {claim.verdict.upper()}\n    {claim.evidence}; {claim.criterion}")
+        print(claim)
     print(f"\nwrote {page}")
 
 

@@ -1,46 +1,45 @@
-"""What a sweep says about four statements, judged from its numbers with intervals over seeds.
+"""Four claims about batch sizes, judged from the numbers of a sweep with intervals over seeds.
 
-Every comparison is the mean over seeds of the logarithm of a ratio, the two sides of a pair sharing a seed and so
-their initial weights, with the 90 % interval of Student's t. It is
+Every claim is that some ratios are below 1. Of each ratio the mean over seeds of its logarithm is taken, the two runs
+of a pair sharing a seed and so their initial weights, with the 90 % interval of Student's t. A ratio is
 
-- *supported* if the whole interval is on the side that the statement names, *not supported* if it is on the other side;
-- *undecided* if it holds 1 (as a ratio), or if fewer than five seeds have both runs finished.
+- *supported* if its whole interval is below 1, *not supported* if the whole interval is above 1;
+- *undecided* if the interval contains 1, or if fewer than five seeds have both runs finished.
 
-A statement is *supported* if all of its comparisons are, *partly* if some are, *not supported* if none is and some
-are on the other side, *undecided* if nothing is decided, and *not tested* if its tuners or batch sizes were not run.
-A run that ended early has no final loss to compare; where the best σ is sought it counts as worst.
+The verdict on a claim combines those on its ratios (`judging.verdicts.combine`); a claim without ratios, because its
+tuners or batch sizes were not run, is not tested. A run that ended early has no final loss to compare; where the best σ
+is sought it counts as the worst.
 """
 
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 
 from eosmodel._status import Status
+from eosmodel.judging.verdicts import Claim, Verdict, combine
+from eosmodel.results.formatting import number
 from eosmodel.tuners.grids import parameters
 
-Verdict = Literal["supported", "partly", "not supported", "undecided", "not tested"]
-
 LEVEL = 0.9
-"""Probability of the intervals that comparisons are judged by."""
+"""Confidence level of the intervals."""
 
 LEAST_SEEDS = 5
-"""Pairs of seeds below which nothing is decided."""
+"""Number of pairs of runs below which a ratio is undecided."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A ratio, geometric mean over seeds, its 90 % interval and what it says.
+class Ratio:
+    """A ratio of two groups of runs, paired by seed.
 
     Attributes:
-        what: which is compared with which.
-        ratio, low, high: the ratio and its interval.
-        seeds: pairs compared.
-        verdict: what it says of the statement.
-        levels: medians over seeds of what is compared.
+        what: the runs that are compared.
+        ratio, low, high: geometric mean over seeds, and its 90 % interval.
+        seeds: number of pairs.
+        verdict: whether the ratio is below 1.
+        levels: the two medians over seeds.
     """
 
     what: str
@@ -52,54 +51,39 @@ class Comparison:
     levels: str
 
     def __str__(self) -> str:
-        interval = f"{self.ratio:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        interval = f"{number(self.ratio)} [{number(self.low)}, {number(self.high)}]"
         return f"{self.what}: {interval}, {self.seeds} seeds, {self.verdict} ({self.levels})"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A statement, how it is judged, the verdict and the comparisons behind it."""
-
-    id: str
-    text: str
-    criterion: str
-    verdict: Verdict
-    comparisons: tuple[Comparison, ...]
-
-    def __str__(self) -> str:
-        lines = [f"({self.id}) {self.text} {self.verdict.upper()}", f"    judged by: {self.criterion}"]
-        return "\n".join([*lines, *(f"    - {comparison}" for comparison in self.comparisons)])
-
-
-def evaluate(sweep: xr.Dataset) -> tuple[Finding, ...]:
-    """Judge the four statements on a sweep, by the rules of the module's docstring.
+def evaluate(sweep: xr.Dataset) -> tuple[Claim, ...]:
+    """Judge the four claims on a sweep, by the rules of the module's docstring.
 
     Args:
-        sweep: dataset over (tuner, batch_size, seed), as `Plan.combine` makes it.
+        sweep: dataset over (tuner, batch_size, seed), from `Plan.combine`.
     """
     runs = _Runs(sweep)
     return (
-        _finding(
+        _claim(
             "a",
             "Sharpening is weaker at small batches.",
             "final λ of the constant step and of CDAT at the smallest batch over that at the full batch, below 1",
             runs.sharpening(),
         ),
-        _finding(
+        _claim(
             "b",
             "Armijo's rule and the greedy rule recover at small batches.",
             "final loss over the best constant step's of the same seed and batch size: at the middle and at the "
             "smallest batch over that at the full batch, below 1",
             runs.recovery(),
         ),
-        _finding(
+        _claim(
             "c",
             "The best σ of CDAT falls with the batch size.",
-            "σ of lowest final loss, of those run without averages, all or from the greedy rule's σ = 1 on: at each "
+            "σ of lowest final loss without averages, among all σ and among σ ≥ 1 (the greedy rule has σ = 1): at each "
             "batch size over that at the next larger one, below 1",
             runs.best_sigma(),
         ),
-        _finding(
+        _claim(
             "d",
             "Moving averages of numerator and denominator help CDAT.",
             "final loss with averages over that without, at the same σ and batch size, below 1",
@@ -119,7 +103,7 @@ class _Runs:
         self.small = [size for size in sizes if size != self.full]
 
     def cdat(self, averaged: bool) -> dict[str, float]:
-        """σ of the tuners of CDAT's family that differ in σ and averages alone, the greedy rule being σ = 1."""
+        """σ by tuner, of the CDAT tuners that differ in σ and averages alone; the greedy rule is σ = 1."""
         _, default = parameters("cdat")
         family = {spec: p for spec, (rule, p) in self.tuners.items() if rule in ("cdat", "greedy")}
         return {
@@ -129,21 +113,21 @@ class _Runs:
         }
 
     def get(self, name: str, tuner: str, size: int) -> np.ndarray:
-        """A number of every seed, NaN where the run ended early."""
+        """A variable by seed, NaN where the run ended early."""
         runs = self.sweep.sel(tuner=tuner, batch_size=size)
         return np.where(runs.status.values == int(Status.OK), runs[name].values, np.nan)
 
     def name(self, size: int) -> str:
         return "full" if size == self.full else str(size)
 
-    def sharpening(self) -> Iterable[Comparison]:
+    def sharpening(self) -> Iterable[Ratio]:
         chosen = [spec for spec, (rule, _) in self.tuners.items() if rule == "constant"]
         for spec in [*chosen, *self.cdat(averaged=False)]:
             if self.full and self.small:
                 small, full = (self.get("final_sharpness", spec, at) for at in (self.small[0], self.full))
                 yield _compare(f"{spec}, B = {self.small[0]} over full", small, full)
 
-    def recovery(self) -> Iterable[Comparison]:
+    def recovery(self) -> Iterable[Ratio]:
         constants = [spec for spec, (rule, _) in self.tuners.items() if rule == "constant"]
         chosen = [spec for spec, (rule, _) in self.tuners.items() if rule in ("armijo", "armijo-restart", "greedy")]
         full = self.full
@@ -159,7 +143,7 @@ class _Runs:
             for size in sizes:
                 yield _compare(f"{spec}, B = {size} over full", relative(spec, size), relative(spec, full))
 
-    def best_sigma(self) -> Iterable[Comparison]:
+    def best_sigma(self) -> Iterable[Ratio]:
         sigmas = self.cdat(averaged=False)
         sizes = [*self.small, *([self.full] if self.full else [])][::-1]
         scopes = {"all σ": sigmas, "σ ≥ 1": {spec: sigma for spec, sigma in sigmas.items() if sigma >= 1}}
@@ -178,7 +162,7 @@ class _Runs:
                 what = f"{name}, B = {size} over {self.name(larger)}"
                 yield _compare(what, best(scope, size), best(scope, larger))
 
-    def averaging(self) -> Iterable[Comparison]:
+    def averaging(self) -> Iterable[Ratio]:
         plain = {sigma: spec for spec, sigma in self.cdat(averaged=False).items()}
         sizes = [*([self.full] if self.full else []), *reversed(self.small)]
         for spec, sigma in self.cdat(averaged=True).items():
@@ -187,35 +171,25 @@ class _Runs:
                 yield _compare(what, *(self.get("final_loss", label, size) for label in (spec, plain[sigma])))
 
 
-def _compare(what: str, a: np.ndarray, b: np.ndarray) -> Comparison:
-    """The ratio a/b over seeds; the statement says that it is below 1."""
+def _compare(what: str, a: np.ndarray, b: np.ndarray) -> Ratio:
+    """The ratio a/b over seeds, and whether it is below 1."""
     from scipy.stats import t
 
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.log(a / b)
     logs = logs[np.isfinite(logs)]
-    levels = " against ".join(f"{np.nanmedian(side):.3g}" if np.isfinite(side).any() else "none" for side in (a, b))
+    levels = " against ".join(number(np.nanmedian(side)) if np.isfinite(side).any() else "none" for side in (a, b))
     count = len(logs)
     if count < LEAST_SEEDS:
         mean = float(np.mean(logs)) if count else np.nan
-        return Comparison(what, float(np.exp(mean)), 0.0, np.inf, count, "undecided", levels)
+        return Ratio(what, float(np.exp(mean)), 0.0, np.inf, count, Verdict.UNDECIDED, levels)
     mean = float(np.mean(logs))
     half = float(t.ppf((1 + LEVEL) / 2, count - 1) * np.std(logs, ddof=1) / np.sqrt(count))
-    verdict: Verdict = "supported" if mean + half < 0 else "not supported" if mean - half > 0 else "undecided"
+    verdict = Verdict.SUPPORTED if mean + half < 0 else Verdict.NOT_SUPPORTED if mean - half > 0 else Verdict.UNDECIDED
     ratio, low, high = (float(np.exp(x)) for x in (mean, mean - half, mean + half))
-    return Comparison(what, ratio, low, high, count, verdict, levels)
+    return Ratio(what, ratio, low, high, count, verdict, levels)
 
 
-def _finding(id: str, text: str, criterion: str, comparisons: Iterable[Comparison]) -> Finding:
-    found = tuple(comparisons)
-    said = [comparison.verdict for comparison in found]
-    verdict: Verdict
-    if not said:
-        verdict = "not tested"
-    elif all(v == "supported" for v in said):
-        verdict = "supported"
-    elif "supported" in said:
-        verdict = "partly"
-    else:
-        verdict = "not supported" if "not supported" in said else "undecided"
-    return Finding(id, text, criterion, verdict, found)
+def _claim(id: str, text: str, criterion: str, ratios: Iterable[Ratio]) -> Claim:
+    evidence = tuple(ratios)
+    return Claim(id, text, criterion, combine(ratio.verdict for ratio in evidence), evidence)

@@ -1,4 +1,4 @@
-"""Theory against experiment in numbers: smoothed errors, final values and the edge exponent, as a scoreboard."""
+"""The scoreboard of theories and experiments: errors of moving averages, final values, edge exponents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from eosmodel.results.formatting import aligned, number
 from eosmodel.results.labels import ERRORS, label_pair
 from eosmodel.results.measures import (
     edge_exponent,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An experiment and the theories of it. Made by `compare`; printing it gives the scoreboard as a table.
+    """An experiment and predictions of it. Made by `compare`; printing it gives the scoreboard as a table.
 
     Attributes:
         experiment: dataset over (tuner, seed, step).
@@ -42,9 +43,8 @@ class Comparison:
         - `final_loss`, `final_sharpness`: means over the last 25 completed steps.
         - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
         - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
-        - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory says it leaves
-          out, and the first recorded step at which that is more than the whole, above 1; None of a theory that does
-          not say, and without such a step.
+        - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory leaves out, and
+          the first recorded step at which ε > 1; None for a theory that does not record ε, and without such a step.
         """
         return self._rows
 
@@ -67,7 +67,7 @@ class Comparison:
 
 
 def compare(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> Comparison:
-    """Compare runs with theories of them.
+    """Compare runs with predictions of them.
 
     Args:
         experiment: from `simulate` or an `experiment.nc`: loss, stepsize and sharpness over step, and over tuner and
@@ -102,10 +102,10 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
         "status": status_of(run).label,
         "steps": steps_of(run),
         "experiment": {
-            "final_loss": _number(final_mean(run, "loss")),
-            "final_sharpness": _number(final_mean(run, "sharpness")),
-            "median_edge_product": _number(median),
-            "edge_exponent": _number(edge_exponent(run)),
+            "final_loss": _finite(final_mean(run, "loss")),
+            "final_sharpness": _finite(final_mean(run, "sharpness")),
+            "median_edge_product": _finite(median),
+            "edge_exponent": _finite(edge_exponent(run)),
             "seconds_per_step": _seconds(run),
         },
         "theories": {},
@@ -113,34 +113,34 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
     if theory is None or tuner not in theory.tuner.values or seed not in theory.seed.values:
         return row
     for name in theory.theory.values.tolist():
-        said = theory.sel(theory=name, tuner=tuner, seed=seed)
+        prediction = theory.sel(theory=name, tuner=tuner, seed=seed)
         row["theories"][name] = {
-            **{error: _number(log_error(run[variable], said[variable])) for error, variable in ERRORS.items()},
-            "final_sharpness": _number(final_mean(said, "sharpness")),
-            "edge_exponent": _number(edge_exponent(said)),
-            **_left_out(said),
-            "seconds_per_step": _seconds(said),
-            "status": status_of(said).label,
+            **{error: _finite(log_error(run[variable], prediction[variable])) for error, variable in ERRORS.items()},
+            "final_sharpness": _finite(final_mean(prediction, "sharpness")),
+            "edge_exponent": _finite(edge_exponent(prediction)),
+            **_left_out(prediction),
+            "seconds_per_step": _seconds(prediction),
+            "status": status_of(prediction).label,
         }
     return row
 
 
-def _left_out(said: xr.Dataset) -> dict[str, Any]:
-    if "left_out" not in said:
+def _left_out(prediction: xr.Dataset) -> dict[str, Any]:
+    if "left_out" not in prediction:
         return {"left_out": None, "left_out_beyond": None}
-    beyond = said.step.values[said.left_out.values > 1]
+    beyond = prediction.step.values[prediction.left_out.values > 1]
     return {
-        "left_out": _number(float(said.left_out.mean())),
+        "left_out": _finite(float(prediction.left_out.mean())),
         "left_out_beyond": int(beyond[0]) if beyond.size else None,
     }
 
 
-def _number(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
 def _seconds(run: xr.Dataset) -> float | None:
-    return _number(float(run["seconds_per_step"])) if "seconds_per_step" in run else None
+    return _finite(float(run["seconds_per_step"])) if "seconds_per_step" in run else None
 
 
 _HEADER = (
@@ -163,47 +163,26 @@ _HEADER = (
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as aligned text: under each experiment its theories, with their errors."""
 
-    def show(value: float | None, digits: str = ".3g") -> str:
-        return "–" if value is None else format(value, digits)
-
-    def signed(value: float | None) -> str:
-        return "–" if value is None else f"{round(value, 3) + 0.0:+.3f}"
-
     lines: list[tuple[str, ...]] = [_HEADER]
     for row in rows:
         run = row["experiment"]
         values = [
-            show(run["final_loss"]),
-            show(run["final_sharpness"]),
-            show(run["median_edge_product"], ".2f"),
-            signed(run["edge_exponent"]),
+            number(run["final_loss"]),
+            number(run["final_sharpness"]),
+            number(run["median_edge_product"], ".2f"),
+            number(run["edge_exponent"], "+.3f"),
             "",
             "",
             "",
             "",
-            show(run["seconds_per_step"], ".1e"),
+            number(run["seconds_per_step"], ".1e"),
         ]
         lines.append((row["tuner"], str(row["seed"]), "experiment", row["status"], *values))
-        for name, said in row["theories"].items():
-            values = ["", show(said["final_sharpness"]), "", signed(said["edge_exponent"])]
-            values += [show(said[error], ".3f") for error in ERRORS]
-            beyond = said["left_out_beyond"]
-            share = show(said["left_out"], ".3f") + ("" if beyond is None else f" (> 1 at {beyond})")
-            values += [share, show(said["seconds_per_step"], ".1e")]
-            lines.append(("", "", name, said["status"], *values))
+        for name, theory in row["theories"].items():
+            values = ["", number(theory["final_sharpness"]), "", number(theory["edge_exponent"], "+.3f")]
+            values += [number(theory[error], ".3f") for error in ERRORS]
+            beyond = theory["left_out_beyond"]
+            share = number(theory["left_out"], ".3f") + ("" if beyond is None else f" (> 1 at {beyond})")
+            values += [share, number(theory["seconds_per_step"], ".1e")]
+            lines.append(("", "", name, theory["status"], *values))
     return aligned(lines, left=(0, 2, 3))
-
-
-def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Lines of cells as columns, a rule under the first: those at the indices `left` to the left, the others to the
-    right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    text.insert(1, "─" * max(map(len, text)))
-    return "\n".join(text)

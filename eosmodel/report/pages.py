@@ -1,4 +1,4 @@
-"""What all pages share: pictures, numbers as text, how to make the results again, and what to cite."""
+"""What all pages share: pictures, options as text, how to make the results again, and what to cite."""
 
 import base64
 import io
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from eosmodel.report.references import Reference, cited
+from eosmodel.results.formatting import number
 from eosmodel.simulation import atomic
 
 if TYPE_CHECKING:
@@ -85,15 +86,6 @@ def write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)
-
-
-def number(value: float | None, digits: str = ".3g") -> str:
-    """A number with a real minus sign, or a dash for None."""
-    if value is None:
-        return "–"
-    # Adding 0 turns a rounded −0 into 0.
-    text = format(round(value, 3) + 0.0 if digits.endswith("f") else value, digits)
-    return text.replace("-", "−").replace("inf", "∞")
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -12,8 +12,10 @@ import xarray as xr
 from eosmodel import plotting
 from eosmodel.judging import claims
 from eosmodel.judging.scoreboard import Comparison, compare
+from eosmodel.judging.verdicts import Claim
 from eosmodel.report import pages, words
-from eosmodel.report.pages import Picture, number
+from eosmodel.report.pages import Picture
+from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS
 from eosmodel.results.measures import WINDOW, edge_of
 from eosmodel.results.names import VARIABLES
@@ -150,14 +152,14 @@ def _theories(folders: list[_Folder]) -> list[tuple[str, str, list[list[float | 
     ]
 
 
-def _claims(folders: list[_Folder]) -> list[tuple[claims.Claim, list[str]]]:
+def _claims(folders: list[_Folder]) -> list[tuple[Claim, list[str]]]:
     """Every claim, and its verdict by folder."""
     judged = [claims.evaluate(folder.comparison.experiment, folder.comparison.theory) for folder in folders]
     return [(same[0], [claim.verdict for claim in same]) for same in zip(*judged, strict=True)]
 
 
 def _summary(
-    folders: list[_Folder], differing: Mapping[str, list[str]], judged: list[tuple[claims.Claim, list[str]]]
+    folders: list[_Folder], differing: Mapping[str, list[str]], judged: list[tuple[Claim, list[str]]]
 ) -> list[str]:
     """What differs, and who is best where that can be said."""
     changed = [name for name, values in differing.items() if len({*values} - {"–"}) > 1]

@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 
 from eosmodel._status import Status
-from eosmodel.judging import claims
-from eosmodel.report.pages import number
+from eosmodel.judging import conditions
+from eosmodel.judging.verdicts import Claim, Verdict
+from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS
 from eosmodel.results.names import VARIABLES
 
 Rows = Sequence[Mapping[str, Any]]
 
 _MOST = 8
-_HALF_NEAR = f"within {100 * claims.NEAR:.0f} % of 2"
+_HALF_NEAR = f"within {100 * conditions.NEAR:.0f} % of 2"
 
 
 def count(n: int, what: str) -> str:
@@ -67,7 +68,7 @@ def setting(config: Mapping[str, Any]) -> str:
     )
 
 
-def summary(rows: Rows, judged: Sequence[claims.Claim]) -> list[str]:
+def summary(rows: Rows, judged: Sequence[Claim]) -> list[str]:
     """The result of a folder of runs."""
     tuners = {row["tuner"] for row in rows}
     steps = max((row["steps"] for row in rows), default=0)
@@ -83,7 +84,7 @@ def summary(rows: Rows, judged: Sequence[claims.Claim]) -> list[str]:
             f"The lowest final loss is {best}'s, {number(loss[best])}; the highest {worst}'s, {number(loss[worst])}."
         )
     product = medians(done, "median_edge_product")
-    near = [f"{name} ({value:.2f})" for name, value in product.items() if abs(value / 2 - 1) <= claims.NEAR]
+    near = [f"{name} ({value:.2f})" for name, value in product.items() if abs(value / 2 - 1) <= conditions.NEAR]
     if product:
         who = f"for {listed(near)}" if near else "for no tuner"
         said.append(f"Over the last half of the steps the median of ηλ is {_HALF_NEAR} {who}.")
@@ -99,9 +100,9 @@ def verdicts(judged: Iterable[tuple[str, str]], what: str = "claim") -> str:
     by: dict[str, list[str]] = {}
     for name, verdict in judged:
         by.setdefault(verdict, []).append(name)
-    order = [v for v in ("supported", "partly", "not supported", "undecided", "not tested") if v in by]
+    order = [verdict for verdict in Verdict if verdict in by]
     total = sum(map(len, by.values()))
-    parts = "; ".join(f"{len(by[v])} {v} ({', '.join(by[v])})" for v in order)
+    parts = "; ".join(f"{len(by[verdict])} {verdict} ({', '.join(by[verdict])})" for verdict in order)
     return f"Of {count(total, what)} judged from these numbers: {parts}."
 
 

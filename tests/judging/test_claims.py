@@ -60,8 +60,8 @@ def test_claims_are_complete_and_carry_numbers():
     found = evaluate(world())
     assert [claim.id for claim in found] == ["1", "2", "2b", "3", "4", "5", "6"]
     armijo = next(claim for claim in found if claim.id == "3")
-    assert "early 0.9" in armijo.evidence
-    assert "at the end 1.5" in armijo.evidence
+    assert "early 0.9" in armijo.explanation
+    assert "at the end 1.5" in armijo.explanation
     assert all(claim.criterion and claim.text for claim in found)
 
 
@@ -97,8 +97,8 @@ def test_the_joint_theory_must_win_and_cover_the_run():
     steps = xr.where(theory.theory == "oscillation", 300, STEPS)
     short = theory.where(theory.step < steps).assign(steps=steps.broadcast_like(theory.loss.isel(step=0)))
     assert verdicts(experiment, short)["5"] == "not supported"
-    evidence = next(claim.evidence for claim in evaluate(experiment, theories(experiment)) if claim.id == "5")
-    assert evidence.count("factor 25") == len(TUNERS)
+    explanation = next(claim.explanation for claim in evaluate(experiment, theories(experiment)) if claim.id == "5")
+    assert explanation.count("factor 25") == len(TUNERS)
 
 
 def test_what_is_missing_is_not_tested():
@@ -118,7 +118,7 @@ def test_a_majority_of_seeds_decides_and_is_counted():
     found = evaluate(world(seeds, armijo_loss=np.stack([good, bad, good])))
     third = next(claim for claim in found if claim.id == "3")
     assert third.verdict == "supported"
-    assert "(2 of 3 seeds)" in third.evidence
+    assert "(2 of 3 seeds)" in third.explanation
     assert verdicts(world(seeds, armijo_loss=np.stack([good, bad, bad])))["3"] == "not supported"
 
 
@@ -127,4 +127,4 @@ def test_a_run_that_did_not_finish_never_wins():
     status = xr.where(experiment.tuner == "sps-max", int(Status.DIVERGED), 0).expand_dims(seed=[0])
     polyak = next(claim for claim in evaluate(experiment.assign(status=status)) if claim.id == "4")
     assert polyak.verdict == "partly"
-    assert "∞" in polyak.evidence
+    assert "∞" in polyak.explanation

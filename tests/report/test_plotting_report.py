@@ -15,9 +15,10 @@ from eosmodel import Status, plotting
 from eosmodel.cli import main
 from eosmodel.judging.scoreboard import compare
 from eosmodel.report import write_comparison, write_report
-from eosmodel.report.pages import LEVELS, command_line, level, number
+from eosmodel.report.pages import LEVELS, command_line, level
 from eosmodel.report.references import cited
 from eosmodel.results import record
+from eosmodel.results.formatting import number
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 

@@ -309,7 +309,7 @@ def test_small_sigmas_are_judged_apart():
     # Under-relaxation wins everything; from σ = 1 on nothing has changed.
     found = sweeps.evaluate(made_up([*LOSS, [0.1, 0.1, 0.1]], tuners=(*TUNERS, "cdat:sigma=0.5")))
     (c,) = (finding for finding in found if finding.id == "c")
-    said = {scope: [x.verdict for x in c.comparisons if x.what.startswith(scope)] for scope in ("all σ", "σ ≥ 1")}
+    said = {scope: [x.verdict for x in c.evidence if x.what.startswith(scope)] for scope in ("all σ", "σ ≥ 1")}
     assert said == {"all σ": ["undecided"] * 2, "σ ≥ 1": ["supported"] * 2}
 
 
@@ -319,9 +319,9 @@ def test_runs_that_ended_early_count_as_worst_for_the_best_sigma_alone():
     status[4, 1:] = 1
     found = {f.id: f for f in sweeps.evaluate(made_up(loss, SHARPNESS, status, TUNERS))}
     assert found["c"].verdict == "supported"
-    assert [x.verdict for x in found["d"].comparisons] == ["supported", "undecided", "undecided"]
-    assert [x.seeds for x in found["d"].comparisons] == [5, 0, 0]
-    assert [x.verdict for x in found["a"].comparisons] == ["supported"] * 3 + ["undecided"]
+    assert [x.verdict for x in found["d"].evidence] == ["supported", "undecided", "undecided"]
+    assert [x.seeds for x in found["d"].evidence] == [5, 0, 0]
+    assert [x.verdict for x in found["a"].evidence] == ["supported"] * 3 + ["undecided"]
 
 
 # Pictures

@@ -13,8 +13,8 @@ from scipy.stats import ks_2samp
 import eosmodel as eos
 from eosmodel.cli import main
 from eosmodel.commands.options import VALIDATED, WORKLOADS
-from eosmodel.judging.criteria import ERRORS
 from eosmodel.objectives.recipes import network
+from eosmodel.results.labels import ERRORS
 from eosmodel.studies import validation
 from eosmodel.studies.validation.cells import _reach, tuner_at
 
@@ -167,13 +167,13 @@ def test_a_chaotic_run_has_its_perturbed_copy_beside_the_theory():
     found["copy_distance"] = found.copy_distance.where(found.seed > 3, 0.2)
     found["copy_mean_sharpness"] = found.copy_mean_sharpness.where(found.seed > 2, -0.2)
     claims = {claim.id: claim for claim in validation.judge(found)}
-    assert "perturbed copy is as near in 6" in claims["law"].evidence
-    assert "perturbed copy is as near in 7" in claims["mean"].evidence
-    assert "perturbed copy is as near in 10" in claims["exponent"].evidence
-    assert "copy" not in claims["band"].evidence
+    assert "perturbed copy is as near in 6" in claims["law"].explanation
+    assert "perturbed copy is as near in 7" in claims["mean"].explanation
+    assert "perturbed copy is as near in 10" in claims["exponent"].explanation
+    assert "copy" not in claims["band"].explanation
     # Nearer in three, four and none of ten: p = 0.3, 0.8 and 0.002.
     assert claims["as-a-run"].verdict == "partly"
-    assert "mean λ nearer in 3 of 10 (p = 0.3), KS nearer in 4 of 10" in claims["as-a-run"].evidence
+    assert "mean λ nearer in 3 of 10 (p = 0.3); KS nearer in 4 of 10" in claims["as-a-run"].explanation
     found["copy_exponent_difference"] = found.copy_exponent_difference.where(found.seed > 1)
     assert _verdicts(found)["as-a-run"] == "supported"  # two of ten: p = 0.1
     assert _verdicts(_made_up(0.06, chaotic=1))["as-a-run"] == "not supported"
@@ -190,7 +190,7 @@ def test_another_theory_is_held_against_the_first_run_by_run():
     both = xr.concat([found.isel(theory=[0]), other], "theory", data_vars="minimal")
     (claim,) = (claim for claim in validation.judge(both) if claim.id.startswith("beside"))
     assert claim.verdict == "supported"  # 7 against 0: p = 2/2⁷
-    assert "7 against 0 of 10, 7 gained and 0 lost (p = 0.02)" in claim.evidence
+    assert "7 against 0 of 10, 7 gained and 0 lost (p = 0.02)" in claim.explanation
     both["loss_error"][{"seed": slice(2, 7), "theory": 1}] = np.nan
     assert _verdicts(both)["beside-oscillation:after=20"] == "partly"
     both["theory_steps"][{"theory": 1}] = 50.0  # it ended early

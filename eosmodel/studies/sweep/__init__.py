@@ -1,6 +1,6 @@
 """Sweeps over step-size rules, batch sizes and seeds: independent blocks, done here, in processes or on a cluster."""
 
-from eosmodel.judging.batch_sizes import LEAST_SEEDS, LEVEL, Comparison, Finding, evaluate
+from eosmodel.judging.batch_sizes import LEAST_SEEDS, LEVEL, Ratio, evaluate
 from eosmodel.studies.runners import Runner, WorkersLost, cluster, here, processes
 from eosmodel.studies.sweep.cells import FULL, SCALARS, block_config, compute
 from eosmodel.studies.sweep.plans import Plan, make_plan
@@ -11,9 +11,8 @@ __all__ = [
     "LEAST_SEEDS",
     "LEVEL",
     "SCALARS",
-    "Comparison",
-    "Finding",
     "Plan",
+    "Ratio",
     "Runner",
     "WorkersLost",
     "block_config",

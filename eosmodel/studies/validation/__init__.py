@@ -3,8 +3,9 @@
 `matrix` says what is run, `cells` runs one cell of it, `judging.criteria` judges what they gave.
 """
 
-from eosmodel.judging.criteria import judge, rows, table
+from eosmodel.judging.criteria import judge
 from eosmodel.judging.quantities import RUN_NUMBERS, THEORY_NUMBERS
+from eosmodel.judging.tables import rows, table
 from eosmodel.studies.validation.cells import compute
 from eosmodel.studies.validation.matrix import LOSSES, TUNERS, WORKLOADS, Plan, make_plan
 

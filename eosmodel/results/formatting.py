@@ -1,0 +1,42 @@
+"""Numbers and tables as text, the same in messages, reports and pictures."""
+
+import math
+from collections.abc import Sequence
+
+
+def number(value: float | None, digits: str = ".3g") -> str:
+    """A number as text, with a true minus sign, ∞, and – for a value that is missing (None or NaN).
+
+    Args:
+        value: the number.
+        digits: a format specification of Python: ".3f", "+.3f" for a number with its sign, ".0%", "d".
+
+    Example:
+        >>> number(-1234.5), number(-0.0001, "+.3f"), number(0.957, ".0%"), number(float("-inf")), number(None)
+        ('−1.23e+03', '+0.000', '96%', '−∞', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    text = format(value, digits)
+    if text.startswith("-") and float(text.rstrip("%")) == 0:
+        text = format(0.0, digits)
+    return text.replace("-", "−").replace("inf", "∞")
+
+
+def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Lines of cells as columns, the first line a header with a rule under it.
+
+    Args:
+        lines: cells by line, as many in each.
+        left: indices of the columns that are aligned to the left; the others are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    text.insert(1, "─" * max(map(len, text)))
+    return "\n".join(text)
