@@ -1,8 +1,8 @@
-"""Where a step goes: steepest descent, or what any optax transformation makes of the gradient.
+"""The direction of a step: steepest descent, or any optax transformation of the gradient.
 
-A direction d = −T(g) with memory or a preconditioner moves the edge of stability. With frozen preconditioner P and
-d = −P⁻¹g the sharpness that counts is the top eigenvalue of P^{-1/2} ∇²L P^{-1/2}; with momentum the edge is at
-ηλ = `Direction.edge` instead of 2. A tuner sees the line along d as it sees any other.
+A direction d = −T(g) with momentum or a preconditioner changes the edge of stability. With a fixed preconditioner P and
+d = −P⁻¹g, the relevant sharpness is the top eigenvalue of P^{-1/2} ∇²L P^{-1/2}; with momentum the edge is at
+ηλ = `Direction.edge` instead of 2. For a tuner the line along d is a ray like any other.
 """
 
 import inspect
@@ -21,25 +21,25 @@ from eosmodel._checks import check_range
 
 
 class Direction(eqx.Module):
-    """An optax transformation T as the direction d = −T(g), and what it does to the edge of stability.
+    """An optax transformation T as the direction d = −T(g), with its edge of stability.
 
-    The linear memory that is understood is m' = βm + g, and d = −P⁻¹a(m') (heavy ball), or −P⁻¹a(g + βm') with
-    `nesterov`; a = 1, or 1 − β if `averaged` (Adam). The edge of stability of ηλ, λ the top eigenvalue of the
-    preconditioned Hessian, is
+    The edge is known for momentum m' = βm + g with d = −P⁻¹a m' (heavy ball), or d = −P⁻¹a(g + βm') with `nesterov`;
+    a = 1, or 1 − β if `averaged` (Adam). It is a value of ηλ, λ the top eigenvalue of the preconditioned Hessian,
 
         2(1 + β)/a    and with Nesterov's    2(1 + β)/((1 + 2β)a)
 
     Args:
-        transformation: any `optax.GradientTransformation`; a learning rate and a sign in it would count twice.
+        transformation: any `optax.GradientTransformation`, without a learning rate and a change of sign, which would
+            be applied twice.
         decay: β in [0, 1).
         nesterov, averaged: see above.
         inverse: the diagonal of P⁻¹ as a function of the transformation's state after its update, in the shape of
             the weights; None where P is the identity.
-        understood: False where the transformation is neither; then the sharpness is the Euclidean one, and edge
-            products and exponents are NaN.
+        understood: False if the transformation is not of the form above. The sharpness is then the Euclidean one, and
+            edge products and exponents are NaN.
 
     Raises:
-        ValueError: a decay out of its range, or a transformation that is not optax's.
+        ValueError: a decay out of its range, or an object that is not an optax transformation.
 
     Example:
         >>> import optax
@@ -59,23 +59,23 @@ class Direction(eqx.Module):
     def __check_init__(self):
         check_range("Direction", "decay", self.decay, 0, 1, high_open=True)
         if not (hasattr(self.transformation, "init") and hasattr(self.transformation, "update")):
-            raise ValueError(f"Direction: transformation must be one of optax's, got {self.transformation!r}")
+            raise ValueError(f"Direction: transformation must be an optax transformation, got {self.transformation!r}")
 
     @property
     def edge(self) -> float:
-        """The value of ηλ beyond which a mode oscillates with growing amplitude; NaN where it is not known."""
+        """The value of ηλ above which a mode oscillates with growing amplitude; NaN where it is not known."""
         if not self.understood:
             return float("nan")
         gain = (1 - self.decay) if self.averaged else 1.0
         return 2 * (1 + self.decay) / (gain * (1 + 2 * self.decay if self.nesterov else 1))
 
     def init(self, tree: Any) -> Any:
-        """The transformation's state at weights given as a tree."""
+        """The initial state of the transformation, for weights given as a tree."""
         return self.transformation.init(tree)
 
     def __call__(self, gradient: Any, state: Any, tree: Any) -> tuple[Array, Any, Array | None]:
         """d, the next state and the diagonal of S = P^{-1/2} (None where P is the identity), both flat."""
-        # Optax mixes types in its counters.
+        # optax mixes types in its counters.
         with jax.numpy_dtype_promotion("standard"):
             updates, state = self.transformation.update(gradient, state, tree)
             inverse = None if self.inverse is None else self.inverse(state)
@@ -84,18 +84,18 @@ class Direction(eqx.Module):
         return d, state, None if inverse is None else jnp.sqrt(ravel_pytree(inverse)[0].astype(flat.dtype))
 
     def growth(self, mode: Float[Array, "2"], stepsize, sharpness) -> tuple[Float[Array, "2"], Float[Array, ""]]:
-        """One step of a mode of this curvature, (x, m/λ) of unit length, and the logarithm of its growth:
-        ln|1 − ηλ| without memory. Without a curvature (NaN) the mode stays and the growth is NaN."""
+        """One step of a mode (x, m/λ) with the curvature `sharpness`, normalised to unit length, and the logarithm of
+        its growth, ln|1 − ηλ| without momentum. For a curvature of NaN the mode is unchanged and the growth is NaN."""
         x, m = mode
         m_next = self.decay * m + x
         gain = (1 - self.decay) if self.averaged else 1.0
-        pushed = gain * (x + self.decay * m_next if self.nesterov else m_next)
-        # Without memory m is no part of the state.
-        new = jnp.stack([x - stepsize * sharpness * pushed, m_next if self.decay else jnp.zeros_like(m)])
+        direction = gain * (x + self.decay * m_next if self.nesterov else m_next)
+        # Without momentum m is not part of the state.
+        new = jnp.stack([x - stepsize * sharpness * direction, m_next if self.decay else jnp.zeros_like(m)])
         length = jnp.linalg.norm(new)
-        known = jnp.isfinite(length) & (length > 0)
-        unit = jnp.where(known, new / jnp.where(known, length, 1), mode)
-        return unit, jnp.where(known, jnp.log(jnp.where(known, length, 1)), jnp.nan)
+        valid = jnp.isfinite(length) & (length > 0)
+        unit = jnp.where(valid, new / jnp.where(valid, length, 1), mode)
+        return unit, jnp.where(valid, jnp.log(jnp.where(valid, length, 1)), jnp.nan)
 
 
 def momentum(decay: float = 0.9) -> Direction:
@@ -146,9 +146,9 @@ def rmsprop(decay: float = 0.99, eps: float = 1e-8) -> Direction:
 
 
 def muon(decay: float = 0.95) -> Direction:
-    """Muon: the orthogonal factor of each weight matrix's momentum; weights of other shapes take the momentum.
+    """Muon: the orthogonal polar factor of each weight matrix's momentum; weights of other shapes use the momentum.
 
-    Its preconditioner is no diagonal one: λ is the Euclidean sharpness, and edge products are NaN.
+    Its preconditioner is not diagonal, so λ is the Euclidean sharpness, and edge products are NaN.
     """
 
     def shapes(tree):
@@ -176,7 +176,7 @@ DIRECTIONS: dict[str, Entry] = {
     "rmsprop": Entry(rmsprop, "RMSProp's direction; the Hessian preconditioned"),
     "muon": Entry(muon, "Muon's direction; the edge is not known"),
 }
-"""Name -> what makes the direction, and a one-line description; what `from_spec` and `--direction` know."""
+"""Name -> factory of the direction and one-line description, for `from_spec` and `--direction`."""
 
 
 def parameters(name: str) -> list[tuple[str, Any]]:
@@ -189,7 +189,7 @@ def from_spec(spec: str) -> Direction:
     """A direction from `name`, `name:value` or `name:parameter=value,…`.
 
     Raises:
-        ValueError: unknown name or parameter, or a value that is no number or not allowed.
+        ValueError: an unknown name or parameter, or a value that is not a number or out of range.
 
     Example:
         >>> from_spec("momentum:0.5").decay

@@ -1,8 +1,8 @@
-"""The seam between a tuner and the world: a tuner sees the loss along one line, and nothing else.
+"""Rays: the interface between a tuner and everything else. A tuner sees the loss along one line, and nothing more.
 
-A ray is φ(η) = f(w + η d), the loss along the line that the next step is about to take. A network supplies it by
-automatic differentiation, a low-dimensional theory in closed form, so one tuner object runs at every level and a
-difference between theory and experiment is never a difference between two implementations of a rule.
+A ray is φ(η) = f(w + η d), the loss along the line of the next step. A network provides it by automatic
+differentiation, a low-dimensional theory in closed form. So the same tuner object runs at every level, and a difference
+between theory and experiment is never a difference between two implementations of a rule.
 """
 
 import abc
@@ -16,12 +16,13 @@ from jaxtyping import Array, Float, Int
 
 
 class Secant(NamedTuple):
-    """What the last step taught about curvature, for the rules that go by it: s = ηd of that step, y the change of the
-    gradient over it. All in the metric in which d is steepest (the Euclidean one for d = −g): a preconditioner P with
-    d = −P⁻¹g makes them s·Ps, s·y and y·P⁻¹y. All 0 where there was no step.
+    """Inner products of s = ηd, the last step, and y, the change of the gradient over it, for rules that use them.
+
+    They are taken in the metric in which d is the direction of steepest descent: Euclidean for d = −g, and for
+    d = −P⁻¹g with a preconditioner P they are s·Ps, s·y and y·P⁻¹y. All are 0 where there was no step.
 
     Fields
-        ss: s·s, of a steepest step η²‖g‖².
+        ss: s·s, which is η²‖g‖² for steepest descent.
         sy: s·y; negative along negative curvature.
         yy: y·y.
     """
@@ -34,13 +35,13 @@ class Secant(NamedTuple):
 class AbstractRay(eqx.Module):
     """φ(η) = f(w + η d) around η = 0.
 
-    An implementation supplies the fields below and two methods. `curvature` and `evaluate` are methods because they
-    cost something: a tuner that does not call them does not pay for them, in eager mode or under `jax.jit`.
+    An implementation supplies the fields below and the methods `curvature` and `evaluate`. These are methods because
+    they are expensive: a tuner that does not call them does not pay for them, in eager mode or under `jax.jit`.
 
     Fields
         value: φ(0), the loss at the current weights.
         slope: φ'(0) = g·d; −‖g‖² for steepest descent.
-        step: the integer index of the update about to be made, from 0.
+        step: integer index of the next update, from 0.
         sharpness: λ at the current weights, or NaN for tuners whose `needs_sharpness` is false.
         secant: the last step's `Secant`, or zeros for tuners whose `needs_secant` is false.
     """
@@ -53,14 +54,14 @@ class AbstractRay(eqx.Module):
 
     @abc.abstractmethod
     def curvature(self) -> Float[Array, ""]:
-        """φ''(0) = dᵀHd, computed when called."""
+        """φ''(0) = dᵀHd."""
 
     @abc.abstractmethod
     def evaluate(self, stepsize: Float[Array, ""]) -> Float[Array, ""]:
-        """φ(stepsize), computed when called."""
+        """φ(stepsize)."""
 
     def slope_at(self, stepsize: Float[Array, ""]) -> Float[Array, ""]:
-        """φ'(stepsize), computed when called."""
+        """φ'(stepsize)."""
         return jax.jvp(self.evaluate, (stepsize,), (jnp.ones_like(stepsize),))[1]
 
 
@@ -80,7 +81,7 @@ class FunctionRay(AbstractRay):
         return self.fn(self.weights + stepsize * self.direction)
 
     def curvature(self):
-        # Two forward sweeps along one line: cheaper than a Hessian-vector product, which would build a whole vector.
+        # Two nested forward passes along one line are cheaper than a Hessian–vector product, which has dim entries.
         def slope_at(w):
             return jax.jvp(self.fn, (w,), (self.direction,))[1]
 
@@ -88,7 +89,7 @@ class FunctionRay(AbstractRay):
 
 
 class QuadraticRay(AbstractRay):
-    """A ray whose loss is a parabola: φ(η) = value + η·slope + ½η²·second, the ray of every two-mode theory."""
+    """A ray with a quadratic loss: φ(η) = value + η·slope + ½η²·second, the ray of every two-mode theory."""
 
     value: Float[Array, ""]
     slope: Float[Array, ""]
@@ -105,7 +106,7 @@ class QuadraticRay(AbstractRay):
 
 
 def along(fn, weights, value, gradient, direction, step, sharpness) -> FunctionRay:
-    """The ray along `direction` where the loss and its gradient are already known; −∇fn where it is None."""
+    """The ray along `direction`, by default −∇fn, from a loss and a gradient that are already known."""
     if direction is None:
         direction, slope = -gradient, -jnp.vdot(gradient, gradient)
     else:
@@ -123,15 +124,22 @@ def along(fn, weights, value, gradient, direction, step, sharpness) -> FunctionR
 
 
 def steepest(fn, weights, value, gradient, step, sharpness) -> FunctionRay:
-    """The ray along −∇fn where the loss and its gradient are already known; slope −‖∇fn‖²."""
+    """The ray along −∇fn, with slope −‖∇fn‖², from a loss and a gradient that are already known."""
     return along(fn, weights, value, gradient, None, step, sharpness)
 
 
-def two_mode_secant(stepsize, sharpness, kappa, bulk, energy) -> Secant:
-    """The secant of a steepest step on two modes: η²(G + E), η²λ(κG + E), η²λ²(κ²G + E), E = λ²x² the sharp one's."""
+def two_mode_secant(stepsize, sharpness, kappa, bulk_gradient_sq, sharp_gradient_sq) -> Secant:
+    """The secant of a step of steepest descent on two modes: η²(G + E), η²λ(κG + E), η²λ²(κ²G + E).
+
+    G = ‖g‖² is the squared gradient in the bulk, E = λ²x² the squared gradient along the sharp mode.
+    """
+    G, E = bulk_gradient_sq, sharp_gradient_sq
     square = stepsize * stepsize
-    bent = sharpness * (kappa * bulk + energy)
-    return Secant(square * (bulk + energy), square * bent, square * sharpness**2 * (kappa**2 * bulk + energy))
+    return Secant(
+        ss=square * (G + E),
+        sy=square * (sharpness * (kappa * G + E)),
+        yy=square * sharpness**2 * (kappa**2 * G + E),
+    )
 
 
 def ray(fn, weights, direction=None, *, step=0, sharpness=None, secant=None) -> FunctionRay:

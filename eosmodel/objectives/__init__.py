@@ -32,14 +32,14 @@ from eosmodel.objectives.valleys import Valley, valley
 OBJECTIVES: dict[str, str] = {
     **{name: description for name, (_, description) in NETWORKS.items()},
     **{name: toy.description for name, toy in TOYS.items()},
-    "network": "an equinox model of one's own on a data set",
+    "network": "a user-supplied equinox model on a data set",
     "DenseQuadratic": "½ (w − c)ᵀ H (w − c), given by its Hessian",
     "SecondOrderRegression": "½‖z₀ + Jθ + ½θᵀQθ‖², given by z₀, J and Q",
     "objective": "any jax function of a flat array",
-    "MiniBatches": "a network's loss on a batch of its samples, another one at every step",
-    "NoisyValley": "a valley's loss with noise of given strengths, drawn anew at every step",
+    "MiniBatches": "a network's loss on a new batch of its samples at every step",
+    "NoisyValley": "a valley's loss with new noise of given strength at every step",
 }
-"""Name -> one-line description of what this module offers."""
+"""Name -> one-line description of the objectives in this package."""
 
 __all__ = [
     "EVEN_LOSSES",

@@ -1,4 +1,4 @@
-"""Arrays that objectives are given or draw, checked and converted in one place."""
+"""Checks, conversions and random numbers for the arrays of objectives."""
 
 import jax
 import jax.numpy as jnp
@@ -33,12 +33,12 @@ def check_symmetric(owner: str, name: str, array: Array, symbol: str) -> None:
 
 
 def normal(seed: int, shape: tuple[int, ...], stream: int = 0) -> np.ndarray:
-    """Standard normal numbers; streams of one seed are independent. Drawn once, so by numpy: nothing to compile."""
+    """Standard normal numbers from numpy, which needs no compilation. The streams of a seed are independent."""
     return np.random.default_rng([seed, stream]).standard_normal(shape)
 
 
 def draw(scale: Array, like: Array, seed: int) -> Array:
-    # A stream of its own: data and weights drawn from one seed are independent.
+    # A separate stream, so that data and weights of the same seed are independent.
     return scale * jnp.asarray(normal(seed, like.shape, 2), like.dtype)
 
 

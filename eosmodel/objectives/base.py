@@ -1,4 +1,4 @@
-"""What an objective is: a loss of one flat array of weights, and where to start."""
+"""The interface of an objective: a loss of one flat array of weights, and its initial weights."""
 
 import abc
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from eosmodel._checks import check_precision
 
 
 class AbstractObjective(eqx.Module):
-    """A loss f(w) of a flat array w of shape (dim,). Arrays it holds (data, spectra) are fields, so that jitted code
-    takes them as arguments and does not fold them in as constants.
+    """A loss f(w) of a flat array w of shape (dim,). Its arrays (data, spectra) are fields, so that jitted code takes
+    them as arguments and does not embed them as constants.
 
-    The least an extension supplies is `loss` and `initial`.
+    An extension must supply `loss` and `initial`.
     """
 
     @abc.abstractmethod
@@ -27,11 +27,11 @@ class AbstractObjective(eqx.Module):
 
     @abc.abstractmethod
     def initial(self, seed: int | None = None) -> Float[Array, " dim"]:
-        """The starting weights. `seed=None` is the objective's own start; objectives with one start ignore `seed`."""
+        """The initial weights. `seed=None` gives the objective's own; objectives with a single start ignore `seed`."""
 
     def tree(self, weights: Float[Array, " dim"]) -> Any:
-        """The weights in the shapes that a direction works on, in the order of the flat array: that array itself,
-        unless an objective has better ones."""
+        """The weights as a tree of the arrays that a direction acts on, in the order of the flat array; by default the
+        flat array itself."""
         return weights
 
     def __call__(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
@@ -61,16 +61,16 @@ class FunctionObjective(AbstractObjective):
 
 
 def objective(fn: Callable, w0) -> FunctionObjective:
-    """Any scalar jax function of its parameters, with its starting point, as an objective.
+    """A scalar jax function of its parameters, with initial weights, as an objective.
 
     Args:
-        fn: f(w), scalar, w of the structure and shapes of `w0`.
-        w0: where to start: an array of any shape, or a tree of them (dictionaries, tuples, modules of arrays), all
-            of float32 or all of float64. The objective itself takes flat weights, shape (dim,); its `tree` gives them
-            back in the structure of `w0`.
+        fn: f(w), scalar, w with the structure and shapes of `w0`.
+        w0: initial weights: an array of any shape, or a tree of arrays (dictionaries, tuples, modules), all of float32
+            or all of float64. The objective itself takes flat weights, shape (dim,); its `tree` restores the structure
+            of `w0`.
 
     Raises:
-        ValueError: w0 without numbers, of other types, or of several.
+        ValueError: a w0 without numbers, of another dtype, or of several.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,6 +1,6 @@
-"""Data sets as plain numpy arrays: scikit-learn's digits, Fashion-MNIST and CIFAR-10 from files, sorting, one's own.
+"""Data sets as numpy arrays: scikit-learn's digits, Fashion-MNIST and CIFAR-10 from files, sorting, and user arrays.
 
-Nothing is downloaded and nothing is unpickled; a data set that is not there is an error that says how to get it.
+Nothing is downloaded and nothing is unpickled. A missing data set raises an error that says how to get it.
 """
 
 import dataclasses
@@ -34,13 +34,13 @@ class Data:
     """A supervised data set, ready for a network.
 
     Args:
-        name: what plots and records call it.
+        name: its name in plots and records.
         x: inputs, float64, shape (samples, *features), mean 0 and variance 1 per feature over these samples;
             constant features are 0. Images are (samples, height, width, channels).
         y: one-hot labels or regression targets, float64, shape (samples, outputs), or (samples, positions, outputs)
-            where every position of a sequence has its own.
-        classes: how many classes; None for regression.
-        labels: the label of each class, in the order of y's columns; None where they are 0, 1, … or y is no label.
+            with a target for each position of a sequence.
+        classes: number of classes; None for regression.
+        labels: the label of each class, in the order of y's columns; None for labels 0, 1, … and for regression.
     """
 
     name: str
@@ -72,10 +72,10 @@ def from_arrays(x, y, name: str = "arrays", samples: int | str | None = None) ->
             regression targets of shape (samples,) or (samples, outputs), kept as they are. Rows of floats that are all
             one-hot are labels.
         name: the data set's name.
-        samples: take the first so many; None for all.
+        samples: number of samples, the first ones; None for all.
 
     Raises:
-        ValueError: for unequal lengths, a single class, more than ten classes that are more than half of the
+        ValueError: unequal lengths, a single class, more than ten classes that are more than half of the
             samples, NaN or infinity, or a `samples` that is not available.
 
     Example:
@@ -155,11 +155,11 @@ def from_npz(path, samples: int | str | None = None) -> Data:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in ("x", "y") if key not in archive]
             arrays = {} if missing else {key: archive[key] for key in ("x", "y")}
-            found = ", ".join(archive) or "none"
+            keys = ", ".join(archive) or "none"
     except (ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"path: {path} is not an .npz file of plain arrays ({str(error).splitlines()[0]})") from None
     if missing:
-        raise ValueError(f"path: {path} must hold the keys x and y, lacks {' and '.join(missing)}; keys: {found}")
+        raise ValueError(f"path: {path} must hold the keys x and y, lacks {' and '.join(missing)}; keys: {keys}")
     return from_arrays(arrays["x"], arrays["y"], name=path.stem, samples=samples)
 
 
@@ -181,7 +181,7 @@ def fashion_mnist(samples: int | str | None = UP_TO, path=None) -> Data:
     """The first training images of Fashion-MNIST (28×28, 10 classes), x of shape (samples, 28, 28, 1).
 
     Args:
-        samples: how many of the 60000; None for all.
+        samples: number of samples, the first ones; None for all 60000.
         path: the folder of the gzipped idx files, or its parent. None looks in the folder that the environment
             variable EOSMODEL_DATA names, then in /usr/share/datasets/fashion-mnist.
 
@@ -203,10 +203,10 @@ def fashion_mnist(samples: int | str | None = UP_TO, path=None) -> Data:
 def cifar10(samples: int | str | None = UP_TO, path=None) -> Data:
     """The first training images of CIFAR-10 (32×32, 10 classes), x of shape (samples, 32, 32, 3).
 
-    Reads the "binary version", data_batch_1.bin to data_batch_5.bin, as many of the five as are there.
+    Reads the "binary version", those of the files data_batch_1.bin to data_batch_5.bin that exist.
 
     Args:
-        samples: how many; None for all in the files.
+        samples: number of samples, the first ones; None for all in the files.
         path: the folder of the files, or its parent. None looks in the folder that EOSMODEL_DATA names.
 
     Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
@@ -222,7 +222,7 @@ def cifar10(samples: int | str | None = UP_TO, path=None) -> Data:
     files = [folder / name for name in _CIFAR if (folder / name).is_file()]
     for file in files:
         if file.stat().st_size % _CIFAR_RECORD or not file.stat().st_size:
-            raise ValueError(f"cifar10: {file} is damaged: its size is no multiple of {_CIFAR_RECORD} bytes")
+            raise ValueError(f"cifar10: {file} is damaged: its size is not a multiple of {_CIFAR_RECORD} bytes")
     count = _count("cifar10", samples, sum(file.stat().st_size for file in files) // _CIFAR_RECORD)
     raw, wanted = b"", count * _CIFAR_RECORD
     for file in files:
@@ -236,9 +236,9 @@ def sorting(samples: int | str | None = UP_TO, length: int = 8, tokens: int = 8)
     """Sequences to be sorted: random tokens x, the same in order y, both one-hot (samples, length, tokens).
 
     Args:
-        samples: how many; None for 1000. The first ones are the same whatever the number.
-        length: tokens in a sequence.
-        tokens: different tokens, drawn uniformly.
+        samples: number of samples; None for 1000. A smaller number gives the first of these.
+        length: number of tokens in a sequence.
+        tokens: number of different tokens; they are drawn uniformly.
 
     Example:
         >>> from eosmodel.objectives import data
@@ -255,12 +255,12 @@ def sorting(samples: int | str | None = UP_TO, length: int = 8, tokens: int = 8)
 
 
 DATASETS: dict[str, tuple[Callable[..., Data], str]] = {
-    "digits": (digits, "1797 handwritten digits, 8×8 pixels, 10 classes; comes with scikit-learn"),
+    "digits": (digits, "1797 handwritten digits, 8×8 pixels, 10 classes; part of scikit-learn"),
     "fashion-mnist": (fashion_mnist, "60000 pieces of clothing, 28×28 pixels, 10 classes; from files"),
     "cifar10": (cifar10, "50000 photographs, 32×32×3 pixels, 10 classes; from files"),
-    "sorting": (sorting, "sequences of 8 random tokens to be sorted, for a transformer; drawn here"),
+    "sorting": (sorting, "sequences of 8 random tokens to be sorted, for a transformer; generated"),
 }
-"""Name -> (function, one-line description) of the data sets that `load` knows."""
+"""Name -> (function, one-line description) of the data sets of `load`."""
 
 
 def load(spec: str | os.PathLike, samples: int | str | None = None) -> Data:
@@ -268,12 +268,12 @@ def load(spec: str | os.PathLike, samples: int | str | None = None) -> Data:
 
     Args:
         spec: name or path.
-        samples: take the first so many; "all" for all; "up-to-1000" for at most the first 1000; None for the data
-            set's own default: all of the digits and of an .npz file, the first 1000 of the others.
+        samples: number of samples, the first ones; "all" for all; "up-to-1000" for at most 1000; None for the default
+            of the data set: all of the digits and of an .npz file, the first 1000 of the others.
 
     Raises:
         ValueError: an unknown name, or a number of samples that is not available.
-        FileNotFoundError: a data set whose files are not there.
+        FileNotFoundError: a data set whose files do not exist.
     """
     known = isinstance(spec, str) and spec in DATASETS
     if not known and not os.fspath(spec).endswith(".npz"):
@@ -307,8 +307,8 @@ def _finite(name: str, key: str, array: np.ndarray) -> np.ndarray:
 
 
 def _standardised(x: np.ndarray) -> np.ndarray:
-    constant = x.max(axis=0) == x.min(axis=0)  # exact, where a rounded standard deviation need not vanish
-    # Squares of what is far from 1 overflow or vanish: bring every feature to size 1 first, by an exact power of 2.
+    constant = x.max(axis=0) == x.min(axis=0)  # exact, unlike a test of the rounded standard deviation
+    # Squares of very large or small numbers overflow or underflow, so each feature is first scaled by a power of 2.
     _, exponent = np.frexp(np.abs(x).max(axis=0))
     x = np.ldexp(x, -exponent)
     scale = np.where(constant, 1.0, x.std(axis=0))
@@ -322,7 +322,7 @@ def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _images(name: str, x: np.ndarray, labels: np.ndarray) -> Data:
-    """Images with labels 0 to 9, however many of the ten are among these samples."""
+    """Images with ten classes, labels 0 to 9, even if not all of them occur in these samples."""
     if len(x) != len(labels):
         raise ValueError(
             f"{name}: there are {len(x)} images and {len(labels)} labels; the files do not belong together"
@@ -333,7 +333,7 @@ def _images(name: str, x: np.ndarray, labels: np.ndarray) -> Data:
 
 
 def _folder(name: str, files: tuple[str, ...], path, subfolder: str, *, system, get: str) -> pathlib.Path:
-    """The first folder that holds `files`. An explicit path is the only one looked at: nothing is swapped silently."""
+    """The first folder that contains `files`. If a path is given, no other folder is searched."""
     if path is not None:
         bases = [pathlib.Path(path)]
     else:
@@ -349,7 +349,7 @@ def _folder(name: str, files: tuple[str, ...], path, subfolder: str, *, system, 
 
 
 def _read_idx(file: pathlib.Path, dimensions: int, samples: int | str | None) -> np.ndarray:
-    """The first samples of a gzipped idx file of bytes: magic number, the shape (big-endian), the bytes."""
+    """The first samples of a gzipped idx file of bytes: magic number, shape (big-endian), data."""
     try:
         with gzip.open(file) as stream:
             magic, *shape = struct.unpack(f">{1 + dimensions}I", stream.read(4 + 4 * dimensions))

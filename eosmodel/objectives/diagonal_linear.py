@@ -11,8 +11,8 @@ from eosmodel.objectives.base import AbstractObjective
 class DiagonalLinear(AbstractObjective):
     """1/(2N) ‖Xβ − y‖² with β = u⊙u − v⊙v, a diagonal linear network; weights w = [u, v], or w = u and β = u⊙u.
 
-    Its minima of a small start are sparse, and their sharpness differs: where Xβ = y it is the largest eigenvalue of
-    4 D XᵀX D/N, over D = diag(u, −v) with X twice side by side.
+    From a small start it converges to sparse minima. The sharpness of a minimum (Xβ = y) is the largest eigenvalue of
+    4 D [X X]ᵀ[X X] D/N with D = diag(u, −v).
 
     Args:
         x: inputs, shape (samples, features).
@@ -67,7 +67,7 @@ class DiagonalLinear(AbstractObjective):
         return self.start if seed is None else draw(jnp.sqrt(jnp.mean(self.start**2)), self.start, seed)
 
     def sharpness(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The largest eigenvalue of ∇² = 4 D XᵀX D/N + 2 diag(±Xᵀ(Xβ − y)/N), D = diag(u, −v), X side by side."""
+        """The largest eigenvalue of ∇² = 4 D [X X]ᵀ[X X] D/N + 2 diag(±Xᵀ(Xβ − y)/N), D = diag(u, −v)."""
         x = self.x.astype(weights.dtype)
         samples, twice = x.shape[0], jnp.tile(x, (1, weights.size // x.shape[1]))
         signs = self._signs(weights)
@@ -85,9 +85,9 @@ def diagonal_linear(
     seed: int = 0,
     dtype=None,
 ) -> DiagonalLinear:
-    """A `DiagonalLinear` on Gaussian inputs, whose targets need `support` coefficients of size 1 (±1 if signed).
+    """A `DiagonalLinear` on Gaussian inputs; its targets have `support` nonzero coefficients, 1 (or ±1 if signed).
 
-    It starts with all weights at `scale`, the usual β = 0 where signed.
+    All initial weights are `scale`, so that β = 0 if signed.
 
     Example:
         >>> from eosmodel.objectives.diagonal_linear import diagonal_linear

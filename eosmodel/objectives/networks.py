@@ -22,21 +22,22 @@ LOSSES = {"mse": "½ · mean over samples of ‖out − y‖²", "ce": "mean cro
 
 
 class Network(AbstractObjective):
-    """A network's full-batch loss. Build one with `mlp`, `cnn`, `transformer` or, for a model of one's own, `network`.
+    """A network's full-batch loss, built by `mlp`, `cnn`, `transformer` or, for a user-supplied model, `network`.
 
         mse: L(w) = 1/(2n) Σ_i ‖f(x_i; w) − y_i‖²        ce: L(w) = −1/n Σ_i y_i · log softmax f(x_i; w)
 
-    w is the ravelled weights (dim,), n the samples, f the model. Where every position of a sequence has its own target,
-    the loss of a sample is the mean over its positions. All computations run in the dtype of w.
+    w are the flattened weights, shape (dim,), n is the number of samples, f the model. If each position of a sequence
+    has its own target, the loss of a sample is the mean over its positions. Computations use the dtype of w.
 
     Args:
-        model: an equinox module, called on all samples at once, at its initial weights (its inexact arrays are w).
+        model: an equinox module that maps all samples at once, with its initial weights (its inexact arrays are w).
         x: inputs, shape (samples, *features).
         y: targets, shape (samples, outputs) or (samples, positions, outputs).
-        init_scale: σ of the weights' law N(0, σ²/fan_in) that `initial(seed)` draws from; None for a user's model.
+        init_scale: σ of the distribution N(0, σ²/fan_in) that `initial(seed)` draws weights from; None for a
+            user-supplied model.
         loss_name: "mse" or "ce".
-        classes: how many classes; None for regression.
-        frozen: the arrays of the model that are no weights, and None elsewhere; None where all are weights.
+        classes: number of classes; None for regression.
+        frozen: the arrays of the model that are not weights, and None elsewhere; None where all are weights.
     """
 
     model: Any
@@ -64,12 +65,12 @@ class Network(AbstractObjective):
         static = eqx.filter(self.model, eqx.is_inexact_array, inverse=True)
         parts = [self._unravelled(weights), static] + ([] if self.frozen is None else [self.frozen])
         model = eqx.combine(*parts)
-        # By default an accelerator rounds what it multiplies to 10 bits or less, and curvature drowns in that.
+        # By default an accelerator rounds the factors of a product to 10 bits or fewer, too coarse for curvature.
         with jax.default_matmul_precision("highest"):
             return model(self.x.astype(weights.dtype))
 
     def losses(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
-        """ℓ_i(w), the loss of every sample; L is their mean."""
+        """ℓ_i(w), the loss of each sample; L is their mean."""
         out, y = self.predictions(weights), self.y.astype(weights.dtype)
         each = 0.5 * (out - y) ** 2 if self.loss_name == "mse" else -y * jax.nn.log_softmax(out)
         each = jnp.sum(each, axis=-1)
@@ -79,28 +80,28 @@ class Network(AbstractObjective):
         return jnp.mean(self.losses(weights))
 
     def on(self, indices: Int[Array, " chosen"]) -> "Network":
-        """The same network on some of its samples."""
+        """The same network on the samples of these indices."""
         return eqx.tree_at(lambda net: (net.x, net.y), self, (self.x[indices], self.y[indices]))
 
     def accuracy(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The share of samples, or of positions, whose largest output is their class. ValueError on regression data."""
+        """The fraction of samples, or of positions, classified correctly. ValueError on regression data."""
         if self.classes is None:
-            raise ValueError("accuracy: the data are a regression (classes is None)")
+            raise ValueError("accuracy is not defined for regression data (classes is None)")
         hits = jnp.argmax(self.predictions(weights), axis=-1) == jnp.argmax(self.y, axis=-1)
         return jnp.mean(hits.astype(weights.dtype))
 
     def initial(self, seed: int | None = None) -> Float[Array, " dim"]:
-        """The weights it was built with; a seed draws them anew, for a network of an architecture of `NETWORKS`."""
+        """The weights of construction, or new random ones for a seed; a user-supplied model allows only None."""
         model = self.model
         if seed is not None:
             if self.init_scale is None:
-                raise ValueError(f"seed must be None, got {seed}: a user-supplied model cannot be re-initialised")
+                raise ValueError(f"a user-supplied model cannot be re-initialised; pass seed=None, got seed={seed}")
             model = _draw(model, self.init_scale, jax.random.key(seed))
         return ravel_pytree(eqx.filter(model, eqx.is_inexact_array))[0]
 
 
 class _Each(eqx.Module):
-    """A model of one sample, for all of them."""
+    """A model of one sample, mapped over all samples."""
 
     model: Callable
 
@@ -121,7 +122,7 @@ class _MLP(eqx.Module):
 
 
 def _affine(layer: Any, h):
-    # h Wᵀ rather than the layer's own W h: of many, it leaves the samples in front and transposes nothing.
+    # h Wᵀ rather than the layer's own W h: with the samples first it needs no transpose.
     return h @ layer.weight.T + layer.bias
 
 
@@ -130,7 +131,7 @@ class _CNN(eqx.Module):
     activation: str = eqx.field(static=True)
 
     def __call__(self, x):
-        # (channels, height, width, samples): the samples are the one long axis, so they are innermost.
+        # (channels, height, width, samples): the samples, the longest axis, come last.
         h = jnp.transpose(x, (3, 1, 2, 0))
         *filters, last = self.layers
         for layer in filters:
@@ -139,8 +140,8 @@ class _CNN(eqx.Module):
 
 
 def _convolve(layer: Any, h):
-    # The layer as one product with the 3×3 patches, (channels, height, width, samples) in and out. With XLA's own
-    # convolution, which the layer calls, a tracked step takes 2.5 to 2.8 times as long on a core of a CPU
+    # The layer as one matrix product with the 3×3 patches; shape (channels, height, width, samples) in and out. With
+    # XLA's convolution, which the layer calls, a tracked step takes 2.5 to 2.8 times as long on one CPU core
     # (tests/benchmarks/test_speed.py).
     channels, height, breadth, samples = h.shape
     rows, columns = (height + 1) // 2, (breadth + 1) // 2
@@ -151,7 +152,7 @@ def _convolve(layer: Any, h):
 
 
 def _affine_last(layer: Any, columns):
-    # A layer's product with inputs (fan_in, samples), the samples last; a filter's inputs are those of a patch.
+    # A layer applied to inputs of shape (fan_in, samples); the inputs of a filter are the entries of a patch.
     return layer.weight.reshape(layer.weight.shape[0], -1) @ columns + layer.bias.reshape(-1, 1)
 
 
@@ -178,8 +179,8 @@ class _Transformer(eqx.Module):
     out: eqx.nn.Linear
 
     def __call__(self, x):
-        where = jnp.eye(x.shape[0], dtype=x.dtype)
-        h = _affine(self.embedding, jnp.concatenate([x, where], axis=-1))
+        positions = jnp.eye(x.shape[0], dtype=x.dtype)
+        h = _affine(self.embedding, jnp.concatenate([x, positions], axis=-1))
         for block in self.blocks:
             h = block(h)
         return _affine(self.out, jax.vmap(self.norm)(h))
@@ -197,20 +198,21 @@ def mlp(
 ) -> Network:
     """A multilayer perceptron on flattened inputs: h_l = act(W_l h_{l−1} + b_l), and a linear read-out.
 
-    Weights start as N(0, init_scale²/fan_in), biases as 0. Small scales (½ or less) start flat and sharpen a lot.
+    Initial weights are N(0, init_scale²/fan_in), initial biases 0. With a small scale (½ or less) the initial sharpness
+    is low and rises a lot.
 
     Args:
         data: see `eosmodel.objectives.data`.
         width: neurons in each hidden layer.
         depth: number of hidden layers; 0 is a linear model.
         activation: "tanh", "relu", "gelu" or "silu".
-        init_scale: multiplies the standard deviation of every initial weight.
+        init_scale: factor of the standard deviation of all initial weights.
         loss: "mse" or "ce", see `Network`.
-        seed: of the initial weights.
-        dtype: of weights and data; None for jax's default float.
+        seed: seed of the initial weights.
+        dtype: dtype of weights and data; None for jax's default float.
 
     Raises:
-        ValueError: for a value out of its range, and for "ce" on regression targets.
+        ValueError: a value out of its range, or "ce" with regression targets.
 
     Example:
         >>> from eosmodel.objectives import data, mlp
@@ -239,7 +241,7 @@ def cnn(
     """A convolutional network: `depth` layers of `width` 3×3 filters (stride 2, padding 1), and a linear read-out.
 
     Needs images, x of shape (samples, height, width, channels) or (samples, height, width), and depth ≥ 1.
-    Arguments, initial law and errors otherwise as for `mlp`; fan_in is 9 · input channels for a filter.
+    Arguments, initial weights and errors are otherwise those of `mlp`; fan_in is 9 · input channels for a filter.
 
     Example:
         >>> from eosmodel.objectives import cnn, data
@@ -272,14 +274,14 @@ def transformer(
     seed: int = 0,
     dtype=None,
 ) -> Network:
-    """A transformer encoder that answers at every position: pre-norm blocks of attention and a feed-forward layer.
+    """A transformer encoder with an output at every position: pre-norm blocks of attention and a feed-forward layer.
 
-    Tokens and positions are embedded together, linearly; `depth` blocks follow, each with two heads of width/2 and a
-    feed-forward layer of 4·width, then a norm and a linear read-out. No mask, no dropout.
+    A linear embedding of token and position is followed by `depth` blocks, each with two heads of width/2 and a
+    feed-forward layer of 4·width, then by a norm and a linear read-out. There is no mask and no dropout.
 
     Needs sequences, x of shape (samples, length, features) and y of shape (samples, length, outputs), as from
-    `data.sorting`, an even width and depth ≥ 1. Arguments, initial law and errors otherwise as for `mlp`; the norms
-    start as the identity.
+    `data.sorting`, an even width and depth ≥ 1. Arguments, initial weights and errors are otherwise those of `mlp`; the
+    norms are initially the identity.
 
     Example:
         >>> from eosmodel.objectives import data, transformer
@@ -315,8 +317,8 @@ def transformer(
 def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> Network:
     """A user-supplied model: any equinox module that maps one sample to one output vector, without state or keys.
 
-    The weights are its inexact arrays, which must share one real dtype; the data take that dtype. It has one start:
-    `initial(seed)` is an error unless the seed is None, because a user-supplied model cannot be re-initialised.
+    The weights are its inexact arrays, which must share one real dtype; the data are converted to it. The model cannot
+    be re-initialised, so `initial(seed)` raises an error unless the seed is None.
 
     Args:
         model: called as model(x_i), x_i of shape data.x.shape[1:]; returns shape (outputs,).
@@ -381,13 +383,13 @@ def _check_layers(model) -> None:
 NETWORKS: dict[str, tuple[Callable[..., Network], str]] = {
     "mlp": (mlp, "multilayer perceptron on flattened inputs"),
     "cnn": (cnn, "convolutional network of 3×3 filters with stride 2, on images"),
-    "transformer": (transformer, "transformer encoder that answers at every position, on sequences (--data sorting)"),
+    "transformer": (transformer, "transformer encoder with an output at every position, on sequences (--data sorting)"),
 }
 """Name -> (constructor, one-line description)."""
 
 
 def _layer(kind, *args, **options):
-    """A layer with shapes in place of arrays; `_draw` fills them in."""
+    """A layer with shapes in place of arrays, for `_draw` to fill in."""
     return eqx.filter_eval_shape(lambda key: kind(*args, key=key, **options), jax.random.key(0))
 
 
@@ -410,19 +412,19 @@ def _arrays(data: Data, dtype) -> tuple[Array, Array]:
 
 @eqx.filter_jit
 def _draw(model, scale: Array, key: Array):
-    """The model with weights N(0, scale²/fan_in) and biases 0; a weight's axes after the first are its inputs. A norm
-    is the identity."""
+    """The model with weights N(0, scale²/fan_in), biases 0 and norms equal to the identity; fan_in is the product of
+    all axes of a weight but the first."""
     kinds = (eqx.nn.Linear, eqx.nn.Conv2d, eqx.nn.LayerNorm)
 
     def layers(model):
-        found = jax.tree.leaves(model, is_leaf=lambda node: isinstance(node, kinds))
-        return [layer for layer in found if isinstance(layer, kinds)]
+        nodes = jax.tree.leaves(model, is_leaf=lambda node: isinstance(node, kinds))
+        return [node for node in nodes if isinstance(node, kinds)]
 
     def arrays(model):
         return [a for layer in layers(model) for a in (layer.weight, layer.bias) if a is not None]
 
-    found, drawn = layers(model), []
-    for layer, subkey in zip(found, jax.random.split(key, len(found)), strict=True):
+    chosen, drawn = layers(model), []
+    for layer, subkey in zip(chosen, jax.random.split(key, len(chosen)), strict=True):
         weight, bias = layer.weight, layer.bias
         if isinstance(layer, eqx.nn.LayerNorm):
             drawn.append(jnp.ones(weight.shape, weight.dtype))
@@ -440,11 +442,11 @@ def _check_data(owner: str, data: Data, loss: str) -> None:
     if loss not in LOSSES:
         raise ValueError(f"{owner}: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
     if loss == "ce" and data.classes is None:
-        raise ValueError(f"{owner}: loss 'ce' needs class labels, but the targets of {data.name!r} are a regression")
+        raise ValueError(f"{owner}: loss 'ce' needs class labels, but {data.name!r} has regression targets")
 
 
 def _check(data: Data, owner: str, width, depth, least, activation, init_scale, loss, seed, dtype) -> np.dtype:
-    """Checks what the architectures share; returns the dtype."""
+    """Check the arguments that the architectures share, and return the dtype."""
     _check_data(owner, data, loss)
     for name, value, low in (("width", width, 1), ("depth", depth, least), ("seed", seed, 0)):
         check_count(owner, name, value, low)
@@ -463,6 +465,6 @@ def _check(data: Data, owner: str, width, depth, least, activation, init_scale, 
 def _check_vectors(data: Data, owner: str) -> None:
     if data.y.ndim != 2:
         raise ValueError(
-            f"{owner}: data.y must have shape (samples, outputs), got {data.y.shape}; a target at every position needs "
+            f"{owner}: data.y must have shape (samples, outputs), got {data.y.shape}; targets at every position need "
             "net 'transformer'"
         )

@@ -1,4 +1,4 @@
-"""The valley with noise of known strengths in its loss, slope and curvature: the smallest stochastic objective."""
+"""The valley with noise of known strength in its loss, slope and curvature: a minimal stochastic objective."""
 
 import jax
 import jax.numpy as jnp
@@ -28,43 +28,43 @@ class TiltedValley(AbstractObjective):
 
 
 class NoisyValley(AbstractBatches):
-    """A `Valley` seen through batches of B samples, each with Gaussian noise of its own: the loss of step t is
+    """A `Valley` observed through batches of B samples, each with its own Gaussian noise. The loss of step t is
 
         f(x, z) + (ξ_u x + ½ ζ x² + Σ_j ξ_j z_j + ω) / √B
 
-    with ξ_u, ζ, ξ_j, ω independent, normal, of mean 0, and drawn anew at every step. Of a batch then
+    with ξ_u, ζ, ξ_j, ω independent, normal, of mean 0, and drawn anew at every step. For a batch, therefore,
 
         gradient along x    ∂f/∂x + (ξ_u + ζ x)/√B
         gradient along z_j  ∂f/∂z_j + ξ_j/√B
         curvature along x   ∂²f/∂x² + ζ/√B
 
-    so that ξ_u shakes the oscillation, ζ makes its growth random, ξ_j tilts the bulk and ω is what a rule sees of
-    another level of the loss.
+    so that ξ_u drives the oscillation, ζ makes its growth random, ξ_j adds noise to the bulk gradient, and ω adds noise
+    to the value of the loss.
 
-    Under a constant η the sharpness rests below the edge. For one bulk mode, with d = 2 − ηλ, α = μ(λ_∞ − λ),
-    X = βx²/(2⟨α⟩), a = η²⟨α⟩ and q = η²βσ_u²/(2⟨α⟩B), stationarity of x² and λ² makes exactly
+    Under a constant η the sharpness is stationary below the edge. For one bulk mode, with d = 2 − ηλ, α = μ(λ_∞ − λ),
+    X = βx²/(2⟨α⟩), a = η²⟨α⟩ and q = η²βσ_u²/(2⟨α⟩B), stationarity of x² and λ² gives exactly
 
         ⟨d⟩ = ½q + ½a ⟨(X − α/⟨α⟩)²⟩ + ½⟨X d²⟩ − (ημ/a) Var(d)        (without ζ and ξ_j)
 
-    whose first term is the known gap 2/η − λ = ηβσ_u²/(4αB). It is all there is for a ≪ q ≪ 1. For q not small the gap
-    is wider, as [1 − √(1 − q)]/(½q); for q not ≫ a it is wider where α stands still, and narrower where, as here, α
-    answers λ enough to damp it: without noise λ = 2/η.
+    whose first term is the known gap 2/η − λ = ηβσ_u²/(4αB). The other terms are negligible for a ≪ q ≪ 1. If q is not
+    small the gap is wider, by [1 − √(1 − q)]/(½q). If q is not ≫ a, the gap is wider for a constant α, and narrower
+    where α depends on λ strongly enough to damp it, as here: without noise λ = 2/η.
 
-    The loss itself may become negative, as no batch of a network's does: rules that go by its level (Polyak's) need an
-    `offset` of the valley well above the noise, and an f* to match.
+    Unlike a network's loss, this loss may become negative: rules that use its value (Polyak's) need an `offset` of the
+    valley well above the noise, and an f* to match.
 
     Args:
         objective: the valley, the mean of all draws.
         size: B > 0, any number.
-        sigma_u: standard deviation over samples of the gradient along x, of ξ_u; ≥ 0, as all of these. 0 by default.
-        sigma_bulk: of the gradient along each bulk direction, of ξ_j; one number or shape (M,). 0 by default.
-        sigma_curvature: of the curvature along x, of ζ. 0 by default.
-        sigma_loss: of the loss where x = 0 and z = 0, of ω. 0 by default.
+        sigma_u: standard deviation of ξ_u, the gradient of a sample along x; ≥ 0, like the others. 0 by default.
+        sigma_bulk: that of ξ_j, the gradient along each bulk direction; a number or shape (M,). 0 by default.
+        sigma_curvature: that of ζ, the curvature along x. 0 by default.
+        sigma_loss: that of ω, the loss where x = 0 and z = 0. 0 by default.
 
-    Numbers are held as arrays of the valley's dtype, so that another value does not compile again.
+    Numbers are stored as arrays of the valley's dtype, so that new values do not recompile.
 
     Raises:
-        ValueError: no valley, a number out of its range, or one of a wrong shape.
+        ValueError: an objective that is not a `Valley`, or a number out of its range or of a wrong shape.
 
     Example:
         >>> import eosmodel as eos
@@ -118,12 +118,12 @@ class NoisyValley(AbstractBatches):
         return self
 
     def noise(self, weights, pairs, scale):
-        """The strengths squared, along the modes that are tracked; none of it is estimated."""
+        """The exact variances, along the tracked modes; nothing is estimated."""
         scale = jnp.ones_like(weights) if scale is None else scale
         bend, first = self.sigma_curvature**2, weights[0]
         slopes = self._sigma**2
         loss = self.sigma_loss**2 + jnp.sum(slopes * weights**2) + 0.25 * bend * first**4
-        # ζ also tilts the loss where x is not 0.
+        # Where x ≠ 0, ζ contributes to the gradient as well.
         slopes = slopes.at[0].add(bend * first**2)
         vectors = scale * pairs.vectors
         along = vectors**2 @ slopes

@@ -1,4 +1,4 @@
-"""Losses of a product of two numbers, and the double well: the smallest losses with minima of every sharpness."""
+"""Losses of a product of two numbers, and the double well: small losses with minima of many different sharpnesses."""
 
 import abc
 import math
@@ -15,7 +15,7 @@ from eosmodel.objectives.base import AbstractObjective
 
 
 def _log_cosh(s):
-    # Both branches to rounding: the first without cancellation near 0, the second without overflow.
+    # The first branch avoids cancellation near 0, the second one overflow; both are accurate to rounding.
     near = jnp.abs(s) < 18
     return jnp.where(near, 0.5 * jnp.log1p(jnp.sinh(jnp.where(near, s, 0)) ** 2), jnp.abs(s) - math.log(2))
 
@@ -31,8 +31,8 @@ EVEN_LOSSES: dict[str, Callable] = {
 class AbstractProduct(AbstractObjective):
     """f(x, y) = ℓ(s), s = xy, with weights w = [x, y]; an extension supplies `link`, which is ℓ, and `start`.
 
-    Gradient descent with step η multiplies the imbalance x² − y² by 1 − (ηℓ'(s))², which gradient flow conserves. On
-    the hyperbola of minima s = s* the sharpness is ℓ''(s*)(x² + y²), so that every value above 2ℓ''(s*)|s*| occurs.
+    Gradient flow conserves the imbalance x² − y²; gradient descent with step η multiplies it by 1 − (ηℓ'(s))². On the
+    hyperbola of minima s = s* the sharpness is ℓ''(s*)(x² + y²), which takes every value from 2ℓ''(s*)|s*| upwards.
     """
 
     start: eqx.AbstractVar[Float[Array, " 2"]]
@@ -59,14 +59,15 @@ class AbstractProduct(AbstractObjective):
 class ProductLoss(AbstractProduct):
     """f(x, y) = ℓ(xy) for a convex even ℓ (or any other), with minima at xy = 0 whose sharpness is ℓ''(0)(x² + y²).
 
-    With ℓ''(0) = 1 and constant η, gradient descent keeps the imbalance D = y² − x² nearly as it is while ηD < 2 and
-    ends at the sharpness D (gradient-flow regime); above, an oscillation of s consumes D until the sharpness is just
-    below 2/η (edge-of-stability regime). It settles there because ℓ' grows less than linearly, ℓ''''(0) < 0: to lead
-    in η the gap is 2/η − λ = η/(2k), k = −ℓ''''(0)/6, so 3η/2 for log cosh and η for the square root.
+    Take ℓ''(0) = 1 and a constant η. If ηD < 2, D = y² − x² the imbalance, gradient descent nearly conserves D and
+    converges to a minimum of sharpness D (gradient-flow regime). If ηD > 2, an oscillation of s reduces D until the
+    sharpness is just below 2/η (edge-of-stability regime). It converges there because ℓ' grows less than linearly,
+    ℓ''''(0) < 0: to leading order in η the gap is 2/η − λ = η/(2k), k = −ℓ''''(0)/6, so 3η/2 for log cosh and η for the
+    square root.
 
     Args:
-        link: ℓ, a name of `EVEN_LOSSES` or a jax function of a scalar. It is static: give losses with numbers of their
-            own as a subclass of `AbstractProduct`.
+        link: ℓ, a name in `EVEN_LOSSES` or a jax function of a scalar. It is static, so write a loss with parameters as
+            a subclass of `AbstractProduct`.
         start: initial [x, y], shape (2,).
 
     Raises:
@@ -95,7 +96,7 @@ class ProductLoss(AbstractProduct):
 
 
 class ScalarFactorization(AbstractProduct):
-    """f(x, y) = ½ (target − xy)², the smallest matrix factorisation: minima of sharpness x² + y² ≥ 2|target|.
+    """f(x, y) = ½ (target − xy)², scalar matrix factorisation; its minima have the sharpness x² + y² ≥ 2|target|.
 
     Args:
         start: initial [x, y], shape (2,).
@@ -128,8 +129,9 @@ class ScalarFactorization(AbstractProduct):
 class MinimalistExample(AbstractProduct):
     """f(x, y) = ¼ (1 − x²y²)²: a scalar linear network of depth four with tied factors, with minima at |xy| = 1.
 
-    It is ½ (1 − xyzv)² on its invariant plane z = x, v = y up to a factor ½ that makes the gradients agree. The
-    sharpness of a minimum is 2(x² + y²); with constant η it ends at 2/η − η/2 to lead in η if it starts above 2/η.
+    It is half of ½ (1 − xyzv)² on the invariant plane z = x, v = y; the factor ½ makes the gradients agree. The
+    sharpness of a minimum is 2(x² + y²). With constant η a sharpness that starts above 2/η converges to 2/η − η/2, to
+    leading order in η.
 
     Args:
         start: initial [x, y], shape (2,).
@@ -158,8 +160,8 @@ class MinimalistExample(AbstractProduct):
 class DoubleWell(AbstractObjective):
     """f(x) = ¼ (x² − μ)², one weight, minima at ±√μ of sharpness 2μ.
 
-    With constant η a minimum is stable for ημ < 1, a 2-cycle for 1 < ημ < √5 − 1, and periods double from there;
-    orbits stay bounded while ημ ≤ 2.
+    With constant η a minimum is stable for ημ < 1 and a 2-cycle for 1 < ημ < √5 − 1; then periods double. Orbits are
+    bounded for ημ ≤ 2.
 
     Args:
         mu: μ > 0.

@@ -1,4 +1,4 @@
-"""Quadratics: gradient descent on them is known in closed form (stable if and only if ηλ < 2)."""
+"""Quadratics, on which gradient descent has a closed form (stable if and only if ηλ < 2)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,7 +16,7 @@ class DiagonalQuadratic(AbstractObjective):
         center: c, the minimum, shape (dim,); zeros by default.
         start: initial weights, shape (dim,); c + 1 by default.
 
-    Everything takes the dtype of `eigenvalues`. ValueError for a wrong shape or a value that is not finite.
+    All arrays take the dtype of `eigenvalues`. ValueError for a wrong shape or a value that is not finite.
 
     Example:
         >>> from eosmodel.objectives import DiagonalQuadratic
@@ -55,7 +55,7 @@ class DenseQuadratic(AbstractObjective):
         center: c, the minimum, shape (dim,); zeros by default.
         start: initial weights, shape (dim,); c + 1 by default.
 
-    Everything takes the dtype of `matrix`. ValueError for a wrong shape, an asymmetry, or a value that is not finite.
+    All arrays take the dtype of `matrix`. ValueError for a wrong shape, an asymmetry, or a value that is not finite.
 
     Example:
         >>> from eosmodel.objectives import DenseQuadratic

@@ -1,4 +1,4 @@
-"""Networks by their names: what the command line and the blocks of a sweep build from plain options."""
+"""Networks from plain options, for the command line and the blocks of a sweep."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def network(*, data: str, net: str = "mlp", samples: int | None = None, **option
         options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype.
 
     Raises:
-        ValueError: an unknown name, or what the data set or the architecture does not allow.
+        ValueError: an unknown name, or an option that the data set or the architecture does not allow.
 
     Example:
         >>> network(data="digits", samples=50, width=4, depth=1).x.shape

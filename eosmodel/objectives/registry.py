@@ -1,4 +1,4 @@
-"""Toys by name, for the command line and for tests that must hold for every one. A new toy is one line here."""
+"""Toys by name, for the command line and for the contract tests of all toys. A new toy is one line here."""
 
 import inspect
 from collections.abc import Callable
@@ -26,18 +26,20 @@ class Toy(NamedTuple):
 
 
 def _two_layer_scalar(width: int = 16, target=0.0, scale=1.0):
-    # A seed would fix nothing but the start.
+    # Without a seed, which would only determine the start.
     return two_layer_scalar(width, target, scale)
 
 
 TOYS: dict[str, Toy] = {
     "diagonal-quadratic": Toy(
-        partial(DiagonalQuadratic, eigenvalues=(10.0, 1.0)), "½ Σ λ_i (w_i − c_i)², given by its spectrum"
+        partial(DiagonalQuadratic, eigenvalues=(10.0, 1.0)), "½ Σ λ_i (w_i − c_i)² with a given spectrum"
     ),
     "power-law": Toy(partial(power_law, dim=8, largest=10.0), "quadratic with λ_i = largest · i^(−exponent)"),
     "random-quadratic": Toy(partial(random_quadratic, dim=8, samples=16), "quadratic with a Wishart Hessian"),
     "valley": Toy(valley, "one sharp direction coupled to a quadratic bulk: the normal form of the edge of stability"),
-    "two-layer-scalar": Toy(_two_layer_scalar, "two-layer scalar net ½(n^(−½) u·v − target)², of one unit or many"),
+    "two-layer-scalar": Toy(
+        _two_layer_scalar, "two-layer scalar network ½(n^(−½) u·v − target)² with one or more units"
+    ),
     "two-layer-linear": Toy(two_layer_linear, "two-layer linear network W₂W₁x with matrices"),
     "diagonal-linear": Toy(diagonal_linear, "diagonal linear network, regression with u⊙u − v⊙v (signed) or u⊙u"),
     "teacher-student": Toy(teacher_student, "two-layer student of a fixed teacher; activation tanh, relu, gelu, silu"),
@@ -50,11 +52,11 @@ TOYS: dict[str, Toy] = {
     ),
     "double-well": Toy(DoubleWell, "¼(x² − μ)², one weight"),
     "two-parameter-regression": Toy(
-        two_parameter_regression, "½z², z = ½(θ₁² − εθ₂²): the smallest second-order regression with an edge"
+        two_parameter_regression, "½z², z = ½(θ₁² − εθ₂²): a minimal second-order regression with an edge"
     ),
     "random-regression": Toy(random_regression, "½‖z₀ + Jθ + ½θᵀQθ‖² with Gaussian z₀, J and Q: many outputs"),
 }
-"""Name -> what makes the toy, and a one-line description; what `from_spec` and `--objective` know."""
+"""Name -> factory of the toy and one-line description, for `from_spec` and `--objective`."""
 
 
 def parameters(name: str) -> list[tuple[str, Any]]:
@@ -64,17 +66,17 @@ def parameters(name: str) -> list[tuple[str, Any]]:
 
 
 def from_spec(spec: str, dtype=None) -> AbstractObjective:
-    """A toy from `name`, `name:value` or `name:parameter=value,…`; one leading bare value is the first parameter.
+    """A toy from `name`, `name:value` or `name:parameter=value,…`; a leading bare value is the first parameter.
 
-    The numbers of a vector are separated by slashes, which a shell leaves alone; true and false are the flags.
+    The numbers of a vector are separated by slashes, which need no quoting in a shell; flags are true or false.
 
     Args:
         spec: the specification; names and parameters are those of `TOYS` and `parameters`.
-        dtype: of everything in the toy; None for jax's default float.
+        dtype: dtype of all arrays in the toy; None for jax's default float.
 
     Raises:
-        ValueError: unknown name or parameter (the known ones are listed), a value of the wrong kind, or one that the
-            toy does not allow.
+        ValueError: an unknown name or parameter (the known ones are listed), a value of the wrong kind, or a value that
+            is out of range.
 
     Example:
         >>> from_spec("diagonal-quadratic:eigenvalues=4/1/0.5").eigenvalues.tolist()
@@ -90,12 +92,12 @@ def from_spec(spec: str, dtype=None) -> AbstractObjective:
 
 
 def has_start(spec: str) -> bool:
-    """Whether a specification says where to start, in place of the toy's own start."""
+    """Whether a specification gives initial weights instead of the toy's own."""
     return "start" in _specs.parse("objective", spec, TOYS, lambda name: [key for key, _ in parameters(name)])[2]
 
 
 def _value(owner: str, key: str, text: str, default: Any) -> Any:
-    """What a text means: numbers of a vector, or one value of the type of the parameter's default."""
+    """The value of a text: the numbers of a vector, or one value of the type of the parameter's default."""
     if not isinstance(default, tuple | None):
         return _specs.scalar(owner, key, text, default)
     try:

@@ -1,4 +1,4 @@
-"""Second-order regression: outputs that are quadratic in the weights, the next model after the linear one."""
+"""Second-order regression: a model whose outputs are quadratic in the weights."""
 
 import math
 
@@ -87,15 +87,15 @@ class SecondOrderRegression(AbstractObjective):
 
 
 def two_parameter_regression(eps=0.1, start=(0.5, 5.0), dtype=None) -> SecondOrderRegression:
-    """One output, two weights: z = ½(θ₁² − εθ₂²), the smallest second-order regression with an edge of stability.
+    """One output and two weights, z = ½(θ₁² − εθ₂²): a minimal second-order regression with an edge of stability.
 
     With A = ηθ₁² and B = ηεθ₂² gradient descent is A' = A(1 − z̃)², B' = B(1 + εz̃)², z̃ = (A − B)/2: for small ε, A
-    is fast and B slow. The kernel times η is A + εB. It rises to the edge as A grows to B; from B(1 + ε) > 2 the
-    oscillation lowers B until it dies at ηλ = 2 − ε/2 + O(ε²).
+    is fast and B slow. The kernel times η is A + εB. It rises to the edge as A grows to B. If B(1 + ε) > 2 an
+    oscillation then reduces B until it dies out at ηλ = 2 − ε/2 + O(ε²).
 
     Args:
         eps: ε > 0, minus the ratio of the eigenvalues of Q.
-        start: initial (θ₁, θ₂), shape (2,); small θ₁ sharpens first.
+        start: initial (θ₁, θ₂), shape (2,); from a small θ₁ the sharpness rises first.
         dtype: None for jax's default float.
 
     Raises:
@@ -124,7 +124,7 @@ def random_regression(
     Args:
         outputs, dim: numbers of outputs and weights, at least 1.
         curvature, jacobian, offset: sizes of Q, J₀ and z₀, ≥ 0.
-        seed: of all three.
+        seed: seed of all three.
         dtype: None for jax's default float.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Quadratics by their spectrum: a power law, and the eigenvalues of a random sample covariance."""
+"""Quadratics with a given spectrum: a power law, and the eigenvalues of a random sample covariance."""
 
 import jax.numpy as jnp
 
@@ -10,12 +10,12 @@ from eosmodel.objectives.quadratics import DenseQuadratic, DiagonalQuadratic
 def power_law(dim: int, exponent=1.0, largest=1.0, start=None, dtype=None) -> DiagonalQuadratic:
     """f(w) = ½ Σ_i λ_i w_i² with λ_i = largest · i^(−exponent), i = 1 … dim.
 
-    Gradient descent with step η shrinks mode i by |1 − ηλ_i| a step: it converges if and only if η · largest < 2, and
-    the loss of the slow modes falls as a power of the number of steps until i^(−exponent) ends at dim.
+    Gradient descent with step η multiplies mode i by 1 − ηλ_i in each step. It converges if and only if
+    η · largest < 2, and the loss falls as a power of the number of steps until only the slowest mode, i = dim, is left.
 
     Args:
         dim: number of weights, at least 1.
-        exponent: decay of the spectrum, ≥ 0; 0 is a round bowl.
+        exponent: decay of the spectrum, ≥ 0; with 0 all eigenvalues are equal.
         largest: λ_1 > 0, the sharpness.
         start: initial weights, shape (dim,); ones by default.
         dtype: None for jax's default float.

@@ -16,8 +16,8 @@ from eosmodel.objectives.networks import ACTIVATIONS
 class TwoLayerScalar(AbstractObjective):
     """½ (f − y)² with f = n^{−½} Σ_i u_i v_i, the n-unit linear network on one sample; weights w = [u, v], (2n,).
 
-    With e = f − y and the tangent kernel λ₀ = ‖∇f‖² = (‖u‖² + ‖v‖²)/n ≥ 2|f|/√n, gradient descent is exactly a map of
-    two numbers,
+    With e = f − y and the tangent kernel λ₀ = ‖∇f‖² = (‖u‖² + ‖v‖²)/n ≥ 2|f|/√n, gradient descent is exactly the
+    two-dimensional map
 
         f' = f − ηeλ₀ + η²e²f/n,        λ₀' = λ₀ + (ηe/n)(ηeλ₀ − 4f),
 
@@ -25,7 +25,7 @@ class TwoLayerScalar(AbstractObjective):
 
     Args:
         start: initial [u, v], shape (2n,); `two_layer_scalar` draws one.
-        target: y; 0 by default, where the network catapults.
+        target: y; 0 by default, the case of the catapult mechanism.
         scale: standard deviation of the weights that `initial(seed)` draws; 1 by default.
 
     Raises:
@@ -71,7 +71,7 @@ class TwoLayerScalar(AbstractObjective):
         """The largest eigenvalue of ∇²: λ₀/2 + √(λ₀²/4 + e(e + 2f)/n)."""
         f, half = self.output(weights), 0.5 * self.kernel(weights)
         error = f - self.target.astype(weights.dtype)
-        # λ₀ ≥ 2|f|/√n keeps the square root real; rounding must not undo that.
+        # λ₀ ≥ 2|f|/√n makes the argument of the root nonnegative, but rounding may not.
         return half + jnp.sqrt(jnp.maximum(half**2 + 2 * error * (error + 2 * f) / weights.size, 0))
 
 
@@ -91,8 +91,8 @@ def two_layer_scalar(width: int = 16, target=0.0, scale=1.0, seed: int = 0, dtyp
 class TwoLayerLinear(AbstractObjective):
     """1/(2N) Σ_i ‖W₂W₁x_i − y_i‖², a linear network with one hidden layer of any width; weights w = [W₁, W₂], row-wise.
 
-    Gradient flow conserves W₁W₁ᵀ − W₂ᵀW₂. Where the inputs are white, Σ_i x_i x_iᵀ/N = 1, and the loss is 0, the
-    sharpness is ‖W₁‖² + ‖W₂‖² in spectral norms, at least 2‖W₂W₁‖.
+    Gradient flow conserves W₁W₁ᵀ − W₂ᵀW₂. For white inputs, Σ_i x_i x_iᵀ/N = 1, the sharpness of a minimum of loss 0 is
+    ‖W₁‖² + ‖W₂‖² in spectral norms, at least 2‖W₂W₁‖.
 
     Args:
         x: inputs, shape (samples, inputs).

@@ -1,4 +1,4 @@
-"""The valley: one sharp direction coupled to a quadratic bulk, the smallest loss with an edge of stability."""
+"""The valley: one sharp direction coupled to a quadratic bulk, a minimal loss with an edge of stability."""
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ class Valley(AbstractObjective):
 
         x' = (1 − ηλ) x,        λ' = λ + η (α − ½ β x²),        α = −√b Σ_j q_j μ_j z_j,  β = b,
 
-    whose edge equilibrium under a constant η is λ = 2/η, x² = 2α/β. For M = 1 it attracts while ηλ_∞ < 5/2 (the
-    Jacobian in (ln x², λ) has determinant 1 − ημ + 2η²α there); beyond, the oscillation of λ about 2/η grows. For
-    M > 1 the same equilibrium holds with α slowly varying. With γ = 0 the loss is unbounded below where λ < 0:
+    whose edge equilibrium under a constant η is λ = 2/η, x² = 2α/β. For M = 1 it is stable for ηλ_∞ < 5/2 (the
+    Jacobian in (ln x², λ) has determinant 1 − ημ + 2η²α there); otherwise the oscillation of λ about 2/η grows. For
+    M > 1 the same equilibrium holds with a slowly varying α. With γ = 0 the loss is unbounded below where λ < 0, so
     tuners that take large steps need γ > 0.
 
     Args:
@@ -31,8 +31,8 @@ class Valley(AbstractObjective):
         gamma: γ ≥ 0, the quartic stiffening along x; 0 by default.
         offset: added to the loss; 0 by default.
 
-    Numbers may be Python floats or arrays; all are held as arrays of the dtype of `start`, so that a change of value
-    does not recompile. ValueError for a value outside its range, a wrong shape, or ‖q‖ ≠ 1.
+    Numbers may be Python floats or arrays; all are stored as arrays of the dtype of `start`, so that new values do not
+    recompile. ValueError for a value outside its range, a wrong shape, or ‖q‖ ≠ 1.
 
     Example:
         >>> from eosmodel.objectives import Valley
@@ -82,8 +82,8 @@ class Valley(AbstractObjective):
         self.offset = jnp.asarray(offset).astype(dtype)
 
     def loss(self, weights):
-        # Written for what differentiation makes of it: the transpose of a slice is a pad, which would keep a batch of
-        # valleys from becoming one fused loop, and that of a product has fewer operations than that of a power.
+        # Chosen for a fast derivative: the transpose of a slice is a pad, which would keep XLA from fusing a batch of
+        # valleys into one loop, and the derivative of a product has fewer operations than that of a power.
         first, z = jnp.split(weights, [1])
         square = first[0] * first[0]
         mu, gamma, offset = (jnp.asarray(p).astype(weights.dtype) for p in (self.mu, self.gamma, self.offset))
@@ -99,7 +99,7 @@ class Valley(AbstractObjective):
         return self.b
 
     def sharpness(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
-        """λ = λ_∞ + √b q·z: the valley floor's curvature along x. It ignores x and the γ term."""
+        """λ = λ_∞ + √b q·z, the curvature along x on the valley floor; x and the γ term do not enter."""
         return self._sharpness(weights[1:])
 
     def _sharpness(self, z):
@@ -116,23 +116,23 @@ class Valley(AbstractObjective):
         return jnp.sum((self.mu.astype(weights.dtype) * weights[1:]) ** 2)
 
     def kappa(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
-        """κ = Σ_j μ_j³ z_j² / (λ G): bulk curvature along the gradient, relative to λ. NaN where G = 0."""
+        """κ = Σ_j μ_j³ z_j² / (λ G), the bulk curvature along the gradient relative to λ; NaN where G = 0."""
         mu = self.mu.astype(weights.dtype)
         along = jnp.sum(mu**3 * weights[1:] ** 2)
         return along / (self.sharpness(weights) * self.bulk_gradient_sq(weights))
 
 
 def valley(modes: int = 1, gamma: float = 0.0, dtype=None) -> Valley:
-    """A valley with default numbers, made for a constant η ≈ 0.1.
+    """A valley with default parameters, suited to a constant η ≈ 0.1.
 
     The sharpness starts at 16 and would rise to λ_∞ = 22 at the minimum, so it crosses 2/η for every η between 0.091
-    and 0.125; for one mode it settles there if η < 0.113 (see `Valley`). At η = 0.1 it crosses 20 within 25 steps,
-    overshoots once and settles in a few hundred. b = 4, x0 = 0.1, q = (1, …, 1)/√M, z0 = −3 q, and μ is spaced
-    geometrically from 0.5 down to 0.05 (for one mode, 0.5).
+    and 0.125. For one mode it converges to 2/η if η < 0.113 (see `Valley`): at η = 0.1 it crosses 20 within 25 steps,
+    overshoots once and converges within a few hundred steps. b = 4, x0 = 0.1, q = (1, …, 1)/√M, z0 = −3 q, and μ is
+    spaced geometrically from 0.5 down to 0.05 (for one mode, 0.5).
 
     Args:
         modes: M, the number of bulk directions.
-        gamma: γ; choose it > 0 for tuners that take large steps.
+        gamma: γ; choose γ > 0 for tuners that take large steps.
         dtype: None for jax's default float.
 
     Example:

@@ -1,9 +1,9 @@
-"""The two classes of tuners, read off the response Φ: does the tuner bound the oscillation, or must λ do it?
+"""The two classes of tuners, from the response Φ: is the oscillation bounded by the tuner, or by a change of λ?
 
-The tuner is called on the two-mode ray with r held and its memory left to settle. What it then does to the oscillation
-is one number, the held growth γ(r) = ⟨ln|1 − s|⟩; without memory γ = ln|1 − Φ(r)|. The sign of γ at both ends of r
-decides whether the fast map stays away from r = 0 and from r = ∞, whatever it does in between (a fixed point, a cycle
-or chaos), and nothing here knows which tuner it is.
+The tuner is called on the two-mode ray at constant r until its memory has converged. The oscillation then grows at the
+rate γ(r) = ⟨ln|1 − s|⟩; without memory γ = ln|1 − Φ(r)|. The sign of γ at both ends of the range of r decides whether
+the fast map stays away from r = 0 and from r = ∞, whatever it does in between (a fixed point, a cycle or chaos). The
+classification uses nothing else about a tuner.
 """
 
 from typing import NamedTuple
@@ -18,25 +18,25 @@ from eosmodel._status import Coded
 from eosmodel.theory.fast_map import Averages, FastMap, averages
 
 R_RANGE = (1e-6, 1e6)
-"""Where Φ is looked at; an equilibrium outside counts as none."""
+"""The range of r in which Φ is evaluated; equilibria outside it are not considered."""
 
 _POINTS = 193
 _EQUILIBRIA = 4
 _BISECTIONS = 40
-# A tuner with memory settles, and is then averaged: enough for a few tens of periods of a search's sawtooth.
+# Steps for the memory of a tuner to converge, and steps averaged over: a few tens of periods of a line search.
 _SETTLE, _HOLD = 64, 128
-# Step in ln λ of the difference that measures how γ answers λ, wider than the teeth of a line search.
+# Step in ln λ of the finite difference for ∂γ/∂ ln λ, larger than the discontinuities of a line search.
 _STEP = 0.25
-# An answer smaller than this is none.
+# A derivative ∂γ/∂ ln λ below this counts as 0.
 _ANSWER = 0.01
-# λ answers first if it need not fall by more than this in ln λ; a rule that clamps is there sooner.
+# λ bounds the oscillation before the tuner does if ln λ need not fall by more than this.
 _REACH = 0.5
-# Above this |γ(r*)| is not a root but a jump through 2.
+# If |γ(r*)| is larger than this, r* is not a root but a jump of Φ through 2.
 _JUMP = 1e-3
 
 
 class Kind(Coded):
-    """What bounds the oscillation. The order is stable because files store the integers."""
+    """What bounds the oscillation. Files store the integers, so they must not change."""
 
     UNDECIDED = -1
     BELOW_EDGE = 0
@@ -44,35 +44,36 @@ class Kind(Coded):
     SELF_STABILISED = 2
 
     def describe(self) -> str:
-        """What it means, in one sentence."""
+        """The meaning, in one sentence."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
-    Kind.UNDECIDED: "Φ does not decide: it sits at 2 and does not answer λ, only just reaches 2, or lets a small "
-    "oscillation die and a large one grow",
-    Kind.BELOW_EDGE: "Φ is below 2 throughout: the oscillation dies out, and λ drifts at the rate α",
-    Kind.CLAMPED: "Φ falls through 2: the tuner holds x² near r*G/λ², nothing pins λ, and sign dλ/dt = sign(1 − q)",
-    Kind.SELF_STABILISED: "Φ does not fall below 2 before λ answers: x² grows to 2α/β, where q = 1",
+    Kind.UNDECIDED: "Φ does not decide: it equals 2 and does not depend on λ, only just reaches 2, or lets a small "
+    "oscillation decay and a large one grow",
+    Kind.BELOW_EDGE: "Φ is below 2 everywhere: the oscillation decays, and λ drifts at the rate α",
+    Kind.CLAMPED: "Φ falls through 2: the tuner keeps x² near r*G/λ², λ is not fixed, and sign dλ/dt = sign(1 − q)",
+    Kind.SELF_STABILISED: "Φ does not fall below 2 before λ changes: x² grows to 2α/β, where q = 1",
 }
 
 
 class Classification(NamedTuple):
-    """What a tuner does with the oscillation at one state of the slow variables.
+    """The oscillation under a tuner, at one value of the slow variables.
 
     Fields
         kind: a `Kind`, as an integer.
         growth_small, growth_large: γ at the ends of the range of r.
-        r_star: edge equilibria γ(r*) = 0 (Φ(r*) = 2), increasing, shape (4,), NaN where there are fewer. Where a
-            search makes Φ jump through 2, the place of the jump.
-        multiplier: m = 1 + 2r*Φ'(r*) of each; NaN where the tuner's memory takes part or Φ jumps. Stable if |m| < 1.
-        means: `Averages` over the fast map's orbit from r = 1; they mean something where the orbit stays bounded.
-        q: βx²/(2α) with x² = ⟨ηx²⟩/⟨η⟩: 0 below the edge, 1 where λ is pinned, ∞ where x² grows and λ cannot stop it.
-            NaN where α and β are not given, or nothing is decided.
-        trend: sign of dλ/dt, 1, 0 or −1, while α and β stand still; NaN as for q.
-        answer: ∂γ/∂ ln λ at fixed x, by differences, at x² = 2α/β (at r = 1 without α and β). Positive: a sharper
-            valley brings on growth, the kick lowers λ, and the balance is stable. Negative, as for every rule whose s
-            depends on r alone and falls: the balance is a saddle, and λ runs away on either side of it.
+        r_star: edge equilibria γ(r*) = 0 (Φ(r*) = 2), increasing, shape (4,), padded with NaN. If Φ jumps through 2, as
+            with a line search, the position of the jump.
+        multiplier: m = 1 + 2r*Φ'(r*) of each; NaN if it depends on the tuner's memory or Φ jumps. Stable if |m| < 1.
+        means: `Averages` over the fast map's orbit from r = 1; meaningful only if the orbit is bounded.
+        q: βx²/(2α) with x² = ⟨ηx²⟩/⟨η⟩: 0 below the edge, 1 where λ is stationary, ∞ where x² grows and λ cannot stop
+            it. NaN without α and β, and for UNDECIDED.
+        trend: sign of dλ/dt, 1, 0 or −1, at constant α and β; NaN as for q.
+        answer: ∂γ/∂ ln λ at fixed x, by differences, at x² = 2α/β (at r = 1 without α and β). If it is positive, a
+            larger λ makes the oscillation grow, the oscillation lowers λ, and the equilibrium is stable. If it is
+            negative, as for every rule whose s is a decreasing function of r alone, the equilibrium is a saddle, from
+            which λ moves away on either side.
     """
 
     kind: Int[Array, ""]
@@ -87,7 +88,7 @@ class Classification(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A tuner at held r, its memory settled: γ = ⟨ln|1 − s|⟩, ⟨s⟩, and the least and largest s."""
+    """A tuner at constant r, after its memory has converged: γ = ⟨ln|1 − s|⟩, ⟨s⟩, the smallest and the largest s."""
 
     growth: Float[Array, ""]
     s: Float[Array, ""]
@@ -97,11 +98,11 @@ class Held(NamedTuple):
 
 @eqx.filter_jit
 def held(fast: FastMap, r: float | Array) -> Held:
-    """What a tuner does while r, and everything slow, is held.
+    """The response of a tuner at constant r and constant slow variables.
 
     Args:
         fast: the tuner on its two-mode ray.
-        r: energy ratio > 0, one number.
+        r: λ²x²/G > 0, one number.
 
     Example:
         >>> import eosmodel as eos
@@ -114,7 +115,7 @@ def held(fast: FastMap, r: float | Array) -> Held:
 
 
 def _hold(fast, log_r):
-    """States with r put back after every step, once the memory has settled, and the growth ln|1 − s| of each."""
+    """States with r reset after every step, from when the memory has converged, and the growth ln|1 − s| of each."""
 
     def step(z, _):
         new = fast(z)
@@ -127,7 +128,7 @@ def _hold(fast, log_r):
 
 
 def _growths(fast, log_r, steps):
-    """γ and ⟨s⟩ at each r for the same x in a valley whose λ is larger by the factor e^step."""
+    """γ and ⟨s⟩ at each r, for the same x and a λ that is larger by the factor e^step."""
 
     def one(log_r, step):
         factor = jnp.exp(step)
@@ -140,10 +141,10 @@ def _growths(fast, log_r, steps):
 
 
 def _equilibria(fast, grid, growth):
-    """Where γ changes sign along the grid, by bisection, and the multiplier there."""
+    """The sign changes of γ along the grid, by bisection, and their multipliers."""
     rounding = 64 * jnp.finfo(grid.dtype).eps
-    seen = jnp.maximum(jnp.abs(growth[:-1]), jnp.abs(growth[1:])) > rounding
-    crossing = ((growth[:-1] >= 0) != (growth[1:] >= 0)) & seen
+    significant = jnp.maximum(jnp.abs(growth[:-1]), jnp.abs(growth[1:])) > rounding
+    crossing = ((growth[:-1] >= 0) != (growth[1:] >= 0)) & significant
     (index,) = jnp.nonzero(crossing, size=_EQUILIBRIA, fill_value=-1)
 
     def refine(i):
@@ -158,8 +159,8 @@ def _equilibria(fast, grid, growth):
         *_, gain, z = jax.lax.fori_loop(0, _BISECTIONS, halve, start)
         row = jax.jacfwd(fast)(z)[0]
         smooth = (jnp.abs(gain) < _JUMP) & jnp.all(row[1:] == 0)
-        found = i >= 0
-        return jnp.where(found, jnp.exp(z[0]), jnp.nan), jnp.where(found & smooth, row[0], jnp.nan)
+        exists = i >= 0
+        return jnp.where(exists, jnp.exp(z[0]), jnp.nan), jnp.where(exists & smooth, row[0], jnp.nan)
 
     return jax.vmap(refine)(index)
 
@@ -175,33 +176,33 @@ def classify(
 ) -> Classification:
     """Tuner-clamped or self-stabilised, from Φ alone; with α and β also q and the sign of dλ/dt.
 
-    Features: γ at 193 values of r from 1e-6 to 1e6, r held; with α and β also γ and the answer ∂γ/∂ ln λ (at fixed x)
-    at the level x² = 2α/β, r_q = 2αλ²/(βG), where λ stops rising. "Above", "at" and "below" mean γ > margin,
-    |γ| ≤ margin and γ < −margin, or γ < 0 with s < 1, far below; "answers" means an answer above 0.01. The first line
-    that holds decides:
+    γ is evaluated at 193 values of r from 1e-6 to 1e6, at constant r. With α and β, γ and the derivative a = ∂γ/∂ ln λ
+    (at fixed x) are also evaluated at r_q = 2αλ²/(βG), where x² = 2α/β and λ stops rising. "Above", "at" and "below"
+    the edge mean γ > margin, |γ| ≤ margin and γ < −margin (or γ < 0 with s < 1); "γ depends on λ" means a > 0.01. The
+    first line that holds decides:
 
-        below for all r                                                   below the edge
-        below at small r                                                  undecided: depends on where r begins
-        at for all r                                                      self-stabilised if s answers λ, else undecided
-        0 ≤ γ ≤ ½ answer at r_q, to within the margin, and s answers λ    self-stabilised: λ answers first, and
-        (only with α, β > 0)                                                need not fall by more than e^½ for it
-        below at large r: above at small r, or else                       clamped, or else undecided
-        not below at large r                                              self-stabilised
+        below for all r                                            below the edge
+        below at small r                                           undecided: depends on the initial r
+        at for all r                                               self-stabilised if γ depends on λ, else undecided
+        0 ≤ γ ≤ a/2 at r_q, within the margin, γ depends on λ      self-stabilised: λ changes before the tuner clamps,
+        (only with α, β > 0)                                         and need not fall by more than a factor e^½
+        below at large r                                           clamped if above at small r, else undecided
+        not below at large r                                       self-stabilised
 
-    Without α and β λ answers last: only a Φ that never falls below 2 is then self-stabilised. The trend is the sign
-    of α below the edge, that of 1 − q where the tuner clamps, and where λ must answer 0 if s answers λ and −1 if it
-    does not, for x² then grows past 2α/β and keeps lowering λ. Where α < 0 or β = 0 there is no level 2α/β, and where
-    λ must answer the trend is −1 or the sign of α.
+    Without α and β the fourth line does not apply: only a Φ that never falls below 2 is then self-stabilised. The trend
+    is the sign of α below the edge and that of 1 − q for a clamped tuner. For a self-stabilised one it is 0 if γ
+    depends on λ, and −1 if it does not, because x² then grows past 2α/β and keeps lowering λ. If α < 0 or β = 0 there
+    is no equilibrium x² = 2α/β, and the trend of a self-stabilised tuner is −1, or the sign of α if β = 0.
 
     Args:
-        fast: the tuner at a state: λ, G, κ, A. Arrays or numbers; new ones do not recompile.
-        alpha, beta: α and β ≥ 0 there, both or neither.
-        margin: ≥ 0, what counts as γ = 0. Raise it for measured coefficients: a valley held at s = 2 to 1 % has
-            γ = 0 to 0.01.
-        burn_in, steps: of the orbit that the averages are taken over.
+        fast: the tuner with λ, G, κ and A, arrays or numbers; new values do not recompile.
+        alpha, beta: α and β ≥ 0, both or neither.
+        margin: ≥ 0; |γ| ≤ margin counts as γ = 0. Raise it for measured coefficients: if s = 2 to 1 %, then γ = 0 to
+            within 0.01.
+        burn_in, steps: lengths of the orbit for the averages, as for `averages`.
 
     Returns:
-        `Classification`. Vmapped over arrays in `fast`, α and β, one of each.
+        `Classification`. Use `jax.vmap` for arrays in `fast`, α and β.
 
     Raises:
         ValueError: only one of α and β, or an argument out of its range.
@@ -209,8 +210,8 @@ def classify(
     Example:
         >>> import eosmodel as eos
         >>> fast = eos.theory.FastMap(eos.tuners.CDAT(1.5, eps=0.0), sharpness=20.0)
-        >>> found = classify(fast, alpha=0.1, beta=4.0)
-        >>> Kind(int(found.kind)).label, round(float(found.r_star[0]), 3), round(float(found.q), 3)
+        >>> result = classify(fast, alpha=0.1, beta=4.0)
+        >>> Kind(int(result.kind)).label, round(float(result.r_star[0]), 3), round(float(result.q), 3)
         ('clamped', 3.0, 0.15)
     """
     if (alpha is None) != (beta is None):
@@ -224,7 +225,7 @@ def classify(
         check_range("classify", "alpha", alpha, low_open=True, high_open=True)
         check_range("classify", "beta", beta, 0, high_open=True)
     dtype = jnp.result_type(float)
-    # As arrays, another number needs no other compilation.
+    # As arrays, so that new numbers do not recompile.
     fast, alpha, beta, margin = as_arrays((fast, alpha, beta, margin), dtype)
     return _classify(fast, alpha, beta, margin, burn_in, steps)
 
@@ -233,21 +234,23 @@ def classify(
 def _classify(fast, alpha, beta, margin, burn_in, steps):
     low, high = jnp.log(jnp.asarray(R_RANGE, margin.dtype))
     grid = jnp.linspace(low, high, _POINTS, dtype=margin.dtype)
-    # Without α and β, which are NaN then, or without a balance of the two, r = 1 stands for the level.
+    # Without α and β, which are then NaN, or without an equilibrium x² = 2α/β, r = 1 replaces r_q.
     balanced = (alpha > 0) & (beta > 0)
     ratio = 2 * alpha * fast.sharpness**2 / (jnp.where(balanced, beta, 1) * fast.bulk_gradient_sq)
     level = jnp.clip(jnp.log(jnp.where(balanced, ratio, 1)), grid[0], grid[-1])
-    # One call for all of it: a line search takes seconds to compile.
+    # A single call, because a line search takes seconds to compile.
     step = jnp.asarray(_STEP, level.dtype)
     ends = jnp.stack([-step, jnp.zeros_like(step), step])
-    seen, s = _growths(fast, jnp.append(grid, jnp.broadcast_to(level, (3,))), jnp.append(jnp.zeros_like(grid), ends))
-    growth, (flatter, growth_at_level, sharper) = seen[:-3], seen[-3:]
+    all_growth, s = _growths(
+        fast, jnp.append(grid, jnp.broadcast_to(level, (3,))), jnp.append(jnp.zeros_like(grid), ends)
+    )
+    growth, (flatter, growth_at_level, sharper) = all_growth[:-3], all_growth[-3:]
     answer = (sharper - flatter) / (2 * step)
     answers = answer > _ANSWER
     r_star, multiplier = _equilibria(fast, grid, growth)
     means, _ = averages(fast, burn_in=burn_in, steps=steps)
 
-    # γ also goes to 0 where s does, and there it is far below the edge and not at it.
+    # γ also tends to 0 where s does, which is far below the edge and not at it.
     far = (s[:-3] < 1) & (growth < 0)
     below = far | (growth < -margin)
     near = growth_at_level <= _REACH * answer
@@ -266,7 +269,7 @@ def _classify(fast, alpha, beta, margin, burn_in, steps):
 
     kinds = [kind == int(k) for k in (Kind.BELOW_EDGE, Kind.CLAMPED, Kind.SELF_STABILISED)]
     zero, nan = jnp.zeros_like(alpha), jnp.full_like(alpha, jnp.nan)
-    # Where λ must answer and cannot, x² grows past every level.
+    # If only λ could bound the oscillation and γ does not depend on it, x² grows without bound.
     unbounded = jnp.where(balanced & answers, 1, jnp.sign(alpha) * jnp.where(beta > 0, jnp.inf, 0))
     q = jnp.select(kinds, [zero, beta * means.kick / (2 * alpha * means.stepsize), unbounded], nan)
     runaway = jnp.where(beta > 0, -1, jnp.sign(alpha))

@@ -1,4 +1,4 @@
-"""What a slow flow takes its coefficients from: an exact valley, a measured run, or one moment held fast."""
+"""Sources of the coefficients of a slow flow: an exact valley, a measured run, or constants."""
 
 import abc
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from eosmodel.theory.low_dim import AMPLITUDE_FLOOR, Coefficients
 
 
 class Floor(NamedTuple):
-    """All that the fast dynamics sees of the valley floor: λ, L̄, α, β, κ, G at one moment.
+    """The quantities of the valley floor that enter the fast dynamics: λ, L̄, α, β, κ, G at one time.
 
     Fields
         sharpness, center_loss: λ and L̄ there.
-        alpha, beta: α = −∇L·∇λ and β = ‖∇λ‖², so that λ moves by η(α − ½βx²) a step.
+        alpha, beta: α = −∇L·∇λ and β = ‖∇λ‖², so that λ changes by η(α − ½βx²) in a step.
         kappa, bulk_gradient_sq: κ = gᵀHg/(λG) and G = ‖g‖² of the bulk.
     """
 
@@ -30,22 +30,22 @@ class Floor(NamedTuple):
 
 
 class AbstractClosure(eqx.Module):
-    """Closes the slow flow: a slow state, the floor that belongs to it, and how averaged steps move it.
+    """Closes the slow flow: the slow state, the `Floor` as a function of it, and its drift under averaged steps.
 
-    The least an extension supplies is the four methods below; `drift` must be affine in `kick`.
+    An extension must supply the five methods below; `drift` must be affine in `kick`.
     """
 
     @abc.abstractmethod
     def init(self) -> Any:
-        """The slow state at the start, arrays of one floating type."""
+        """The initial slow state, arrays of one floating-point dtype."""
 
     @abc.abstractmethod
-    def energy(self) -> Float[Array, ""]:
-        """x² at the start; used only by tuners that let the oscillation be slow itself."""
+    def initial_amplitude_sq(self) -> Float[Array, ""]:
+        """The initial x², used only where the oscillation is itself a slow variable."""
 
     @abc.abstractmethod
     def floor(self, state: Any) -> Floor:
-        """λ, L̄, α, β, κ, G in a slow state."""
+        """The `Floor` of a slow state."""
 
     @abc.abstractmethod
     def drift(self, state: Any, stepsize: Array, square: Array, kick: Array) -> Any:
@@ -53,20 +53,20 @@ class AbstractClosure(eqx.Module):
 
     @abc.abstractmethod
     def room(self, state: Any) -> Float[Array, ""]:
-        """Positive while the state is in the theory's range."""
+        """A number that is positive while the state is in the range of validity."""
 
 
 class ValleyClosure(AbstractClosure):
-    """A `Valley`, exactly: the slow state is its bulk z, and everything else follows from z.
+    """The exact closure of a `Valley`: the slow state is its bulk z, and everything else is a function of z.
 
         dz/dt = −(1 + ½ (⟨η²⟩/⟨η⟩) M) F,      F = ⟨η⟩ M z + ½ ⟨ηx²⟩ √b q,      M = diag(μ)
 
-    F is what a step takes from z on average. The factor in front is the step's own length to second order in ημ:
-    the flow goes through the points of the descent, z' = z − F, rather than along its tangents. Without oscillation
-    it is the gradient flow of f + ¼η‖∇f‖² (Barrett & Dherin, arXiv 2009.11162).
+    F is the average of what a step subtracts from z. The factor in front corrects for the finite step to second order
+    in ημ, so that the flow interpolates the iterates of z' = z − F. Without oscillation it is the gradient flow of
+    f + ¼η‖∇f‖² (Barrett & Dherin, arXiv 2009.11162).
 
     Args:
-        valley: with γ = 0; the fast map knows no quartic term. `valley_at` freezes a network into one.
+        valley: with γ = 0, because the fast map has no quartic term. `valley_at` approximates a network by one.
 
     Raises:
         ValueError: γ ≠ 0.
@@ -80,7 +80,7 @@ class ValleyClosure(AbstractClosure):
     def init(self):
         return self.valley.start[1:]
 
-    def energy(self):
+    def initial_amplitude_sq(self):
         return self.valley.start[0] ** 2
 
     def floor(self, state):
@@ -106,10 +106,10 @@ class ReducedState(NamedTuple):
 
 
 class _Reduced(AbstractClosure):
-    """λ and L̄ alone, with coefficients that are given: dλ/dt = ⟨η⟩α − ½β⟨ηx²⟩, dL̄/dt = −⟨η⟩G + ½⟨ηx²⟩α + ½⟨η²⟩κλG.
+    """λ and L̄ only, with given coefficients: dλ/dt = ⟨η⟩α − ½β⟨ηx²⟩, dL̄/dt = −⟨η⟩G + ½⟨ηx²⟩α + ½⟨η²⟩κλG.
 
-    The right-hand sides are what one step adds, and steps are summed from their left ends. An integral of coefficients
-    that move agrees with that sum to second order if they are read half a step earlier.
+    The right-hand sides are the changes in one step. The run sums them at the left ends of its steps; the integral
+    agrees with that sum to second order if the coefficients are evaluated half a step earlier.
     """
 
     @abc.abstractmethod
@@ -135,7 +135,7 @@ class MeasuredClosure(_Reduced):
 
     Args:
         coefficients: `Coefficients` of a run; `eosmodel.coefficients` takes them from a dataset.
-        f_min: the least value the loss can have; a floor loss that reaches it has left the theory's range.
+        f_min: lower bound of the loss; a floor loss that reaches it is outside the range of validity.
     """
 
     coefficients: Coefficients
@@ -145,7 +145,7 @@ class MeasuredClosure(_Reduced):
         c = self.coefficients
         return ReducedState(c.sharpness, c.center_loss, jnp.zeros_like(c.sharpness))
 
-    def energy(self):
+    def initial_amplitude_sq(self):
         return self.coefficients.amplitude**2
 
     def room(self, state):
@@ -160,15 +160,15 @@ class MeasuredClosure(_Reduced):
 
 
 class FrozenClosure(_Reduced):
-    """α, β, κ and G as they are at one moment and for ever after: an extrapolation; the state is a `ReducedState`.
+    """Constant α, β, κ and G, an extrapolation from one time; the state is a `ReducedState`.
 
-    Nothing tells it when sharpening ends. To freeze a moment and let the bulk relax, use `valley_at` and
+    In this closure progressive sharpening never ends. For a model from one time whose bulk relaxes, use `valley_at` and
     `ValleyClosure`.
 
     Args:
         alpha, beta, kappa, bulk_gradient_sq: α, β ≥ 0, κ in [0, 1), G > 0.
-        sharpness, center_loss: λ > 0 and L̄ at the start; numbers may be floats or arrays.
-        amplitude: x at the start.
+        sharpness, center_loss: initial λ > 0 and L̄; numbers may be floats or arrays.
+        amplitude: initial x.
         f_min: as in `MeasuredClosure`.
 
     Raises:
@@ -196,7 +196,7 @@ class FrozenClosure(_Reduced):
     def init(self):
         return ReducedState(self.sharpness, self.center_loss, jnp.zeros_like(self.sharpness))
 
-    def energy(self):
+    def initial_amplitude_sq(self):
         return self.amplitude**2
 
     def room(self, state):

@@ -1,4 +1,4 @@
-"""Complementarity problems of a few modes, solved inside jitted code: over numbers ≥ 0, and over matrices ⪰ 0."""
+"""Complementarity problems for a few modes, over vectors ≥ 0 and matrices ⪰ 0, solved inside jitted code."""
 
 from collections.abc import Callable
 
@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Newton steps of the semidefinite problem, and how the smoothing falls from one to the next.
+# Number of Newton steps of the semidefinite problem, and the factor of the smoothing from one to the next.
 _STEPS, _FALL = 32, 0.6
-# Added to the problem's operator in Newton's matrix alone: without it a solution that is not unique has no step.
+# Added to the operator in the Newton matrix only, which would be singular where the solution is not unique.
 _RIDGE = 1e-5
 
 
 def symmetric_basis(size: int) -> np.ndarray:
     """An orthonormal basis of the symmetric matrices, shape (size(size + 1)/2, size, size): E_ii, and for i < j the
-    symmetric part of √2·E_ij. ⟨X, Y⟩ = Σ_ij X_ij Y_ij is then the product of the coordinates."""
+    symmetric part of √2·E_ij. ⟨X, Y⟩ = Σ_ij X_ij Y_ij is then the inner product of the coordinates."""
     rows, columns = np.triu_indices(size)
     basis = np.zeros((rows.size, size, size))
     each = np.arange(rows.size)
@@ -24,8 +24,8 @@ def symmetric_basis(size: int) -> np.ndarray:
 
 
 def nonnegative(gram: Float[Array, "modes modes"]) -> Callable[[Array], tuple[Array, Array]]:
-    """A function q ↦ (X, miss) for X ≥ 0, q − BX ≤ 0, X·(q − BX) = 0, B = `gram` positive semidefinite, by trying every
-    set of active modes. `miss` is the largest violation, in units of q."""
+    """A function q ↦ (X, violation) for X ≥ 0, q − BX ≤ 0, X·(q − BX) = 0 with B = `gram` positive semidefinite, which
+    tries all sets of active modes. The violation is the largest one of these conditions, in units of q."""
     modes = gram.shape[0]
     codes = np.arange(2**modes)
     sets = (codes[:, None] >> np.arange(modes)) & 1 == 1
@@ -34,13 +34,13 @@ def nonnegative(gram: Float[Array, "modes modes"]) -> Callable[[Array], tuple[Ar
     size = jnp.diagonal(gram)
 
     def solve(q):
-        found = jnp.einsum("sij,sj->si", inverse, jnp.where(sets, q, 0))
-        left = q - found @ gram
-        miss = jnp.max(jnp.maximum(jnp.where(sets, jnp.abs(left), left), -found * size), axis=1)
-        # Modes with dependent gradients have no inverse together, and one of them does the work of both.
-        miss = jnp.where(jnp.isfinite(miss), miss, jnp.inf)
-        best = jnp.argmin(miss)
-        return jnp.maximum(found[best], 0), miss[best]
+        candidates = jnp.einsum("sij,sj->si", inverse, jnp.where(sets, q, 0))
+        slack = q - candidates @ gram
+        violation = jnp.max(jnp.maximum(jnp.where(sets, jnp.abs(slack), slack), -candidates * size), axis=1)
+        # A set of modes with dependent gradients is singular; a smaller set then solves the problem.
+        violation = jnp.where(jnp.isfinite(violation), violation, jnp.inf)
+        best = jnp.argmin(violation)
+        return jnp.maximum(candidates[best], 0), violation[best]
 
     return solve
 
@@ -59,8 +59,8 @@ def semidefinite(
         q: symmetric.
 
     Returns:
-        X, the directions (columns) along which both X and S are diagonal, and the largest violation in units of q,
-        which is large or NaN where the problem has no solution or the iteration has not found it.
+        X, the common eigenvectors of X and S (columns), and the largest violation in units of q, which is large or NaN
+        if the problem has no solution or the iteration did not converge.
 
     Source: Chen & Tseng (2003) for smoothed Newton methods; the problem is that of Cohen, Damian, Talwalkar, Kolter &
     Lee (arXiv 2410.24206).
@@ -78,18 +78,18 @@ def semidefinite(
         return scaled @ coordinates(solution) - target - coordinates(solution - whole)
 
     def newton(i, whole):
-        w, turn = jnp.linalg.eigh(whole)
+        w, rotation = jnp.linalg.eigh(whole)
         root = jnp.sqrt(w**2 + 4 * jnp.asarray(_FALL, q.dtype) ** (2 * i))
-        solution = (turn * (0.5 * (w + root))) @ turn.T
-        # Divided differences of the smoothed positive part are its derivative in the eigenbasis.
+        solution = (rotation * (0.5 * (w + root))) @ rotation.T
+        # In the eigenbasis the derivative of the smoothed positive part is given by its divided differences.
         slopes = 0.5 * (1 + (w[:, None] + w) / (root[:, None] + root))
-        turned = jnp.einsum("ai,nab,bj->nij", turn, basis, turn)
-        derivative = jnp.einsum("nij,ij,mij->nm", turned, slopes, turned)
+        rotated = jnp.einsum("ai,nab,bj->nij", rotation, basis, rotation)
+        derivative = jnp.einsum("nij,ij,mij->nm", rotated, slopes, rotated)
         matrix = (scaled + _RIDGE * eye) @ derivative + eye - derivative
         step = jnp.linalg.solve(matrix, violation(solution, whole))
         return whole - jnp.einsum("nij,n->ij", basis, step)
 
     whole = jax.lax.fori_loop(0, _STEPS, newton, q / unit)
-    w, turn = jnp.linalg.eigh(whole)
-    solution = (turn * jnp.maximum(w, 0)) @ turn.T
-    return solution * unit / size, turn, jnp.max(jnp.abs(violation(solution, whole))) * unit
+    w, rotation = jnp.linalg.eigh(whole)
+    solution = (rotation * jnp.maximum(w, 0)) @ rotation.T
+    return solution * unit / size, rotation, jnp.max(jnp.abs(violation(solution, whole))) * unit

@@ -1,8 +1,8 @@
-"""The fast map: the oscillation under a tuner while everything slow is frozen.
+"""The fast map: the oscillation under a tuner with all slow variables frozen.
 
-On the fast time scale of the oscillation λ, G, κ and L̄ stand still, and the loss seen along the gradient is that of
-two modes: the sharp one, displaced by x, and the bulk. The tuner itself, called on that ray, is then a function of one
-number, r = λ²x²/G, and so is the whole fast dynamics.
+On the fast time scale of the oscillation λ, G, κ and L̄ are constant, and the loss along the gradient is that of two
+modes: the sharp one, displaced by x, and the bulk. Called on this ray, a tuner is a function of one number,
+r = λ²x²/G, the squared gradient along the sharp mode relative to that of the bulk, and so are the fast dynamics.
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from eosmodel._checks import check_range
 from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
 from eosmodel.tuners.base import AbstractTuner
 
-# A valley floor that drifts keeps the oscillation alive where its own map would kill it (s = 1): ln r stays above.
+# Lower bound of ln r. At s = 1 the map would remove the oscillation; in a run the drift of the valley floor keeps it.
 _LOG_FLOOR = -60.0
 
 
@@ -26,17 +26,17 @@ class FastMap(eqx.Module):
 
         φ(0) = L̄ + ½ G r/λ,    φ'(0) = −G(1 + r),    φ''(0) = λG(κ + r),    r = λ²x²/G
 
-    The state is one flat array z = (ln r, tuner state), so a tuner with memory has a map of more dimensions; one that
-    needs the secant adds (ln r, η) of the step before, the bulk having the one curvature κλ. It is a function z ↦ z'
-    that can be jitted, vmapped and differentiated; all analysis of maps takes it as it is.
+    The state is one flat array z = (ln r, tuner state), so the map of a tuner with memory has more dimensions. A tuner
+    that needs the secant adds ln r and η of the previous step; its secant takes κλ as the curvature of the whole bulk.
+    The map z ↦ z' can be jitted, vmapped and differentiated, and is used as it is by all analysis of maps.
 
     Args:
         tuner: any step-size rule.
-        A: λ(L̄ − f*)/G, the loss left on the valley floor, > 0; the tuner's own f* must be 0.
+        A: λ(L̄ − f*)/G, the scaled loss on the valley floor, > 0; the tuner's own f* must be 0.
         kappa: κ = gᵀHg/(λG) of the bulk, in [0, 1).
-        sharpness: λ > 0; it and G give a scale to tuners that have one (a constant η, a cap, a first trial).
+        sharpness: λ > 0; with G it sets the scale for tuners that have one (a constant η, a cap, a first trial).
         bulk_gradient_sq: G > 0.
-        step: index of the update that the tuner sees; a schedule is frozen there.
+        step: index of the update that the tuner sees; a schedule is evaluated there.
 
     Raises:
         ValueError: an argument out of its range.
@@ -59,8 +59,8 @@ class FastMap(eqx.Module):
     bulk_gradient_sq: Any = 1.0
     step: int = eqx.field(static=True, default=0)
 
-    class Seen(NamedTuple):
-        """r, the tuner's step η, s = ηλ, and ηx² at one state."""
+    class Observation(NamedTuple):
+        """r, the tuner's step η, s = ηλ, and ηx² (`kick`) in one state."""
 
         r: Float[Array, ""]
         stepsize: Float[Array, ""]
@@ -74,18 +74,19 @@ class FastMap(eqx.Module):
         check_range("FastMap", "bulk_gradient_sq", self.bulk_gradient_sq, 0, low_open=True, high_open=True)
 
     def init(self, r: float | Array = 1.0) -> Float[Array, " dim"]:
-        """The state with energy ratio r > 0 and a fresh tuner."""
+        """The state with the given r > 0 and the initial state of the tuner."""
         log_r = jnp.log(jnp.asarray(r, jnp.result_type(float)))
         return jnp.concatenate([log_r[None], self._memory(log_r.dtype)[0]])
 
     def _memory(self, dtype):
-        """The tuner's state, and ln r and η of the step before if it needs them, as a flat array and back."""
+        """The tuner's initial state, with ln r and η of the last step if needed, as a flat array, and the inverse."""
         zero = jnp.zeros((), dtype)
         past = (zero, zero) if self.tuner.needs_secant else ()
         flat, unravel = ravel_pytree((self.tuner.init(dtype), past))
         return flat.astype(dtype), lambda values: unravel(values.astype(flat.dtype))
 
-    def _tuned(self, z):
+    def _call_tuner(self, z):
+        """The observation in a state, and the flat memory after the step."""
         sharpness, bulk, kappa, a = (
             jnp.asarray(value, z.dtype) for value in (self.sharpness, self.bulk_gradient_sq, self.kappa, self.A)
         )
@@ -105,25 +106,25 @@ class FastMap(eqx.Module):
         )
         stepsize, memory, _ = self.tuner(line, memory)
         past = (z[0], stepsize) if self.tuner.needs_secant else ()
-        seen = self.Seen(r, stepsize, sharpness * stepsize, stepsize * r * bulk / sharpness**2)
-        return seen, ravel_pytree((memory, past))[0].astype(z.dtype)
+        observed = self.Observation(r, stepsize, sharpness * stepsize, stepsize * r * bulk / sharpness**2)
+        return observed, ravel_pytree((memory, past))[0].astype(z.dtype)
 
-    def observe(self, z: Float[Array, " dim"]) -> Seen:
-        """What the tuner does at a state: r, η, s = ηλ, ηx²."""
-        return self._tuned(z)[0]
+    def observe(self, z: Float[Array, " dim"]) -> Observation:
+        """The tuner's step in a state: r, η, s = ηλ, ηx²."""
+        return self._call_tuner(z)[0]
 
     def __call__(self, z: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """One step."""
-        seen, memory = self._tuned(z)
-        gain = jnp.abs(1 - seen.s)
-        # ln 0 has no slope; the floor stands for it.
+        observed, memory = self._call_tuner(z)
+        gain = jnp.abs(1 - observed.s)
+        # ln 0 has no derivative, so the floor replaces it.
         log_r = z[0] + 2 * jnp.log(jnp.where(gain > 0, gain, 1))
         log_r = jnp.where(gain > 0, jnp.maximum(log_r, _LOG_FLOOR), _LOG_FLOOR)
         return jnp.concatenate([log_r[None], memory])
 
 
 class Averages(NamedTuple):
-    """Means over the invariant measure of a fast map.
+    """Averages over the invariant measure of a fast map.
 
     Fields
         stepsize: ⟨η⟩.
@@ -132,7 +133,7 @@ class Averages(NamedTuple):
         s: ⟨s⟩.
         r: exp⟨ln r⟩, the geometric mean.
         edge_exponent: Λ = ⟨ln|1 − s|⟩; 0 where the oscillation is bounded.
-        lyapunov: the largest Lyapunov exponent per step; negative for a stable cycle, positive in chaos.
+        lyapunov: the largest Lyapunov exponent per step; negative for a stable cycle, positive for chaos.
     """
 
     stepsize: Float[Array, ""]
@@ -149,12 +150,12 @@ def averages(fast: FastMap, z: Float[Array, " dim"] | None = None, *, burn_in: i
 
     Args:
         fast: the map.
-        z: where to begin; `fast.init()` when None.
-        burn_in: steps left out first.
-        steps: steps averaged over, ≥ 1.
+        z: initial state; `fast.init()` when None.
+        burn_in: number of initial steps that are left out.
+        steps: number of steps averaged over, ≥ 1.
 
     Returns:
-        `Averages`, and the last state (a warm start for the next call).
+        `Averages`, and the last state, from which a next call may continue.
     """
     check_range("averages", "steps", steps, 1)
     check_range("averages", "burn_in", burn_in, 0)
@@ -169,15 +170,15 @@ def _averages(fast, z, burn_in, steps):
 
     def body(carry, _):
         z, tangent, sums = carry
-        seen = fast.observe(z)
-        new, pushed = jax.jvp(fast, (z,), (tangent,))
-        length = jnp.linalg.norm(pushed)
+        observed = fast.observe(z)
+        new, new_tangent = jax.jvp(fast, (z,), (tangent,))
+        length = jnp.linalg.norm(new_tangent)
         tiny = jnp.finfo(z.dtype).tiny
-        # A superstable point sends every tangent to 0: any direction then does for the next step.
-        pushed = jnp.where(length > tiny, pushed / jnp.maximum(length, tiny), tangent)
+        # At a superstable point every tangent becomes 0; the next step may then use any direction.
+        new_tangent = jnp.where(length > tiny, new_tangent / jnp.maximum(length, tiny), tangent)
         edge, stretch = 0.5 * (new[0] - z[0]), jnp.log(jnp.maximum(length, tiny))
-        row = (seen.stepsize, seen.stepsize**2, seen.kick, seen.s, z[0], edge, stretch)
-        return (new, pushed, jax.tree.map(jnp.add, sums, row)), None
+        row = (observed.stepsize, observed.stepsize**2, observed.kick, observed.s, z[0], edge, stretch)
+        return (new, new_tangent, jax.tree.map(jnp.add, sums, row)), None
 
     zero = tuple(jnp.zeros((), z.dtype) for _ in range(7))
     (z, _, sums), _ = jax.lax.scan(body, (z, tangent, zero), None, length=steps)
@@ -186,11 +187,11 @@ def _averages(fast, z, burn_in, steps):
 
 
 def response(tuner: AbstractTuner, r: Any, **frozen: Any) -> Float[Array, "..."]:
-    """The response function s = Φ(r) of a tuner without memory (of one with memory, from its initial state).
+    """The response function s = Φ(r) of a tuner; of a tuner with memory, the response from its initial state.
 
     Args:
         tuner: any step-size rule.
-        r: energy ratios r = λ²x²/G > 0, any shape.
+        r: values of r = λ²x²/G > 0, any shape.
         frozen: A, kappa, sharpness, bulk_gradient_sq and step, as for `FastMap`.
 
     Returns:

@@ -1,7 +1,7 @@
 """The low-dimensional theory: one oscillating mode, the sharpness and the loss of the valley floor.
 
-Two versions. `DrivenValley` takes its slow coefficients from measurements along a run; `valley_at` freezes a network
-at one moment into a `Valley` loss with a handful of bulk modes, which then runs under any tuner like any objective.
+There are two versions. `DrivenValley` takes its slow coefficients from measurements along a run. `valley_at`
+approximates a network at one time by a `Valley` with a few bulk modes, which runs under any tuner like any objective.
 """
 
 from typing import Any
@@ -18,18 +18,18 @@ from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
 from eosmodel.tuners.base import AbstractTuner
 
-# An amplitude below this has no effect on anything; it keeps the oscillation alive where a real valley floor, by
-# drifting, would.
+# Smallest amplitude. It is too small to have an effect, and replaces the drift of a real valley floor, which keeps the
+# oscillation from vanishing.
 AMPLITUDE_FLOOR = 1e-6
 
 
 class Coefficients(eqx.Module):
-    """Slow coefficients measured along a run, against flow time τ = Σ η (so that a theory which takes other steps
-    reads them at the same place on the slow path, not at the same step).
+    """Slow coefficients measured along a run, as functions of the flow time τ = Σ η, so that a theory that takes other
+    steps evaluates them at the same point of the slow path and not at the same step.
 
     Fields
         time: τ of each measurement, increasing, shape (times,).
-        alpha, beta, kappa, bulk_gradient_sq: α, β, κ, G there; linear in between, constant beyond the ends.
+        alpha, beta, kappa, bulk_gradient_sq: α, β, κ, G at these times; interpolated linearly, constant outside.
         sharpness, center_loss, amplitude: λ, L̄ and x at the first measurement.
     """
 
@@ -48,17 +48,17 @@ class DrivenValley(AbstractDynamics):
 
         x' = (1 − ηλ)x,   ln λ' = ln λ + η(α − ½βx²)/λ,   L̄' = L̄ − η(G − ½αx²) + ½η²κλG
 
-    and the tuner on the two-mode ray φ(η) = L̄ + ½λx² − η(G + λ²x²) + ½η²λ(κG + λ²x²). The term ½αx² in L̄' is the
-    descent that the oscillation costs: the centre is pushed along −½x²∇λ, and ∇L·∇λ = −α. The sharpness is stepped
-    in its logarithm, which agrees with λ' = λ + η(α − ½βx²) to first order in what a step changes and keeps λ > 0
-    through the kick of a large oscillation. The coefficients are read at the theory's own flow time Σ η.
+    and the tuner on the two-mode ray φ(η) = L̄ + ½λx² − η(G + λ²x²) + ½η²λ(κG + λ²x²). The oscillation moves the centre
+    along −½x²∇λ, and ∇L·∇λ = −α, which gives the term ½αx² in L̄'. The equation for ln λ agrees with
+    λ' = λ + η(α − ½βx²) to first order in the change of λ, and keeps λ > 0 for large oscillations. The coefficients are
+    evaluated at the theory's own flow time Σ η.
 
-    Source: the normal form of Damian, Nichani & Lee (arXiv 2209.15594), with the step size moving.
+    Source: the normal form of Damian, Nichani & Lee (arXiv 2209.15594), with a step size that varies.
 
     Fields
         coefficients: measured along a run.
         tuner: the rule.
-        f_min: the least value the loss can have; a floor loss that falls below it has left the theory's range.
+        f_min: lower bound of the loss; a floor loss below it is outside the range of validity.
     """
 
     coefficients: Coefficients
@@ -95,9 +95,10 @@ class DrivenValley(AbstractDynamics):
             jnp.interp(state.time, c.time, series) for series in (c.alpha, c.beta, c.kappa, c.bulk_gradient_sq)
         )
         x, sharpness = state.amplitude, state.sharpness
-        energy = sharpness**2 * x**2
+        sharp_gradient_sq = sharpness**2 * x**2
         value = state.center_loss + 0.5 * sharpness * x**2
-        line = QuadraticRay(value, -(bulk + energy), sharpness * (kappa * bulk + energy), t, sharpness, state.secant)
+        slope, second = -(bulk + sharp_gradient_sq), sharpness * (kappa * bulk + sharp_gradient_sq)
+        line = QuadraticRay(value, slope, second, t, sharpness, state.secant)
         eta, tuner_state, info = self.tuner(line, state.tuner)
         moved = (1 - eta * sharpness) * x
         floor = jnp.asarray(AMPLITUDE_FLOOR, x.dtype)
@@ -108,7 +109,7 @@ class DrivenValley(AbstractDynamics):
             state.center_loss - eta * (bulk - 0.5 * alpha * x**2) + 0.5 * eta**2 * kappa * sharpness * bulk,
             state.time + eta,
             tuner_state,
-            two_mode_secant(eta, sharpness, kappa, bulk, energy),
+            two_mode_secant(eta, sharpness, kappa, bulk, sharp_gradient_sq),
             state.bound,
         )
         row = {
@@ -155,28 +156,27 @@ class FrozenValley(AbstractDynamics):
 
 @eqx.filter_jit
 def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) -> Valley:
-    """Freeze a loss at one moment into the valley that agrees with it there, with nothing fitted.
+    """The valley that agrees with a loss at one point, without fitted parameters.
 
-    The bulk is the loss's quadratic model at the centre, restricted to the space spanned by g, Hg, …, and ∇λ, H∇λ, …
-    (`krylov` vectors of each, g = the gradient and everything else with the sharp modes projected out):
-    there it has the same loss, gradient, curvatures, ∇λ, and so the same L̄, G, κ, α and β at that moment, and the
-    same first 2·krylov derivatives of the slow path for a frozen ∇λ. In the eigenbasis of the restricted Hessian it
-    is a `Valley`.
+    The bulk is the quadratic model of the loss at the centre, restricted to the span of g, Hg, …, and ∇λ, H∇λ, …
+    (`krylov` vectors of each, with the sharp modes projected out of g, H and ∇λ). On this space loss, gradient,
+    curvature and ∇λ agree, and with them L̄, G, κ, α and β at this point, and for a constant ∇λ the first 2·krylov
+    derivatives of the slow path. In the eigenbasis of the restricted Hessian the model is a `Valley`.
 
     Args:
         fn: the loss.
-        weights: the iterate at that moment.
-        pairs: leading pairs there or a step before; the first is the oscillating mode.
-        krylov: Hessian powers taken of each of g and ∇λ.
+        weights: the iterate.
+        pairs: leading pairs there or at the previous step; the first is the oscillating mode.
+        krylov: number of Krylov vectors from each of g and ∇λ.
 
     Returns:
-        A `Valley` that starts at that moment, oscillation included.
+        A `Valley` that starts at this point, including the oscillation.
     """
     gradient = jax.grad(fn)(weights)
     amplitude = oscillation(gradient, pairs)
     center = weights - amplitude @ pairs.vectors
     value, gradient, matvec = linearize(fn, center)
-    # Done once, so done well: every coefficient below inherits the error of u.
+    # A tight tolerance, because the error of u enters all coefficients below, and the pairs are solved for only once.
     pairs, _ = track(matvec, pairs, rtol=1e-4, max_expansions=200)
     amplitude = pairs.vectors @ (weights - center)
     bulk = off_modes(gradient, pairs)
@@ -190,7 +190,7 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
             for _ in range(2):
                 for u in columns:
                     v = v - (u @ v) * u
-            # A space that closes early gives a zero column, which is a bulk mode that nothing couples to.
+            # If the space is complete earlier, the column is zero: a bulk mode without coupling.
             norm = jnp.linalg.norm(v)
             new = norm > rounding * whole
             v = jnp.where(new, v / jnp.where(new, norm, 1), 0)
@@ -199,13 +199,13 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
     basis = jnp.stack(columns)
     restricted = basis @ jnp.stack([off_modes(matvec(v), pairs) for v in columns]).T
     mu, axes = jnp.linalg.eigh(0.5 * (restricted + restricted.T))
-    # A flat direction has no minimum to measure z from; curvature at rounding level stands for it.
+    # A flat direction has no minimum from which to measure z, so its curvature is set to the level of rounding.
     scale = rounding * pairs.values[0]
     mu = jnp.where(jnp.abs(mu) < scale, jnp.where(mu < 0, -scale, scale), mu)
     z = (axes.T @ (basis @ bulk)) / mu
     q = axes.T @ (basis @ rise)
     size = jnp.linalg.norm(q)
-    # Where nothing moves λ, as on a quadratic, b = 0 and any unit vector is as good as another.
+    # If λ is constant, as on a quadratic, then b = 0 and q may be any unit vector.
     q = jnp.where(size > 0, q / jnp.where(size > 0, size, 1), jnp.zeros_like(q).at[0].set(1))
     sharpness = pairs.values[0]
     return Valley(

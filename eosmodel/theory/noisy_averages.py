@@ -17,14 +17,15 @@ class Moments(NamedTuple):
     Fields
         stepsize: ⟨η⟩.
         square: ⟨η²⟩.
-        forward: ⟨ηh⟩, the step that the bulk makes along its gradient.
+        forward: ⟨ηh⟩, the step of the bulk along its gradient.
         kick: ⟨ηx²⟩.
         s: ⟨s⟩.
-        energy: ⟨x²⟩.
-        r: ⟨r⟩ = λ²⟨x²⟩/G. Noise in the curvature may leave these two without a finite mean; log_r has one then.
+        amplitude_sq: ⟨x²⟩.
+        r: ⟨r⟩ = λ²⟨x²⟩/G. With noise in the curvature ⟨x²⟩ and ⟨r⟩ may be infinite; ⟨ln r⟩ is finite.
         log_r: ⟨ln r⟩.
-        edge_exponent: Λ = ⟨ln|1 − ηλ_B|⟩, λ_B the batch's λ. 0 for a bounded oscillation without noise along u, which
-            feeds a small oscillation: it is negative under a constant η, and of either sign where η answers r.
+        edge_exponent: Λ = ⟨ln|1 − ηλ_B|⟩, λ_B the batch's λ. Without noise along u it is 0 for a bounded oscillation.
+            Such noise drives small oscillations, so Λ is then negative under a constant η, and of either sign where η
+            depends on r.
     """
 
     stepsize: Float[Array, ""]
@@ -32,14 +33,14 @@ class Moments(NamedTuple):
     forward: Float[Array, ""]
     kick: Float[Array, ""]
     s: Float[Array, ""]
-    energy: Float[Array, ""]
+    amplitude_sq: Float[Array, ""]
     r: Float[Array, ""]
     log_r: Float[Array, ""]
     edge_exponent: Float[Array, ""]
 
 
 class Stationary(NamedTuple):
-    """Averages, and their standard errors from the scatter of the means of long stretches."""
+    """Averages, and their standard errors from the scatter of block means."""
 
     mean: Moments
     error: Moments
@@ -51,12 +52,12 @@ def stationary(
     """Averages over the stationary distribution of a map with noise, along one orbit from r = 1.
 
     Args:
-        noisy: the map. Numbers or arrays; other values do not compile again.
-        seed: of the noise.
-        burn_in: steps left out first, ≥ 0.
-        steps: averaged over, a multiple of `stretches`; a stretch must be long against the memory of the orbit, for a
-            constant η about 1/(2 − s) steps, for the errors to be right.
-        stretches: ≥ 2.
+        noisy: the map. Numbers or arrays; new values do not recompile.
+        seed: seed of the noise.
+        burn_in: number of initial steps that are left out, ≥ 0.
+        steps: number of steps averaged over, a multiple of `stretches`. For correct errors a stretch must be much
+            longer than the correlation time of the orbit, about 1/(2 − s) steps for a constant η.
+        stretches: number of blocks for the standard errors, ≥ 2.
 
     Raises:
         ValueError: a count out of its range.
@@ -64,8 +65,8 @@ def stationary(
     Example:
         >>> import eosmodel as eos
         >>> fast = eos.theory.FastMap(eos.tuners.Greedy(), kappa=0.05)
-        >>> found = stationary(NoisyFastMap(fast, size=8, noise_along=2.0))
-        >>> bool(found.error.s < 0.05 * found.mean.s)
+        >>> averages = stationary(NoisyFastMap(fast, size=8, noise_along=2.0))
+        >>> bool(averages.error.s < 0.05 * averages.mean.s)
         True
     """
     if not isinstance(noisy, NoisyFastMap):
@@ -94,10 +95,10 @@ def _stationary(noisy, seed, burn_in, steps, stretches):
     def stretch(state, number):
         def body(t, carry):
             state, sums = carry
-            new, seen = one(burn_in + number * length + t, state)
-            log_r, edge = (jnp.log(jnp.maximum(value, tiny)) for value in (seen.r, jnp.abs(seen.growth)))
-            eta = seen.stepsize
-            row = Moments(eta, eta**2, seen.forward, seen.kick, seen.s, seen.energy, seen.r, log_r, edge)
+            new, now = one(burn_in + number * length + t, state)
+            log_r, edge = (jnp.log(jnp.maximum(value, tiny)) for value in (now.r, jnp.abs(now.growth)))
+            eta = now.stepsize
+            row = Moments(eta, eta**2, now.forward, now.kick, now.s, now.amplitude_sq, now.r, log_r, edge)
             return new, jax.tree.map(jnp.add, sums, row)
 
         zero = Moments(*[jnp.zeros((), dtype) for _ in Moments._fields])

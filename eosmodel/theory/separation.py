@@ -1,4 +1,4 @@
-"""How the slow flow's error depends on the separation of time scales: measured against descent on the valley itself."""
+"""The error of the slow flow as a function of the separation of time scales, against descent on the valley itself."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
 
 class Separation(NamedTuple):
-    """A study of separation; rows of the two paths are at equal slow times.
+    """The result of `separation`; the rows of the two paths are at equal slow times.
 
     Fields
         scale: ε, shape (scales,).
-        error: max over the rows of |ln λ_flow − ln λ_run|, shape (scales,); NaN where either did not last.
+        error: max over the rows of |ln λ_flow − ln λ_run|, shape (scales,); NaN where either ended early.
         flow, run: λ of both, shape (scales, rows + 1).
     """
 
@@ -34,17 +34,17 @@ class Separation(NamedTuple):
 def separation(
     tuner: AbstractTuner, valley: Valley, scales: Sequence[float], steps: int, *, rows: int = 20, **solve: Any
 ) -> Separation:
-    """The slow flow and descent on a valley whose bulk is made slower and slower: μ → εμ over steps/ε steps.
+    """The slow flow and descent on valleys with a slower and slower bulk: μ → εμ, over steps/ε steps.
 
-    z and b stay, so that λ runs through the same path. The averaging principle promises an error of O(ε) where the
-    fast map forgets its past at a rate that stays away from 0. Both begin on the slow path: x₀ is the flow's own.
+    z and b are the same for all ε, so that λ follows the same path. By the averaging principle the error is O(ε) if the
+    fast map converges at a rate bounded away from 0. Both start on the slow path: x₀ is taken from the flow.
 
     Args:
         tuner: any step-size rule.
-        valley: at ε = 1; its x₀ is not used.
+        valley: the valley at ε = 1; its x₀ is not used.
         scales: values of ε > 0.
-        steps: length of the path at ε = 1, a multiple of `rows`; it is rounded to rows at other ε.
-        rows: places on the path where the two are compared.
+        steps: number of steps at ε = 1, a multiple of `rows`; at other ε it is rounded to such a multiple.
+        rows: number of points of the path at which the two are compared.
         solve: arguments of `SlowFlow.solve`, for example rtol.
 
     Raises:
@@ -70,7 +70,7 @@ def separation(
         start = scaled.start.at[0].set(np.sqrt(flow.oscillation[0]))
         flows.append(flow.sharpness)
         runs.append(np.asarray(_descend(rule, scaled, start, jnp.asarray(stride, jnp.int32), rows)))
-    # A λ that is not positive has no logarithm.
+    # The logarithm needs λ > 0.
     error = np.max(np.abs(np.log(np.asarray(flows) / np.where(np.asarray(runs) > 0, runs, np.nan))), axis=1)
     return Separation(np.asarray(scales, float), error, np.asarray(flows), np.asarray(runs))
 

@@ -122,7 +122,7 @@ class SlowFlow(eqx.Module):
         state = self.closure.init()
         dtype = self.closure.floor(state).sharpness.dtype
         tiny = np.exp(-_FAR)
-        y = (state, jnp.log(jnp.maximum(self.closure.energy(), jnp.asarray(tiny, dtype))))
+        y = (state, jnp.log(jnp.maximum(self.closure.initial_amplitude_sq(), jnp.asarray(tiny, dtype))))
         # As arrays, so that another value needs no other compilation.
         flow = as_arrays(self, dtype)
         times = jnp.arange(0, steps + 1, save_every).astype(dtype)

@@ -243,7 +243,7 @@ def test_cifar10(tmp_path, monkeypatch, below):
     with pytest.raises(ValueError, match=r"cifar10: samples must lie in \[1, 7\]"):
         data.cifar10()
     (folder / "data_batch_3.bin").write_bytes(b"xyz")
-    with pytest.raises(ValueError, match=r"data_batch_3.bin is damaged: its size is no multiple of 3073"):
+    with pytest.raises(ValueError, match=r"data_batch_3.bin is damaged: its size is not a multiple of 3073"):
         data.cifar10(6)
 
 

@@ -131,9 +131,9 @@ def test_oscillation_under_a_constant_step(s, a, m):
     noise = {"noise_along": a * size * bulk, "noise_curvature": m * size * lam**2}
     found = stationary(NoisyFastMap(FastMap(tuners.Constant(s / lam), 10.0, 0.1, lam, bulk), size, **noise))
     wanted = s / lam * noise["noise_along"] / (size * lam * (2 - (1 + m) * s))
-    close(float(found.mean.energy), wanted, float(found.error.energy))
-    np.testing.assert_allclose(found.mean.r, lam**2 * found.mean.energy / bulk, rtol=1e-10)
-    np.testing.assert_allclose(found.mean.kick, s / lam * found.mean.energy, rtol=1e-10)
+    close(float(found.mean.amplitude_sq), wanted, float(found.error.amplitude_sq))
+    np.testing.assert_allclose(found.mean.r, lam**2 * found.mean.amplitude_sq / bulk, rtol=1e-10)
+    np.testing.assert_allclose(found.mean.kick, s / lam * found.mean.amplitude_sq, rtol=1e-10)
     # h has mean 1 and variance ρN, and a constant step does not answer it.
     assert float(found.mean.forward) == pytest.approx(s / lam, rel=1e-12)
     if m == 0:
@@ -145,7 +145,7 @@ def test_standard_errors_are_those_of_repeated_orbits():
     s, a = 1.8, 0.3
     noisy = as_arrays(NoisyFastMap(FastMap(tuners.Constant(s)), noise_along=a), jnp.float64)
     found = jax.vmap(lambda seed: stationary(noisy, seed, burn_in=200, steps=6400))(jnp.arange(200))
-    off = (found.mean.energy - s * a / (2 - s)) / found.error.energy
+    off = (found.mean.amplitude_sq - s * a / (2 - s)) / found.error.amplitude_sq
     # Student's t with 31 degrees of freedom has a variance of 31/29.
     assert abs(np.var(off, ddof=1) / (31 / 29) - 1) < ERRORS * np.sqrt(2.5 / 200)
     assert abs(np.mean(off)) < ERRORS / np.sqrt(200)
@@ -184,7 +184,7 @@ def test_the_map_is_the_valley_where_nothing_slow_moves(spec):
     floor = Valley(lam, 0.0, [1.0], [mu], [0.3, -1 / mu])
     noisy = NoisyValley(floor, size, sigma_u=1.0, sigma_bulk=1.2, sigma_curvature=2.0)
     w, eta = (np.asarray(values)[:, 500:] for values in walk(noisy, tuner, 2500, jnp.arange(32)))
-    run = {"stepsize": eta.mean(1), "energy": (w[..., 0] ** 2).mean(1)}
+    run = {"stepsize": eta.mean(1), "amplitude_sq": (w[..., 0] ** 2).mean(1)}
     run["forward"] = (w[:, -1, 1] - w[:, 0, 1]) / (w.shape[1] - 1)  # μz = −1
     fast = FastMap(tuner, 10.0, mu / lam, lam, 1.0)
     theory = stationary(NoisyFastMap(fast, size, 1.0, 2.0**2, 1.2**2, share=1.0), steps=96_000)
