@@ -66,12 +66,12 @@ def simulations(objective, specs: Sequence[str], steps: int, keep=KEPT, **option
 
 
 def predictions(objective, specs: Sequence[str], steps: int, theory: str, runs: xr.Dataset | None = None, **options):
-    """What a theory says of these runs, over (tuner, step)."""
+    """Predictions of a theory for these runs, over (tuner, step)."""
 
     def one(spec):
         run = None if runs is None else runs.sel(tuner=spec)
-        said = experiment.predict(objective, from_spec(spec), steps, theory=theory, experiment=run, **options)
-        return said[list(KEPT)]
+        prediction = experiment.predict(objective, from_spec(spec), steps, theory=theory, experiment=run, **options)
+        return prediction[list(KEPT)]
 
     return xr.concat([one(spec) for spec in specs], xr.IndexVariable("tuner", list(specs)))
 

@@ -51,14 +51,14 @@ def compute(quick: bool) -> xr.Dataset:
     coefficients = ("alpha", "beta", "kappa", "bulk_gradient_sq", "center_loss", "amplitude")
     kept = ("loss", "stepsize", "sharpness", "status", "steps", *coefficients)
     runs = simulations(net, specs, steps, keep=kept)
-    said = [predictions(net, specs, steps, name, runs) for name in chosen["theories"]]
-    theory = xr.concat(said, xr.IndexVariable("theory", chosen["theories"]))
+    predicted = [predictions(net, specs, steps, name, runs) for name in chosen["theories"]]
+    theory = xr.concat(predicted, xr.IndexVariable("theory", chosen["theories"]))
     return pack({"network": runs.drop_vars(coefficients), "theory": theory})
 
 
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
-    found = claims.evaluate(unpack(dataset, "network"), unpack(dataset, "theory"))
-    return tuple(claim for claim in found if claim.id == "5")
+    judged = claims.evaluate(unpack(dataset, "network"), unpack(dataset, "theory"))
+    return tuple(claim for claim in judged if claim.id == "5")
 
 
 @styled

@@ -160,7 +160,7 @@ def _theories(rows: Sequence[Mapping[str, Any]], experiment: xr.Dataset, theory:
             continue
         where = {"tuner": row["tuner"], "seed": row["seed"]}
         covered = steps_of(theory.sel(theory=joint_name, **where)) / max(steps_of(experiment.sel(**where)), 1)
-        ours, theirs = (sum(said[error] for error in known) for said in (joint, alone))
+        ours, theirs = (sum(errors[error] for error in known) for errors in (joint, alone))
         results.setdefault(row["tuner"], []).append((ours < theirs and covered >= COVERED, ours, theirs))
     evidence = []
     for tuner, by_seed in results.items():

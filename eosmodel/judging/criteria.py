@@ -150,9 +150,10 @@ def _begun(name: str, theory: xr.Dataset, asked: np.ndarray) -> Claim:
     return Claim("begun", text, criterion, combine([met]), (evidence,))
 
 
-def _baselines(found: xr.Dataset) -> list[str]:
-    baselines = {label for label, theory in of_labels(found.theory.values.tolist()).items() if theory.baseline}
-    return [name for name in found.theory.values[1:].tolist() if name in baselines]
+def _baselines(validation: xr.Dataset) -> list[str]:
+    names = validation.theory.values.tolist()
+    baselines = {label for label, theory in of_labels(names).items() if theory.baseline}
+    return [name for name in names[1:] if name in baselines]
 
 
 def _ahead(name: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eosmodel.results.formatting import number
 from eosmodel.theory import THEORIES
 
 if TYPE_CHECKING:
@@ -60,6 +61,4 @@ def error_map(ax: "Axes", values: np.ndarray, marks: np.ndarray, rows: Sequence[
 
 
 def _cell(value: float) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{value:.3f}" if value < 0.01 else f"{value:#.2g}" if value < 10 else f"{value:.0f}"
+    return number(value, ".3f" if value < 0.01 else "#.2g" if value < 10 else ".0f")

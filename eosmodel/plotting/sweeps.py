@@ -7,19 +7,20 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.plotting._canvas import new_figure
+from eosmodel.results.formatting import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, gone through again with another line style where there are more tuners.
+# Okabe and Ito's palette; further tuners repeat the colours with another line style.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 
 
 def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) -> "Figure":
-    """One number of a sweep over tuner and batch size: its median over seeds, as a colour on a log scale and written.
+    """One number of a sweep by tuner and batch size: the median over seeds, written and as a colour on a log scale.
 
-    Runs that ended early count with the largest value; a cell whose median run did says how many, and has no colour.
+    Runs that ended early count as infinite, and their number is written; a cell with an infinite median has no colour.
     A frame marks the lowest value of every batch size.
 
     Args:
@@ -28,7 +29,7 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
         axes: axes to draw on; a new figure when None.
 
     Raises:
-        ValueError: a variable that the sweep does not have for every run.
+        ValueError: the sweep does not have this variable for every run.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
@@ -48,7 +49,7 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
     ax.set_facecolor("#dddddd")
     for i, j in np.ndindex(rows, columns):
         early = int(ended[i, j].sum())
-        text = f"{values[i, j]:.3g}" if np.isfinite(values[i, j]) else "–"
+        text = number(values[i, j])
         if early:
             text += f"\n{early} of {ended.shape[-1]} ended early"
         light = np.isfinite(values[i, j]) and norm(values[i, j]) < 0.6
@@ -69,7 +70,7 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
 
 
 def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any = None) -> "Figure":
-    """Sharpness (or loss, or step size) against the step: a panel per batch size, a line per tuner, medians over seeds.
+    """Sharpness, loss or step size against the step: a panel per batch size, a line per tuner, medians over seeds.
 
     A line ends where half of the seeds have ended early.
 
@@ -79,7 +80,7 @@ def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any 
         axes: as many axes as there are batch sizes; a new figure when None.
 
     Raises:
-        ValueError: a variable that the sweep does not have along its runs.
+        ValueError: the sweep does not have this variable along its runs.
     """
     known = [str(key) for key, var in sweep.data_vars.items() if "step" in var.dims]
     if name not in known:
@@ -114,7 +115,7 @@ def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any 
 
 
 def _plain_numbers(axis: Any) -> None:
-    """Ticks of a log axis of a decade or two as 2, 3, 4, not as powers of ten."""
+    """Labels the ticks of a log axis of one or two decades with 2, 3, 4, not with powers of ten."""
     from matplotlib.ticker import LogFormatter
 
     axis.set_major_formatter(LogFormatter(labelOnlyBase=False))

@@ -9,6 +9,7 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.plotting._canvas import error_map, new_figure, theory_styles
+from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS, label_pair, label_runs
 from eosmodel.results.measures import edge_of, moving_average, status_of, steps_of
 from eosmodel.results.names import VARIABLES
@@ -40,7 +41,7 @@ def trajectories(
     """Loss, η, λ, ηλ and alignment against the step, one column per tuner, experiment and theories together.
 
     Thin light lines are the experiment as recorded, the others 25-step moving averages; a cross marks a run that
-    ended early. Limits follow the experiment, so that a theory that runs away does not flatten everything else.
+    ended early. The axes have the limits of the experiment, so that a theory that diverges does not flatten the rest.
 
     Args:
         experiment: dataset over (tuner, seed, step), or one run.
@@ -71,8 +72,8 @@ def trajectories(
                 shown[name].append(line.get_ydata())
             # The first theory is drawn last, on top of the others.
             for kind, style in reversed(styles.items()):
-                said = _prediction(theory, kind, tuner, run.seed.item())
-                line = None if said is None else _line(ax, said, name, linewidth=1.5, **style)
+                prediction = _prediction(theory, kind, tuner, run.seed.item())
+                line = None if prediction is None else _line(ax, prediction, name, linewidth=1.5, **style)
                 if line is not None:
                     drawn.setdefault(kind, line)
         grid[0, column].set_title(_title(tuner, run), fontsize=10.5)
@@ -82,7 +83,7 @@ def trajectories(
         axis_row[0].set_ylabel(_TITLES[name])
         for ax in axis_row:
             _dress(ax, name)
-    # Theories in their usual order, whichever was drawn first.
+    # Theories in the registry's order, whichever was drawn first.
     names = [n for n in ("experiment", *styles, "experiment, every row") if n in drawn]
     if axes is None:
         _legend(figure, {name: drawn[name] for name in names})
@@ -162,7 +163,7 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
 
 
 def _legend(figure: "Figure", handles: Mapping[str, Any]) -> None:
-    """One legend above everything, in as many columns as fit the width."""
+    """One legend above the panels, in as many columns as fit the width."""
     if not handles:
         return
     names = [textwrap.shorten(name.replace(",", ", "), 44, placeholder=" …") for name in handles]
@@ -193,7 +194,7 @@ def _prediction(theory: xr.Dataset | None, kind: str, tuner: str, seed: Any) -> 
 
 
 def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: Any):
-    """Draw one quantity of one run where it is known; None if it is nowhere known."""
+    """Draw one quantity of one run where it is recorded; None if it is not recorded at all."""
     if name == _PRODUCT:
         values = run.stepsize.values.astype(float) * run.sharpness.values.astype(float) * (2 / edge_of(run))
     elif name in run:
@@ -213,7 +214,7 @@ def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: 
 
 
 def _scale(ax: "Axes", name: str, shown: Sequence[np.ndarray]) -> None:
-    """Scale and limits from the smoothed experiment, its far tails left out."""
+    """Scale and limits from quantiles of the smoothed experiment."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     values = np.concatenate(shown) if shown else np.array([])
@@ -224,7 +225,7 @@ def _scale(ax: "Axes", name: str, shown: Sequence[np.ndarray]) -> None:
         if top > _LINEAR_TO:
             ax.set_yscale("symlog", linthresh=_LINEAR_TO, linscale=1.0)
             decades = 10.0 ** np.arange(1, np.ceil(np.log10(min(top, 1e6))) + 1)
-            ax.set_yticks([0, 2, *decades], ["0", "2", *(f"{d:g}" for d in decades)])
+            ax.set_yticks([0, 2, *decades], ["0", "2", *(number(d, "g") for d in decades)])
             ax.set_yticks([1, 3, 4], minor=True)
         ax.set_ylim(0, min(max(1.25 * top, 3.0), 1e6))
     else:
@@ -234,13 +235,13 @@ def _scale(ax: "Axes", name: str, shown: Sequence[np.ndarray]) -> None:
             low, high = np.log(np.quantile(values, [0.002, 0.998]))
             margin = max(0.15 * (high - low), 0.2)
             ax.set_ylim(np.exp(low - margin), np.exp(high + margin))
-            # Few decades need labels between them; a plain 0.02 reads faster than a power.
+            # Over few decades, label ticks between the powers of ten, and as plain numbers.
             decades = (high - low + 2 * margin) / np.log(10)
             choices = {0.9: (1, 1.5, 2, 3, 4, 6, 8), 1.8: (1, 2, 5), 3.0: (1, 3), np.inf: (1,)}
             subs = next(subs for most, subs in choices.items() if decades < most)
             ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
             if decades < 6:
-                ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, "g")))
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -270,8 +271,8 @@ def _error_matrix(rows, theories, tuners, error) -> tuple[np.ndarray, np.ndarray
     values, early = np.full((len(theories), len(tuners)), np.nan), np.zeros((len(theories), len(tuners)), dtype=bool)
     for i, theory in enumerate(theories):
         for j, tuner in enumerate(tuners):
-            said = [row["theories"][theory] for row in rows if row["tuner"] == tuner and theory in row["theories"]]
-            known = [entry[error] for entry in said if entry[error] is not None]
+            entries = [row["theories"][theory] for row in rows if row["tuner"] == tuner and theory in row["theories"]]
+            known = [entry[error] for entry in entries if entry[error] is not None]
             values[i, j] = np.median(known) if known else np.nan
-            early[i, j] = any(entry["status"] != Status.OK.label for entry in said)
+            early[i, j] = any(entry["status"] != Status.OK.label for entry in entries)
     return values, early

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel.plotting._canvas import error_map, new_figure, theory_styles
+from eosmodel.results.formatting import number
 from eosmodel.results.names import VARIABLES
 
 if TYPE_CHECKING:
@@ -14,19 +15,21 @@ if TYPE_CHECKING:
 _SHOWN = ("sharpness", "stepsize", "loss")
 
 
-def validation_map(found: xr.Dataset, theory: str | None = None, *, axes: Any = None) -> "Figure":
+def validation_map(dataset: xr.Dataset, theory: str | None = None, *, axes: Any = None) -> "Figure":
     """Errors of λ, η and L of one theory, network and loss by tuner, medians over seeds.
 
+    A circle marks cells with a chaotic run, which no theory can predict step by step; a dagger marks cells where the
+    theory ended early.
+
     Args:
-        found: dataset over (workload, loss_function, tuner, seed, theory), from `eosmodel validate`.
-        theory: its name; the first one when None. A circle marks cells with a chaotic run, which no theory
-            can be near step by step; a dagger those where the theory ended early.
+        dataset: over (workload, loss_function, tuner, seed, theory), from `eosmodel validate`.
+        theory: its name; the first one when None.
         axes: three axes to draw on; a new figure when None.
     """
-    theory = str(found.theory.values[0]) if theory is None else theory
-    cells = found.sel(theory=theory).stack(net=("workload", "loss_function")).transpose("net", "tuner", ...)
+    theory = str(dataset.theory.values[0]) if theory is None else theory
+    cells = dataset.sel(theory=theory).stack(net=("workload", "loss_function")).transpose("net", "tuner", ...)
     names = [" · ".join(key) for key in cells.net.values]
-    tuners = [str(tuner) for tuner in found.tuner.values]
+    tuners = [str(tuner) for tuner in dataset.tuner.values]
     if axes is None:
         figure = new_figure(2.2 + 1.6 * max(len(tuners), 3), 1.5 + 0.34 * max(len(names), 2))
         axes = figure.subplots(1, 3, sharey=True)
@@ -43,31 +46,31 @@ def validation_map(found: xr.Dataset, theory: str | None = None, *, axes: Any = 
     return axes[0].figure
 
 
-def validation_trajectories(found: xr.Dataset, *, axes: Any = None) -> "Figure":
+def validation_trajectories(dataset: xr.Dataset, *, axes: Any = None) -> "Figure":
     """Sharpness, step size and loss of the first seed, experiment and theories, one column per tuner.
 
-    All are moving averages over 25 steps, at the rows that a cell keeps.
+    Curves are moving averages over 25 steps, at the 60 rows that are kept of each run. A circle marks chaotic runs.
 
     Args:
-        found: one network and loss of a dataset from `eosmodel validate`: over (tuner, seed, source, row).
+        dataset: one network and loss of a validation, over (tuner, seed, source, row).
         axes: axes of shape (3, tuners); a new figure when None.
     """
-    tuners = [str(tuner) for tuner in found.tuner.values]
+    tuners = [str(tuner) for tuner in dataset.tuner.values]
     if axes is None:
         axes = new_figure(1.75 * len(tuners) + 1.0, 5.4).subplots(3, len(tuners), sharex="col", squeeze=False)
     axes = np.reshape(axes, (3, len(tuners)))
-    run, *theories = (str(source) for source in found.source.values)
+    run, *theories = (str(source) for source in dataset.source.values)
     styles = theory_styles(theories)
     drawn: dict[str, Any] = {}
     for column, tuner in zip(axes.T, tuners, strict=True):
-        one = found.sel(tuner=tuner).isel(seed=0)
+        one = dataset.sel(tuner=tuner).isel(seed=0)
         for ax, name in zip(column, _SHOWN, strict=True):
             for source in (run, *reversed(styles)):
-                said = one.sel(source=source)
-                if not said[name].notnull().any():
+                series = one.sel(source=source)
+                if not series[name].notnull().any():
                     continue
                 style = {"color": "#3a3a3a", "linewidth": 2.6} if source == run else {"linewidth": 1.2} | styles[source]
-                (drawn[source],) = ax.plot(said.step, said[name], **style)
+                (drawn[source],) = ax.plot(series.step, series[name], **style)
             _range(ax, one.sel(source=run)[name].values)
         column[0].set_title(f"{tuner} ○" if int(one.chaotic) else tuner, fontsize=9.5)
         column[-1].set_xlabel("step")
@@ -81,11 +84,11 @@ def validation_trajectories(found: xr.Dataset, *, axes: Any = None) -> "Figure":
 
 
 def _range(ax: Any, run: np.ndarray) -> None:
-    """A log axis on which the run fills most of the height: theories that leave it are cut off."""
+    """A log axis on which the run fills most of the height; theories that leave it are cut off."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, "g")))
     ax.yaxis.set_minor_formatter(NullFormatter())
     known = run[np.isfinite(run) & (run > 0)]
     if known.size:

@@ -76,7 +76,7 @@ class Reference:
 def references() -> tuple[Reference, ...]:
     """All of them, in the order of the file."""
     text = (files("eosmodel.report") / "references.bib").read_text(encoding="utf-8")
-    return tuple(_entry(*found) for found in re.findall(r"^@(\w+)\{(\S+),\n(.*?)^\}$", text, re.MULTILINE | re.DOTALL))
+    return tuple(_entry(*entry) for entry in re.findall(r"^@(\w+)\{(\S+),\n(.*?)^\}$", text, re.MULTILINE | re.DOTALL))
 
 
 def cited(names: Iterable[str]) -> tuple[Reference, ...]:

@@ -21,8 +21,8 @@ from eosmodel.results.names import VARIABLES
 def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:
     """Write summary.png, trajectories.png, errors.png, scoreboard.json and report.html into a folder.
 
-    Every file is written whole or not at all. With several seeds the pictures show the first one, and the tables all.
-    errors.png is left out where there are no errors to show.
+    Every file is written whole or not at all. Pictures show the first seed, tables all seeds. errors.png is written if
+    there are errors to show.
 
     Args:
         experiment: dataset over (tuner, seed, step), or one run.
@@ -43,7 +43,7 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
     text = json.dumps(scoreboard(origin["config"], rows), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     pages.write(out / "scoreboard.json", text.encode())
     judged = claims.evaluate(experiment, theory)
-    seen = _statuses(rows)
+    ended = _statuses(rows)
     page = pages.render(
         "report.html.jinja",
         rows=rows,
@@ -53,7 +53,7 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
         pictures=pictures,
         setting=words.setting(origin["config"]),
         sentences=words.summary(rows, judged),
-        statuses=[status for status in Status if status.label in seen],
+        statuses=[status for status in Status if status.label in ended],
         left_out=VARIABLES["left_out"].meaning if theory is not None and "left_out" in theory else None,
         origin=origin,
         definition=_definition(experiment),
@@ -80,25 +80,25 @@ def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[
         Picture(
             "trajectories",
             plotting.trajectories(experiment, theory),
-            "Experiment and theories, one column per tuner. Thin light lines: every recorded row; a cross: where a run "
-            f"or a theory ended early. ηλ is drawn logarithmically above 4 where it gets there.{shown}",
+            "Experiment and theories, one column per tuner. Thin light lines: every recorded row. A cross: a run or a "
+            f"theory ended early. ηλ is drawn on a logarithmic scale above 4.{shown}",
             words.shows_theories(rows),
         ),
     ]
     if any(words.error_medians(rows, error) for error in ERRORS):
         caption = (
             "Errors of the theories, medians over seeds. A dagger: the theory ended early for some seed, and is "
-            "compared over what it has. Grey: nothing to compare."
+            "compared up to there. Grey: no error is known."
         )
         pictures.append(Picture("errors", plotting.errors(rows), caption, words.shows_errors(rows)))
     return pictures
 
 
 def _statuses(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {row["status"] for row in rows} | {said["status"] for row in rows for said in row["theories"].values()}
+    return {row["status"] for row in rows} | {entry["status"] for row in rows for entry in row["theories"].values()}
 
 
 def _definition(experiment: xr.Dataset) -> str:
-    """How the sharpness of the run was had: its own words, else the variable's meaning."""
+    """How the sharpness of the runs was computed: as the dataset says, else the meaning of the variable."""
     attrs = experiment["sharpness"].attrs
     return str(attrs.get("definition", attrs.get("long_name", VARIABLES["sharpness"].meaning)))

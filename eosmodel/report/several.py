@@ -1,4 +1,4 @@
-"""The page that compares the scoreboards of several folders, side by side."""
+"""The page that compares the scoreboards of several folders."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ FINAL = {
 }
 _FORMATS = {"median_edge_product": ".2f", "edge_exponent": "+.3f"}
 
-# Losses are of the same quantity only where these agree.
+# Losses can be compared only where these options agree.
 _OF_THE_LOSS = ("objective", "data", "samples", "loss")
 
 _GENERATOR = "eosmodel comparison"
@@ -52,20 +52,20 @@ class _Folder:
 
 
 def write_comparison(runs: Mapping[str, tuple[xr.Dataset, xr.Dataset | None]], out: str | Path) -> Path:
-    """Write one page that compares several folders: options that differ, final values and errors by tuner.
+    """Write one page that compares several folders: the options that differ, final values and errors by tuner.
 
     Numbers are medians over seeds, final values over the seeds that finished.
 
     Args:
         runs: experiment and theory (or None), as for `write_report`, by the name of the folder.
-        out: the page. An earlier comparison there is replaced, and no other file.
+        out: file of the page; an earlier comparison there is replaced.
 
     Returns:
         The path of the page.
 
     Raises:
-        FileExistsError: if `out` is another file than a comparison.
-        ValueError: of fewer than two folders.
+        FileExistsError: `out` is a file that is no comparison.
+        ValueError: fewer than two folders.
     """
     out = Path(out)
     if len(runs) < 2:
@@ -103,7 +103,7 @@ def write_comparison(runs: Mapping[str, tuple[xr.Dataset, xr.Dataset | None]], o
 
 
 def _is_comparison(path: Path) -> bool:
-    """By the generator that the page names in its head."""
+    """Whether the page names this generator in its head."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -116,7 +116,7 @@ def _ordered(items: Iterable[Any]) -> list[Any]:
 
 
 def _options(folders: list[_Folder]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Options that differ between the folders, by folder, and those that do not."""
+    """Options that differ, with their values by folder, and options that do not."""
     table = {
         name: [pages.words(folder.config[name]) if name in folder.config else "–" for folder in folders]
         for name in _ordered(name for folder in folders for name in folder.config)
@@ -161,37 +161,37 @@ def _claims(folders: list[_Folder]) -> list[tuple[Claim, list[str]]]:
 def _summary(
     folders: list[_Folder], differing: Mapping[str, list[str]], judged: list[tuple[Claim, list[str]]]
 ) -> list[str]:
-    """What differs, and who is best where that can be said."""
+    """What differs between the folders, and the best tuner of each where losses can be compared."""
     changed = [name for name, values in differing.items() if len({*values} - {"–"}) > 1]
     partial = [name for name in differing if name not in changed]
-    said = [
+    sentences = [
         f"{len(folders)} folders are compared; "
-        + (f"they differ in {', '.join(changed)}." if changed else "no option has two values.")
+        + (f"they differ in {', '.join(changed)}." if changed else "their options do not contradict each other.")
         + (f" Only some of them have {', '.join(partial)}." if partial else "")
     ]
     shared = set.intersection(*({row["tuner"] for row in folder.rows} for folder in folders))
-    said.append(f"Tuners in all of them: {words.listed(sorted(shared)) or 'none'}.")
+    sentences.append(f"Tuners in all of them: {words.listed(sorted(shared)) or 'none'}.")
     loss = [words.medians(words.finished(folder.rows), "final_loss") for folder in folders]
     lowest = [
-        f"{min(of, key=of.__getitem__)}'s in {folder.name}, {number(min(of.values()))}"
+        f"{number(min(of.values()))} with {min(of, key=of.__getitem__)} in {folder.name}"
         for folder, of in zip(folders, loss, strict=True)
         if of
     ]
-    said += [f"The lowest final loss is {'; '.join(lowest)}."] if lowest else []
+    sentences += [f"Lowest final loss: {'; '.join(lowest)}."] if lowest else []
     others = [name for name in _OF_THE_LOSS if name in differing]
     if others:
-        said.append(f"Final losses cannot be ranked across folders that differ in {', '.join(others)}.")
+        sentences.append(f"Final losses cannot be ranked across folders that differ in {', '.join(others)}.")
     for theory in _ordered(name for folder in folders for name in words.theories_of(folder.rows)):
         parts = []
         for folder in folders:
             known = [
                 v for (name, _), v in words.error_medians(folder.rows, "sharpness_error").items() if name == theory
             ]
-            parts += [f"{np.median(known):.2g} in {folder.name}"] if known else []
-        said += [f"Median error in λ of the theory “{theory}” over tuners: {', '.join(parts)}."] if parts else []
+            parts += [f"{number(np.median(known), '.2g')} in {folder.name}"] if known else []
+        sentences += [f"Median error in λ of the theory “{theory}” over tuners: {', '.join(parts)}."] if parts else []
     moved = [claim.id for claim, verdicts in judged if len({*verdicts}) > 1]
-    said.append(f"Claims judged differently: {', '.join(moved) or 'none'}.")
-    return said
+    sentences.append(f"Claims judged differently: {', '.join(moved) or 'none'}.")
+    return sentences
 
 
 def _having(tuner: str, folders: list[_Folder]) -> list[_Folder]:
@@ -199,7 +199,7 @@ def _having(tuner: str, folders: list[_Folder]) -> list[_Folder]:
 
 
 def _picture(tuner: str, folders: list[_Folder]) -> Picture:
-    """One tuner in every folder that has it: the summary of runs, a line for each folder."""
+    """Runs of one tuner in every folder that has it, a line for each folder."""
     parts, rows = [], []
     for folder in _having(tuner, folders):
         run = folder.comparison.experiment.sel(tuner=tuner).isel(seed=0)

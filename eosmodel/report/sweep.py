@@ -58,9 +58,9 @@ def _summary(sweep: xr.Dataset, claims: Sequence[Claim]) -> list[str]:
         if losses:
             best = min(losses, key=losses.__getitem__)
             sentences.append(
-                f"At {size} the lowest final loss is {best}'s, {number(losses[best])} (median over seeds)."
+                f"At {size} the lowest final loss, as median over seeds, is {number(losses[best])} with {best}."
             )
-    return [*sentences, words.verdicts((claim.id, claim.verdict) for claim in claims)]
+    return [*sentences, words.verdicts(claims)]
 
 
 _AXES = {"tuner": "tuner", "batch_size": "batch size", "seed": "seed"}

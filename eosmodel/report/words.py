@@ -1,4 +1,4 @@
-"""Results in words, every sentence made from the numbers: summaries, and what pictures show for who cannot see them."""
+"""The sentences of the report, made from its numbers: summaries, and alternative texts of pictures."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,22 +15,22 @@ from eosmodel.results.names import VARIABLES
 Rows = Sequence[Mapping[str, Any]]
 
 _MOST = 8
-_HALF_NEAR = f"within {100 * conditions.NEAR:.0f} % of 2"
 
 
 def count(n: int, what: str) -> str:
-    """3 runs, 1 run."""
-    return f"{n} {what}{'s' * (n != 1)}"
+    """3 runs, 1 run, 2 losses."""
+    plural = "es" if what.endswith("s") else "s"
+    return f"{n} {what}{plural * (n != 1)}"
 
 
 def listed(items: Iterable[str], most: int = _MOST) -> str:
-    """Some items and how many more there are."""
+    """The first items, and how many more there are."""
     items = list(items)
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def finished(rows: Rows) -> Rows:
-    """Rows of runs that did not end early: a run that diverged has a last loss, but not one to be ranked."""
+    """Rows of runs that did not end early; the last loss of a run that diverged is not ranked."""
     return [row for row in rows if row["status"] == Status.OK.label]
 
 
@@ -54,7 +54,7 @@ def theories_of(rows: Rows) -> list[str]:
 
 
 def setting(config: Mapping[str, Any]) -> str:
-    """What was descended, in a few words; empty if the configuration does not say."""
+    """The objective in a few words; empty if the configuration does not name it."""
     if config.get("objective", "network") != "network":
         return str(config["objective"])
     if "net" not in config:
@@ -69,41 +69,45 @@ def setting(config: Mapping[str, Any]) -> str:
 
 
 def summary(rows: Rows, judged: Sequence[Claim]) -> list[str]:
-    """The result of a folder of runs."""
+    """The results of a folder of runs."""
     tuners = {row["tuner"] for row in rows}
     steps = max((row["steps"] for row in rows), default=0)
     done = finished(rows)
-    said = [
+    sentences = [
         f"{count(len(tuners), 'step-size tuner')} {'was' if len(tuners) == 1 else 'were'} run in "
         f"{count(len(rows), 'run')} of up to {steps} steps; {len(done)} of them finished."
     ]
     loss = medians(done, "final_loss")
     if len(loss) > 1:
         best, worst = min(loss, key=loss.__getitem__), max(loss, key=loss.__getitem__)
-        said.append(
-            f"The lowest final loss is {best}'s, {number(loss[best])}; the highest {worst}'s, {number(loss[worst])}."
+        sentences.append(
+            f"Lowest final loss: {number(loss[best])} with {best}; highest: {number(loss[worst])} with {worst}."
         )
     product = medians(done, "median_edge_product")
-    near = [f"{name} ({value:.2f})" for name, value in product.items() if abs(value / 2 - 1) <= conditions.NEAR]
+    near = [
+        f"{name} ({number(value, '.2f')})" for name, value in product.items() if abs(value / 2 - 1) <= conditions.NEAR
+    ]
     if product:
-        who = f"for {listed(near)}" if near else "for no tuner"
-        said.append(f"Over the last half of the steps the median of ηλ is {_HALF_NEAR} {who}.")
-    said += [_theory(rows, name) for name in theories_of(rows)]
+        bound = number(conditions.NEAR, ".0%")
+        sentences.append(
+            f"The median of ηλ over the last half of the steps is within {bound} of 2 for {listed(near) or 'no tuner'}."
+        )
+    sentences += [_theory(rows, name) for name in theories_of(rows)]
     nearest = _nearest(rows)
     if nearest and len(theories_of(rows)) > 1:
-        said.append(f"Of the theories that did not end early, the nearest in λ: {nearest}.")
-    return [*said, verdicts((claim.id, claim.verdict) for claim in judged)]
+        sentences.append(f"Theory with the smallest error in λ, of those that did not end early: {nearest}.")
+    return [*sentences, verdicts(judged)]
 
 
-def verdicts(judged: Iterable[tuple[str, str]], what: str = "claim") -> str:
-    """How claims were judged: their numbers by verdict."""
-    by: dict[str, list[str]] = {}
-    for name, verdict in judged:
-        by.setdefault(verdict, []).append(name)
+def verdicts(claims: Iterable[Claim]) -> str:
+    """The number of claims by verdict, and which."""
+    by: dict[Verdict, list[str]] = {}
+    for claim in claims:
+        by.setdefault(claim.verdict, []).append(claim.id)
     order = [verdict for verdict in Verdict if verdict in by]
     total = sum(map(len, by.values()))
     parts = "; ".join(f"{len(by[verdict])} {verdict} ({', '.join(by[verdict])})" for verdict in order)
-    return f"Of {count(total, what)} judged from these numbers: {parts}."
+    return f"Verdicts on {count(total, 'claim')}: {parts}."
 
 
 def shows_runs(rows: Rows) -> str:
@@ -127,7 +131,7 @@ def shows_theories(rows: Rows) -> str:
     beside = f" and {listed(names)}" if names else ""
     errors = "; ".join(
         f"{row['tuner']}: "
-        + listed(f"{name} {number(said['sharpness_error'], '.3f')}" for name, said in row["theories"].items())
+        + listed(f"{name} {number(entry['sharpness_error'], '.3f')}" for name, entry in row["theories"].items())
         for row in first[:12]
         if row["theories"]
     )
@@ -156,9 +160,9 @@ def _of_theories(rows: Rows, key: str) -> dict[tuple[str, str], list[float]]:
     """One number of the theories for every seed where it is known, by theory and tuner."""
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        for theory, said in row["theories"].items():
-            if said[key] is not None:
-                values.setdefault((theory, row["tuner"]), []).append(said[key])
+        for theory, entry in row["theories"].items():
+            if entry[key] is not None:
+                values.setdefault((theory, row["tuner"]), []).append(entry[key])
     return values
 
 
@@ -167,20 +171,20 @@ def _theory(rows: Rows, theory: str) -> str:
     parts = []
     for error, name in ERRORS.items():
         known = [entry[error] for entry in entries if entry[error] is not None]
-        parts += [f"{VARIABLES[name].symbol} {np.median(known):.2g}"] if known else []
+        parts += [f"{VARIABLES[name].symbol} {number(np.median(known), '.2g')}"] if known else []
     early = sum(entry["status"] != Status.OK.label for entry in entries)
     ended = f"; {early} of its {count(len(entries), 'run')} ended early" if early else ""
     beyond = {of[1]: min(steps) for of, steps in _of_theories(rows, "left_out_beyond").items() if of[0] == theory}
     where = listed(f"{tuner} (step {step})" for tuner, step in beyond.items())
-    beside = f"; what it leaves out becomes larger than the gradient under {where}" if where else ""
-    errors = ", ".join(parts) or "nothing to compare"
-    return f"Median error of the theory “{theory}” over all runs: {errors}{ended}{beside}."
+    beside = f"; it leaves out more than the gradient (ε > 1) under {where}" if where else ""
+    errors = ", ".join(parts) or "none is known"
+    return f"Median errors of the theory “{theory}” over all runs: {errors}{ended}{beside}."
 
 
 def _nearest(rows: Rows) -> str:
     """By tuner, the theory of least error in λ, of those that ended early for no seed."""
     early = {
-        (n, row["tuner"]) for row in rows for n, said in row["theories"].items() if said["status"] != Status.OK.label
+        (n, row["tuner"]) for row in rows for n, entry in row["theories"].items() if entry["status"] != Status.OK.label
     }
     known = {key: v for key, v in error_medians(rows, "sharpness_error").items() if key not in early}
     best: dict[str, tuple[float, str]] = {}

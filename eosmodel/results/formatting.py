@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def number(value: float | None, digits: str = ".3g") -> str:
-    """A number as text, with a true minus sign, ∞, and – for a value that is missing (None or NaN).
+    """A number as text, with a true minus sign, ∞, a space before %, and – for a missing value (None or NaN).
 
     Args:
         value: the number.
@@ -13,14 +13,14 @@ def number(value: float | None, digits: str = ".3g") -> str:
 
     Example:
         >>> number(-1234.5), number(-0.0001, "+.3f"), number(0.957, ".0%"), number(float("-inf")), number(None)
-        ('−1.23e+03', '+0.000', '96%', '−∞', '–')
+        ('−1.23e+03', '+0.000', '96 %', '−∞', '–')
     """
     if value is None or math.isnan(value):
         return "–"
     text = format(value, digits)
     if text.startswith("-") and float(text.rstrip("%")) == 0:
         text = format(0.0, digits)
-    return text.replace("-", "−").replace("inf", "∞")
+    return text.replace("-", "−").replace("inf", "∞").replace("%", " %")
 
 
 def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Labels that every comparison needs: tuner, seed, status and steps of a dataset, where it lacks them."""
+"""Labels that a comparison needs and a dataset may lack: tuner, seed, status and steps."""
 
 import json
 from typing import Any
@@ -10,14 +10,14 @@ from eosmodel._status import Status
 from eosmodel.results.measures import row_spacing
 
 ERRORS = {"sharpness_error": "sharpness", "stepsize_error": "stepsize", "loss_error": "loss"}
-"""Name of each error in the scoreboard, and the variable that it is the error of."""
+"""Name of each error in the scoreboard -> the variable of which it is the error."""
 
 
 def label_runs(dataset: xr.Dataset, what: str = "experiment", like: xr.Dataset | None = None) -> xr.Dataset:
     """Give a dataset the dimensions tuner and seed, and `status` and `steps`, where it lacks them.
 
-    What is missing is taken from `like` if that has a single tuner (or seed). A dimension "run" (vector
-    hyper-parameters) is read as the tuner.
+    A missing tuner or seed is that of `like` if this has a single one. A dimension "run" (of vector hyper-parameters)
+    becomes the tuner.
     """
     for name in (*ERRORS.values(), "step"):
         if name not in dataset:

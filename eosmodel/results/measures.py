@@ -1,4 +1,4 @@
-"""Statistics of one labelled run, aware of strided rows, of rows that are not known and of runs that ended early."""
+"""Statistics of one labelled run, which may have rows every few steps, missing values, and have ended early."""
 
 import numpy as np
 import xarray as xr
@@ -9,12 +9,12 @@ from eosmodel._status import Status
 WINDOW = 25
 """Steps in a moving average, and in the mean that stands for a final value."""
 
-# |1 − ηλ| below float32's resolution of 1 says nothing more than that.
+# |1 − ηλ| below float32's resolution of 1 is rounding.
 _SMALLEST_FACTOR = float(np.finfo(np.float32).eps)
 
 
 def status_of(run: xr.Dataset) -> Status:
-    """How one run ended; a run that a combined file has no entry for was not run."""
+    """How one run ended; a run that is missing in a combined file was not run."""
     code = float(run["status"])
     return Status(int(code)) if np.isfinite(code) else Status.NOT_RUN
 
@@ -31,7 +31,7 @@ def row_spacing(step: np.ndarray) -> int:
 
 
 def moving_average(values: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Centred mean over 25 steps, that is over max(1, round(25/R)) rows R steps apart, cut off at the ends.
+    """Centred mean over 25 steps, that is over max(1, round(25/R)) rows R steps apart; shorter at the ends.
 
     Only finite values count; the result is NaN where the value itself is not finite.
     """
@@ -47,7 +47,7 @@ def moving_average(values: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def smoothed(first: xr.DataArray, second: xr.DataArray) -> np.ndarray:
-    """Moving averages of two variables over the rows that both have, shape (2, rows); NaN where one is not finite."""
+    """Moving averages of two variables over their common rows, shape (2, rows); NaN where one is not finite."""
     first, second = xr.align(first, second, join="inner")
     pair = np.stack([first.values.astype(float), second.values.astype(float)])
     pair[:, ~np.isfinite(pair).all(axis=0)] = np.nan
@@ -55,7 +55,7 @@ def smoothed(first: xr.DataArray, second: xr.DataArray) -> np.ndarray:
 
 
 def log_error(first: xr.DataArray, second: xr.DataArray) -> float:
-    """Median over steps of |ln a − ln b|, a and b the moving averages of the two over the rows that both have.
+    """Median over steps of |ln a − ln b|, a and b the moving averages over their common rows.
 
     Rows where an average is not positive have no logarithm and are left out; NaN if none remain.
     """
@@ -65,7 +65,7 @@ def log_error(first: xr.DataArray, second: xr.DataArray) -> float:
 
 
 def final_mean(run: xr.Dataset, name: str) -> float:
-    """Mean over the last 25 completed steps; the last known value if none of them has one; NaN without any."""
+    """Mean over the last 25 completed steps; if none of them has a value, the last that is known; else NaN."""
     step, values, steps = run.step.values, run[name].values.astype(float), steps_of(run)
     known = (step < steps) & np.isfinite(values)
     recent = known & (step >= steps - WINDOW)
@@ -75,7 +75,7 @@ def final_mean(run: xr.Dataset, name: str) -> float:
 
 
 def last_half(run: xr.Dataset, *names: str) -> np.ndarray:
-    """Values of the named variables over the last half of the completed steps, where all are known: (names, rows)."""
+    """Values of variables over the last half of the completed steps, where all are finite: (names, rows)."""
     steps = steps_of(run)
     values = np.stack([run[name].values.astype(float) for name in names])
     kept = (run.step.values >= steps / 2) & (run.step.values < steps) & np.isfinite(values).all(axis=0)
@@ -83,7 +83,7 @@ def last_half(run: xr.Dataset, *names: str) -> np.ndarray:
 
 
 def edge_of(run: xr.Dataset) -> float:
-    """The edge of stability of ηλ: 2, unless the run has another direction and says so."""
+    """The edge of stability of ηλ: 2, or what a run along another direction has recorded."""
     return float(run["edge"]) if "edge" in run else 2.0
 
 
@@ -95,7 +95,7 @@ def edge_products(run: xr.Dataset) -> np.ndarray:
 def edge_exponent(run: xr.Dataset) -> float:
     """Λ = ⟨ln|1 − η_t λ_t|⟩ over the last half, each factor at least float32's resolution; NaN without rows.
 
-    Of a run along a direction with memory it is the growth of the mode with its memory, which the run has recorded.
+    For a run along a direction with memory it is the mean of the growth rate that the run has recorded.
     """
     if "growth" in run:
         growth = last_half(run, "growth")[0]
@@ -109,8 +109,8 @@ def edge_exponent(run: xr.Dataset) -> float:
 def law_distance(first: np.ndarray, second: np.ndarray) -> float:
     """The Kolmogorov–Smirnov distance sup_s |F₁(s) − F₂(s)| of two samples; NaN if one is empty.
 
-    Counted in whole numbers, so that laws at the same distance are on the same side of a bound: `ks_2samp` of scipy
-    takes the difference of two shares, which is above or below it by rounding.
+    Computed in integers, so that equal distances compare equally with a bound; scipy's `ks_2samp` subtracts two rounded
+    shares.
     """
     if not (first.size and second.size):
         return float("nan")
@@ -139,7 +139,7 @@ def band(ensemble: xr.DataArray, level: float = 0.9) -> tuple[xr.DataArray, xr.D
 
 
 def coverage(run: xr.DataArray, ensemble: xr.DataArray, level: float = 0.9) -> float:
-    """The share of steps, of those that both know, at which a run lies in the central band of an ensemble."""
+    """The share of the steps with values of both at which a run lies in the central band of an ensemble."""
     low, high = band(ensemble, level)
     run, low, high = xr.align(run, low, high, join="inner")
     known = (run.notnull() & low.notnull()).values

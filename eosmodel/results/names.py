@@ -49,7 +49,7 @@ VARIABLES: dict[str, Variable] = {
     "bulk_gradient_sq": Variable("G", "squared gradient at the centre off the tracked modes"),
     "evaluations": Variable("evaluations", "loss evaluations that the tuner made"),
     "search_failed": Variable("failed", "whether the tuner could not meet its rule and took its documented fallback"),
-    "ascending": Variable("d·g > 0", "whether the direction of the step was no direction of descent"),
+    "ascending": Variable("d·g > 0", "whether the direction of the step was not a descent direction"),
     "growth": Variable("ln|z|", "growth of a mode of the tracked sharpness in this step, momentum included"),
     "edge": Variable("(ηλ)*", "edge of stability of ηλ under the run's direction, 2 for steepest descent"),
     "noise_loss": Variable("Var ℓ", "variance over samples of the loss"),

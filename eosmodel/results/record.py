@@ -1,4 +1,4 @@
-"""Records: the rows of a run as a labelled dataset that remembers how to make it again."""
+"""Records: the rows of a run as a labelled dataset with all that is needed to reproduce it."""
 
 import datetime
 import json
@@ -18,7 +18,7 @@ from eosmodel.simulation import Progress, atomic
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, str]:
-    """What it takes to make a result again: configuration, versions, device, command, and when it was made."""
+    """What is needed to reproduce a result: configuration, versions, device, command, and the time."""
     import jax
 
     packages = ("eosmodel", "jax", "numpy", "equinox", "optax", "xarray")
@@ -84,7 +84,7 @@ def describe(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def save(dataset: xr.Dataset, path: Path) -> None:
-    """Write to netCDF, atomically: a reader sees the old file or the whole new one."""
+    """Write a netCDF file atomically: a reader sees the old file or the complete new one."""
     with atomic(Path(path)) as temporary:
         dataset.to_netcdf(temporary, engine="h5netcdf")
 

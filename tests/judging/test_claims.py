@@ -57,12 +57,12 @@ def test_all_claims_hold_where_they_were_made_to():
 
 
 def test_claims_are_complete_and_carry_numbers():
-    found = evaluate(world())
-    assert [claim.id for claim in found] == ["1", "2", "2b", "3", "4", "5", "6"]
-    armijo = next(claim for claim in found if claim.id == "3")
+    claims = evaluate(world())
+    assert [claim.id for claim in claims] == ["1", "2", "2b", "3", "4", "5", "6"]
+    armijo = next(claim for claim in claims if claim.id == "3")
     assert "early 0.9" in armijo.explanation
     assert "at the end 1.5" in armijo.explanation
-    assert all(claim.criterion and claim.text for claim in found)
+    assert all(claim.criterion and claim.text for claim in claims)
 
 
 CREEPING = np.minimum(1 + STEP / 100, 4.0) * np.exp(0.4 * STEP / STEPS)
@@ -103,10 +103,10 @@ def test_the_joint_theory_must_win_and_cover_the_run():
 
 def test_what_is_missing_is_not_tested():
     experiment = world()
-    found = verdicts(experiment.sel(tuner=["greedy"]))
-    assert {found[name] for name in ("1", "2b", "3", "4", "5")} == {"not tested"}
-    assert found["2"] == "supported"
-    # Only CDAT at σ = 2 is said to level.
+    alone = verdicts(experiment.sel(tuner=["greedy"]))
+    assert {alone[name] for name in ("1", "2b", "3", "4", "5")} == {"not tested"}
+    assert alone["2"] == "supported"
+    # The claim is about CDAT at σ = 2 alone.
     other = experiment.sel(tuner=["cdat"]).assign_coords(tuner=["cdat:sigma=1.5"])
     assert verdicts(other)["1"] == "not tested"
 
@@ -115,8 +115,8 @@ def test_a_majority_of_seeds_decides_and_is_counted():
     good = np.where(EARLY, 0.9, 1.5)
     bad = np.where(EARLY, 1.1, 0.5)
     seeds = (0, 1, 2)
-    found = evaluate(world(seeds, armijo_loss=np.stack([good, bad, good])))
-    third = next(claim for claim in found if claim.id == "3")
+    claims = evaluate(world(seeds, armijo_loss=np.stack([good, bad, good])))
+    third = next(claim for claim in claims if claim.id == "3")
     assert third.verdict == "supported"
     assert "(2 of 3 seeds)" in third.explanation
     assert verdicts(world(seeds, armijo_loss=np.stack([good, bad, bad])))["3"] == "not supported"

@@ -43,16 +43,16 @@ def only(comparison):
 def test_a_constant_factor_is_the_error_exactly():
     run = single()
     theory = shifted(run, sharpness=0.1, stepsize=-0.2, loss=0.3).assign_coords(theory="oscillation")
-    said = only(compare(run, theory))["theories"]["oscillation"]
-    assert said["sharpness_error"] == pytest.approx(0.1, rel=1e-12)
-    assert said["stepsize_error"] == pytest.approx(0.2, rel=1e-12)
-    assert said["loss_error"] == pytest.approx(0.3, rel=1e-12)
+    entry = only(compare(run, theory))["theories"]["oscillation"]
+    assert entry["sharpness_error"] == pytest.approx(0.1, rel=1e-12)
+    assert entry["stepsize_error"] == pytest.approx(0.2, rel=1e-12)
+    assert entry["loss_error"] == pytest.approx(0.3, rel=1e-12)
 
 
 def test_a_theory_that_is_the_run_has_no_error():
     run = single()
-    said = only(compare(run, run))["theories"]["theory"]
-    assert [said[name] for name in ("sharpness_error", "stepsize_error", "loss_error")] == [0.0, 0.0, 0.0]
+    entry = only(compare(run, run))["theories"]["theory"]
+    assert [entry[name] for name in ("sharpness_error", "stepsize_error", "loss_error")] == [0.0, 0.0, 0.0]
 
 
 SAMPLES = st.lists(st.integers(0, 30), min_size=1, max_size=40)
@@ -64,10 +64,10 @@ def test_the_distance_of_two_laws_is_that_of_their_shares_in_whole_numbers(first
         return Fraction(sum(value <= s for value in sample), len(sample))
 
     exact = max(abs(share(first, s) - share(second, s)) for s in first + second)
-    found = law_distance(np.array(first, float), np.array(second, float))
-    assert found == float(exact)
+    distance = law_distance(np.array(first, float), np.array(second, float))
+    assert distance == float(exact)
     if len(first) > 1:  # of two numbers scipy divides by zero for its p-value
-        assert found == pytest.approx(ks_2samp(first, second, method="asymp").statistic, abs=1e-12)
+        assert distance == pytest.approx(ks_2samp(first, second, method="asymp").statistic, abs=1e-12)
 
 
 def test_laws_at_the_same_distance_are_on_the_same_side_of_a_bound():
@@ -137,34 +137,34 @@ def test_moving_average_skips_what_is_not_known_and_shortens_at_the_ends():
 def test_sparse_sharpness_is_compared_where_both_know_it():
     run = single()
     sparse = run.assign(sharpness=run.sharpness.where(run.step % 7 == 0))
-    said = only(compare(sparse, shifted(run, sharpness=0.1)))["theories"]["theory"]
-    assert said["sharpness_error"] == pytest.approx(0.1, rel=1e-12)
+    entry = only(compare(sparse, shifted(run, sharpness=0.1)))["theories"]["theory"]
+    assert entry["sharpness_error"] == pytest.approx(0.1, rel=1e-12)
 
 
 def test_strided_rows_on_both_sides_or_one():
     coarse = single(every=10)
     assert only(compare(coarse, shifted(coarse, loss=0.1)))["theories"]["theory"]["loss_error"] == pytest.approx(0.1)
     fine = single()
-    said = only(compare(fine, shifted(fine.isel(step=slice(None, None, 10)), loss=0.1)))["theories"]["theory"]
-    assert said["loss_error"] == pytest.approx(0.1)
+    entry = only(compare(fine, shifted(fine.isel(step=slice(None, None, 10)), loss=0.1)))["theories"]["theory"]
+    assert entry["loss_error"] == pytest.approx(0.1)
 
 
-def test_a_theory_that_ended_early_is_compared_over_what_it_has_and_says_so():
+def test_a_theory_that_ended_early_is_compared_up_to_there():
     run = single()
     theory = shifted(run, sharpness=0.1).where(run.step < 50)
     theory = theory.assign(steps=50, status=int(Status.OUT_OF_RANGE))
-    said = only(compare(run, theory))["theories"]["theory"]
-    assert said["sharpness_error"] == pytest.approx(0.1)
-    assert said["status"] == "out-of-range"
-    assert said["final_sharpness"] == pytest.approx(float(theory.sharpness[25:50].mean()))
+    entry = only(compare(run, theory))["theories"]["theory"]
+    assert entry["sharpness_error"] == pytest.approx(0.1)
+    assert entry["status"] == "out-of-range"
+    assert entry["final_sharpness"] == pytest.approx(float(theory.sharpness[25:50].mean()))
 
 
-def test_a_theory_that_leaves_out_more_than_the_gradient_says_from_which_step_on():
+def test_a_theory_that_leaves_out_more_than_the_gradient_records_the_first_step():
     run = single()
     share = xr.where(run.step == 7, 1.5, 0.1)
-    said = only(compare(run, run.assign(left_out=share)))["theories"]["theory"]
-    assert said["left_out"] == pytest.approx(0.1 + 1.4 / STEPS)
-    assert said["left_out_beyond"] == 7
+    entry = only(compare(run, run.assign(left_out=share)))["theories"]["theory"]
+    assert entry["left_out"] == pytest.approx(0.1 + 1.4 / STEPS)
+    assert entry["left_out_beyond"] == 7
     text = str(compare(run, run.assign(left_out=share)))
     assert "(> 1 at 7)" in text
     assert "(> 1" not in str(compare(run, run.assign(left_out=xr.where(run.step == 7, 1.0, 0.1))))
@@ -173,9 +173,9 @@ def test_a_theory_that_leaves_out_more_than_the_gradient_says_from_which_step_on
 def test_nothing_in_common_is_none_and_never_nan():
     run = single()
     theory = run.where(run.step < 0).assign(steps=0, status=int(Status.NOT_RUN))
-    said = only(compare(run, theory))["theories"]["theory"]
-    assert {v for k, v in said.items() if k != "status"} == {None}
-    assert said["status"] == "not-run"
+    entry = only(compare(run, theory))["theories"]["theory"]
+    assert {v for k, v in entry.items() if k != "status"} == {None}
+    assert entry["status"] == "not-run"
 
 
 def test_rows_survive_json_without_nan():

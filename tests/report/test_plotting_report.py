@@ -226,7 +226,7 @@ def test_page_says_what_was_done_and_how_it_ended(written):
     assert Status.DIVERGED.describe() in text
     assert Status.NONFINITE.describe() not in text
     assert "3 step-size tuners were run in 6 runs of up to 120 steps; 4 of them finished." in text
-    assert f"larger than the gradient under {html.escape(TUNERS[1])} (step 3)." in text
+    assert html.escape(f"more than the gradient (ε > 1) under {TUNERS[1]} (step 3).") in text
     ended = cells(text, "Theories")
     assert [row[-3:-1] for row in ended if row[1:3] == ["5", "oscillation"]] == [
         ["0.010", "–"], ["1.950", "3"], ["0.010", "–"],
@@ -254,9 +254,9 @@ def luminance(colour):
 
 
 def test_colours_of_errors_read_in_grey_and_have_contrast(written):
-    found = dict(re.findall(r"\.e(\d) \{ (background: #\w{6}; color: #\w{6});", written.read_text()))
-    assert [*found] == [str(i) for i in range(len(LEVELS) + 1)]
-    pairs = [tuple(map(luminance, re.findall(r"#\w{6}", found[name]))) for name in found]
+    colours = dict(re.findall(r"\.e(\d) \{ (background: #\w{6}; color: #\w{6});", written.read_text()))
+    assert [*colours] == [str(i) for i in range(len(LEVELS) + 1)]
+    pairs = [tuple(map(luminance, re.findall(r"#\w{6}", colours[name]))) for name in colours]
     # Steps of lightness L* (CIE), of which 1 can just be seen.
     light = [116 * background ** (1 / 3) - 16 for background, _ in pairs]
     assert min(-np.diff(light)) > 8

@@ -59,10 +59,10 @@ def test_what_a_docstring_names_as_its_source_is_cited(kind, name, factory):
     doc = inspect.getdoc(factory.func if isinstance(factory, partial) else factory) or ""
     source = re.search(r"Source: (.*?)(\n\n|$)", doc, re.DOTALL)
     named = set(re.findall(r"\d{4}\.\d{4,5}", source[1])) if source else set()
-    found = cited([f"{kind}:{name}"])
-    assert named <= {reference.fields.get("eprint") for reference in found}
+    references_of = cited([f"{kind}:{name}"])
+    assert named <= {reference.fields.get("eprint") for reference in references_of}
     if source:
-        assert any(f"{kind}:{name}" in reference.used_by for reference in found)
+        assert any(f"{kind}:{name}" in reference.used_by for reference in references_of)
 
 
 def test_the_package_itself_is_cited_as_its_citation_file_says():

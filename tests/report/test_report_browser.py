@@ -35,8 +35,8 @@ def runs(tuners, theories):
         {"tuner": tuners, "seed": [0, 1], "step": step},
         {"config": json.dumps(config), "command": "eosmodel compare", "versions": json.dumps({"jax": "1.0"})},
     )
-    said = [experiment * (1 + 0.1 * i) for i in range(1, 1 + len(theories))]
-    return experiment, xr.concat(said, xr.IndexVariable("theory", theories)).assign_attrs(experiment.attrs)
+    predicted = [experiment * (1 + 0.1 * i) for i in range(1, 1 + len(theories))]
+    return experiment, xr.concat(predicted, xr.IndexVariable("theory", theories)).assign_attrs(experiment.attrs)
 
 
 def swept(sizes):
@@ -75,14 +75,14 @@ def browser():
 
 @pytest.fixture
 def visit(browser, pages):
-    """Open a page; at the end of the test it must have said nothing and asked for nothing."""
-    said, asked, opened = [], [], []
+    """Open a page; at the end of the test it must have logged nothing and requested nothing."""
+    logged, requested, opened = [], [], []
 
     def open_page(name, width=1280, **options):
         page = browser.new_page(viewport={"width": width, "height": WIDTHS[width]}, **options)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: logged.append(message.text))
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        page.on("request", lambda request: requested.append(request.url))
         page.goto(pages[name].as_uri())
         opened.append(page)
         return page
@@ -90,8 +90,8 @@ def visit(browser, pages):
     yield open_page
     for page in opened:
         page.close()
-    assert said == []
-    assert {url for url in asked if not url.startswith("data:")} <= {path.as_uri() for path in pages.values()}
+    assert logged == []
+    assert {url for url in requested if not url.startswith("data:")} <= {path.as_uri() for path in pages.values()}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -112,11 +112,13 @@ def test_nothing_sticks_out_of_the_page(visit, name, width):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_picture_is_there_and_said_in_words(visit, name):
+def test_every_picture_is_there_and_has_a_text(visit, name):
     page = visit(name)
-    found = page.evaluate("[...document.querySelectorAll('img, svg')].map(i => [i.naturalWidth, i.alt || i.ariaLabel])")
-    assert len(found) >= 2
-    assert all(width > 500 and len(words) > 40 for width, words in found)
+    images = page.evaluate(
+        "[...document.querySelectorAll('img, svg')].map(i => [i.naturalWidth, i.alt || i.ariaLabel])"
+    )
+    assert len(images) >= 2
+    assert all(width > 500 and len(words) > 40 for width, words in images)
     # Everything one can act on has a name too, and every box that scrolls can be reached.
     for role in ("button", "region", "link"):
         for item in page.get_by_role(role).all():
@@ -141,7 +143,7 @@ def test_a_picture_is_opened_zoomed_moved_and_closed_by_keyboard(visit, width):
     assert page.locator("dialog img").get_attribute("alt") == button.locator("img").get_attribute("alt")
     stage = page.locator(".stage").bounding_box()
     x, y, wide, high = fitted = picture(page)
-    # All of it is seen, and it touches two sides of the window.
+    # All of it is visible, and it touches two sides of the window.
     assert wide <= stage["width"] + 0.5
     assert high <= stage["height"] + 0.5
     assert wide == pytest.approx(stage["width"], abs=0.5) or high == pytest.approx(stage["height"], abs=0.5)

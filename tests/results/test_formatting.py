@@ -19,7 +19,7 @@ def test_a_number_is_pythons_but_for_its_signs(value, digits):
 
 @pytest.mark.parametrize("value", [-0.0, -1e-9, np.float32(-1e-9)])
 def test_zero_has_no_minus(value):
-    assert [number(value, digits) for digits in (".3f", "+.3f", ".0%")] == ["0.000", "+0.000", "0%"]
+    assert [number(value, digits) for digits in (".3f", "+.3f", ".0%")] == ["0.000", "+0.000", "0 %"]
 
 
 def test_missing_and_infinite_numbers():
