@@ -49,7 +49,7 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
     ax.set_facecolor("#dddddd")
     for i, j in np.ndindex(rows, columns):
         early = int(ended[i, j].sum())
-        text = number(values[i, j])
+        text = number(float(values[i, j]))
         if early:
             text += f"\n{early} of {ended.shape[-1]} ended early"
         light = np.isfinite(values[i, j]) and norm(values[i, j]) < 0.6
