@@ -134,7 +134,9 @@ def _check(theory: AbstractTheory, name: str, problem: Problem, members: int | N
 def _shift(result: xr.Dataset, first: int, steps: int, record_every: int) -> xr.Dataset:
     """Place a prediction that begins at step `first` on the steps of the run, blank before it."""
     shifted = result.assign_coords(step=result.step + first).assign(steps=result.steps + first)
-    return shifted.reindex(step=np.arange(0, steps, record_every))
+    blank = {np.dtype(bool): False, np.dtype(np.int32): -1}
+    fill = {name: blank.get(variable.dtype, np.nan) for name, variable in shifted.data_vars.items()}
+    return shifted.reindex(step=np.arange(0, steps, record_every), fill_value=fill)
 
 
 def _blank(steps: int, record_every: int, status: Status) -> xr.Dataset:

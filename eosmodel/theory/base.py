@@ -72,7 +72,7 @@ class AbstractTheory(eqx.Module):
         knows_noise: predicts stochastic objectives too.
         baseline: describes what a theory must improve on.
         ignores_tuner: gives the same prediction for every tuner.
-        exact_on_quadratics: gives η, λ and L of descent itself where the loss is quadratic and all modes are followed.
+        exact_on_quadratics: gives η, λ and L of descent itself where the loss is quadratic.
     """
 
     needs_run: ClassVar[bool] = False

@@ -248,7 +248,7 @@ def test_an_ensemble_of_the_theory_has_members_from_one_start_that_part(net):
 def test_theory_refuses_what_it_does_not_know(net):
     with pytest.raises(ValueError, match="theory 'valley' knows no noise; of a stochastic objective ask oscillation"):
         eos.predict(MiniBatches(net, 6), T.Constant(0.2), theory="valley")
-    with pytest.raises(ValueError, match="members is for theories of the whole objective, not for 'valley-frozen'"):
+    with pytest.raises(ValueError, match="theory 'valley-frozen' takes one run at a time and has no members"):
         eos.predict(net, T.Constant(0.2), theory="valley-frozen", members=3)
     with pytest.raises(ValueError, match="members and several seeds"):
         eos.predict(MiniBatches(net, 6), T.Constant(0.2), seeds=[0, 1], members=3)

@@ -37,6 +37,7 @@ class EdgeFlowTheory(AbstractWholeTheory):
     """`EdgeFlow`: one mode, for constant steps."""
 
     constant_steps_only: ClassVar[bool] = True
+    exact_on_quadratics: ClassVar[bool] = True
 
     def dynamics(self, objective, tuner, modes):
         return EdgeFlow(objective, tuner)
