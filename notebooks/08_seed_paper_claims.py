@@ -28,8 +28,6 @@
 
 # %%
 import os
-import tempfile
-from pathlib import Path
 
 import eosmodel as eos
 import matplotlib.pyplot as plt
@@ -38,6 +36,7 @@ import xarray as xr
 from eosmodel.judging import claims
 from eosmodel.objectives.recipes import network
 from eosmodel.studies import sweep as sweeps
+from eosmodel.studies.plans import run_plan
 
 quick = bool(os.environ.get("EOSMODEL_QUICK"))  # the project's tests run a small version of this notebook
 
@@ -282,11 +281,7 @@ sizes = [16] if quick else ["full", 64, 16]
 grid = ["constant:0.6"] if quick else ["constant:{0.6,0.9}", "armijo", "cdat:sigma={1.5,2}"]
 amount = {"seeds": [0] if quick else [0, 1, 2, 3, 4], "steps": 22 if quick else 605, "track_every": 11, "modes": 2}
 small = options | {"width": options["width"] // 2, "loss": "mse", "dtype": "float32"}
-plan = sweeps.make_plan(small, options["samples"], grid, sizes, **amount)
-with tempfile.TemporaryDirectory() as folder:
-    for _ in plan.run(Path(folder)):
-        pass
-    sweep = plan.combine(Path(folder), {}).load()
+sweep = run_plan(sweeps.make_plan(small, options["samples"], grid, sizes, **amount))
 eos.plotting.sweep_map(sweep, "final_sharpness")
 
 # %%

@@ -1,18 +1,16 @@
 """Sweeps over step-size rules and batch sizes for the figures: computed as one dataset, averaged over seeds, judged."""
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from eosmodel._status import Status
 from eosmodel.judging.verdicts import Claim, Verdict, combine
 from eosmodel.studies import sweep as sweeps
+from eosmodel.studies.plans import run_plan
 
 
 def common(quick: bool) -> dict[str, Any]:
@@ -32,12 +30,7 @@ def swept(chosen: dict[str, Any], tuners: Sequence[str], sizes: Sequence[int | s
     """Runs of tuners × batch sizes × seeds, from `network`, `seeds`, `steps`, `modes`, `track_every` of settings."""
     net = chosen["network"]
     run = {name: chosen[name] for name in ("seeds", "steps", "modes", "track_every")}
-    plan = sweeps.make_plan(net, net["samples"], tuners, sizes, **run)
-    # A figure is cached whole, so the files of its blocks need not stay.
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in tqdm(plan.run(Path(folder)), total=len(plan.configs), unit="block", leave=False):
-            pass
-        return plan.combine(Path(folder), {})
+    return run_plan(sweeps.make_plan(net, net["samples"], tuners, sizes, **run))
 
 
 def over_seeds(runs: xr.Dataset) -> xr.Dataset:

@@ -19,7 +19,7 @@ import paper_figures
 from eosmodel import _specs
 from eosmodel.results import record
 from eosmodel.simulation import atomic
-from eosmodel.studies import blocks
+from eosmodel.studies.blocks import plain
 from paper_figures._style import RC
 
 MANIFEST = "manifest.json"
@@ -110,7 +110,7 @@ def _prepare(out: Path) -> None:
 def _dataset(name: str, module: ModuleType, command: Figures, label: str) -> xr.Dataset:
     """From the cache if it is of this configuration and version, else computed and cached."""
     identity = {"figure": name, "quick": command.quick, "dtype": module.DTYPE, "version": version("eosmodel")}
-    config = blocks.config_of(**module.settings(command.quick), **identity)
+    config = plain(**module.settings(command.quick), **identity)
     path = command.out / f"{name}.nc"
     if path.exists() and not command.overwrite:
         dataset = record.load(path)

@@ -8,6 +8,7 @@ import xarray as xr
 from eosmodel import plotting
 from eosmodel.judging.verdicts import Claim
 from eosmodel.studies import validation
+from eosmodel.studies.plans import run_plan
 from paper_figures._style import DOUBLE, fit_text, sheet, styled
 
 CAPTION = """
@@ -38,8 +39,7 @@ def settings(quick: bool) -> dict[str, Any]:
 def compute(quick: bool) -> xr.Dataset:
     chosen = settings(quick)
     lists = [chosen.pop(name) for name in ("workloads", "losses", "tuners", "theories")]
-    plan = validation.make_plan(*lists, **chosen, dtype=DTYPE)
-    return plan.assemble([validation.compute(config) for config in plan.configs])
+    return run_plan(validation.make_plan(*lists, **chosen, dtype=DTYPE))
 
 
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "eosmodel"
-# From the ground up; modules on one floor may import each other.
+# From the ground up; modules of one floor may import each other, but not in a circle.
 FLOORS = [
     {"_status", "_checks", "_specs"},
     {"objectives", "rays", "curvature"},
@@ -63,6 +63,55 @@ def test_imports_go_down(path):
             assert LEVEL[parts[1]] <= LEVEL[own], f"{path.name} imports {name}"
         if LEVEL[own] < LEVEL["results"]:
             assert parts[0] not in HEAVY, f"{path.name} imports {name}"
+
+
+def graph():
+    """Every module of the package with the modules that it imports, anywhere: in functions, and for types alone.
+
+    `from eosmodel.x import y` is an import of the module eosmodel.x.y where there is one, else of eosmodel.x. An import
+    runs the packages above its target too, so that they are imported as well, but for those that the importing module
+    lies in itself: these are being run already.
+    """
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    edges = {}
+    for name, path in names.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= {target if target in names else str(node.module) for target in inner}
+        parts = [target.split(".") for target in targets]
+        above = {".".join(words[:i]) for words in parts for i in range(1, len(words))}
+        above = {package for package in above if not f"{name}.".startswith(f"{package}.")}
+        edges[name] = ((targets | above) & names.keys()) - {name}
+    return edges
+
+
+def reached(edges, start):
+    seen, todo = set(), [start]
+    while todo:
+        new = edges[todo.pop()] - seen
+        seen |= new
+        todo += new
+    return seen
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    edges = graph()
+    assert len(edges) > 100
+    after = {name: reached(edges, name) for name in edges}
+    circles = {
+        frozenset(other for other in after[name] if name in after[other]) for name in edges if name in after[name]
+    }
+    assert not circles, "\n".join(" ↔ ".join(sorted(circle)) for circle in circles)
+
+
+def test_a_circle_would_be_found():
+    edges = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
+    assert [name for name in edges if name in reached(edges, name)] == ["b", "c"]
 
 
 def test_importing_the_package_loads_no_jax_and_leaves_its_configuration_alone():

@@ -18,9 +18,10 @@ from eosmodel.analysis.orbits import Lyapunov, detect_period, lyapunov, orbit_di
 from eosmodel.analysis.phase import OBSERVABLES, PhaseDiagram, phase_diagram
 from eosmodel.analysis.portraits import basins, portrait
 from eosmodel.analysis.probes import probe
-from eosmodel.analysis.regimes import Regime, decide
+from eosmodel.analysis.regimes import decide
 from eosmodel.analysis.response_curves import response_curve
 from eosmodel.analysis.streams import Features, features
+from eosmodel.results.regimes import Regime
 
 __all__ = [
     "OBSERVABLES",

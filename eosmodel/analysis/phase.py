@@ -17,9 +17,10 @@ from eosmodel.analysis.grids import sweep
 from eosmodel.analysis.parameters import Parameter, axis, check_fits, follow
 from eosmodel.analysis.probes import AbstractProbe, probe
 from eosmodel.analysis.refinement import levels, spread
-from eosmodel.analysis.regimes import Regime, decide
+from eosmodel.analysis.regimes import decide
 from eosmodel.analysis.streams import MAX_PERIOD, Features, features
 from eosmodel.results import record
+from eosmodel.results.regimes import Regime
 from eosmodel.simulation import digest, program
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from eosmodel.analysis.regimes import Regime
+from eosmodel.results.regimes import Regime
 
 
 def levels(dataset: xr.Dataset, refine: int) -> Iterator[np.ndarray]:

@@ -1,17 +1,24 @@
 """`eosmodel list`: everything that has a name on the command line, with its meaning and parameters."""
 
+from eosmodel import directions
+from eosmodel.commands.options import List
+from eosmodel.directions import DIRECTIONS
+from eosmodel.objectives import NETWORKS, OBJECTIVES
+from eosmodel.objectives import registry as toys
+from eosmodel.objectives.data import DATASETS
+from eosmodel.studies.validation import TUNERS as VALIDATED_TUNERS
+from eosmodel.studies.validation import WORKLOADS
+from eosmodel.theory.registry import THEORIES, parameters
+from eosmodel.tuners import registry as tuners
+
+
+def run(options: List) -> None:
+    """Print everything that has a name."""
+    print(listing())
+
 
 def listing() -> str:
     """The text of `eosmodel list`."""
-    from eosmodel import directions
-    from eosmodel.directions import DIRECTIONS
-    from eosmodel.objectives import NETWORKS, OBJECTIVES
-    from eosmodel.objectives import registry as toys
-    from eosmodel.objectives.data import DATASETS
-    from eosmodel.studies.validation import TUNERS as VALIDATED_TUNERS
-    from eosmodel.studies.validation import WORKLOADS
-    from eosmodel.theory.registry import THEORIES, parameters
-    from eosmodel.tuners import registry as tuners
 
     def section(title, entries):
         return [title, *(f"  {name:<26}{text}" for name, text in entries), ""]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -53,7 +53,8 @@ class Train(NetworkOptions):
     """Train a network, or descend a toy loss, under several step-size tuners, tracking η, λ and the loss; writes
     experiment.nc.
 
-    Every option has a default that works: `eosmodel train` alone is a complete command.
+    Every run of a tuner from a seed is a block, and a file in the folder `blocks` of --out. Every option has a default
+    that works: `eosmodel train` alone is a complete command.
     """
 
     objective: str = "network"
@@ -79,6 +80,10 @@ class Train(NetworkOptions):
     """Number of leading eigenpairs followed, and of oscillating modes in the theory; at most one for each weight."""
     record_every: int = 1
     """Keep a row every that many steps."""
+    workers: int | None = None
+    """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
+    scheduler: str | None = None
+    """Address of the scheduler of a Dask cluster to run on, such as tcp://host:8786."""
     out: Path = Path("runs/latest")
     """Folder for the results."""
     resume: bool = False
@@ -266,8 +271,8 @@ class Report:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="DIR [DIR ...]", help_behavior_hint=""),
     ]
-    """Folder written by `eosmodel compare`, `train`, `sweep` or `validate`; to compare, two or more of the first
-    two."""
+    """Folder written by `eosmodel compare`, `train`, `sweep`, `validate`, `phase` or `orbit`; to compare, two or more
+    of the first two."""
     out: Path | None = None
     """The page that compares several folders; comparison.html in the current folder when None."""
 
@@ -275,3 +280,12 @@ class Report:
 @dataclass(frozen=True)
 class List:
     """List tuners, objectives, theories and data sets, each with its meaning and parameters."""
+
+
+COMMANDS = {option.__name__.lower(): option for option in (Compare, Train, Sweep, Validate, Phase, Orbit, Report, List)}
+"""Options by the names of the commands, which are those of their modules too."""
+
+
+def name_of(options: Any) -> str:
+    """The name of the command that options are of."""
+    return type(options).__name__.lower()

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.analysis.regimes import Regime
 from eosmodel.plotting._canvas import new_figure
+from eosmodel.results.regimes import Regime
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,9 +1,12 @@
-"""Blocks: independent pieces of a study, each a file named by its configuration, computed once and read after that."""
+"""Blocks: the pieces of a study, each a file named by what it is, computed once and read after that."""
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,93 +14,109 @@ import numpy as np
 import xarray as xr
 
 from eosmodel.results import record
-from eosmodel.studies.runners import Runner, here
-
-Blocks = Generator[tuple[dict[str, Any], xr.Dataset, bool], None, None]
 
 
-def config_of(**options: Any) -> dict[str, Any]:
-    """A configuration as plain as JSON, as it comes back from a file."""
+def plain(**options: Any) -> dict[str, Any]:
+    """A configuration as plain as JSON, as it comes back from a file.
+
+    Example:
+        >>> plain(steps=10, seeds=(0, 1))
+        {'steps': 10, 'seeds': [0, 1]}
+    """
     return json.loads(json.dumps(options))
 
 
-def name_of(config: Mapping[str, Any]) -> str:
-    """A name that is the same for equal configurations and in every process."""
-    return hashlib.sha256(_text(config).encode()).hexdigest()[:20]
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A function and the plain configuration that it is called with: one piece of a study.
+
+    Attributes:
+        compute: makes the dataset, as compute(config, *needed), and depends on nothing else: not on the precision that
+            jax is set to, nor on other blocks. A function of a module, so that it can be sent to another process.
+        config: from `plain`.
+        label: what to call the block on the screen.
+        needs: blocks whose datasets `compute` is given too.
+        checkpoints: `compute` also takes the keywords `checkpoint`, a file to write while it is under way and to go on
+            from if it exists (or None), and `progress`, the label of a bar that shows its steps (or False).
+
+    Example:
+        >>> import xarray as xr
+        >>> block = Block(lambda config: xr.Dataset({"twice": 2 * config["number"]}), plain(number=3))
+        >>> int(block.run().twice)
+        6
+    """
+
+    compute: Callable[..., xr.Dataset]
+    config: dict[str, Any]
+    label: str = ""
+    needs: tuple["Block", ...] = ()
+    checkpoints: bool = False
+
+    @cached_property
+    def identity(self) -> str:
+        """What decides the result, as text: function, configuration, what it needs, and the version of eosmodel."""
+        content = {
+            "compute": f"{self.compute.__module__}.{self.compute.__qualname__}",
+            "config": self.config,
+            "needs": [block.identity for block in self.needs],
+            "version": version("eosmodel"),
+        }
+        return json.dumps(content, sort_keys=True)
+
+    @property
+    def name(self) -> str:
+        """A hash of the identity, the same in every process."""
+        return hashlib.sha256(self.identity.encode()).hexdigest()[:20]
+
+    def run(self, *needed: xr.Dataset, checkpoint: Path | None = None, progress: bool | str = False) -> xr.Dataset:
+        """Compute the block; see `needs` and `checkpoints` for the arguments.
+
+        Returns:
+            What `compute` gives, with the variables `done`, 1, and `seconds`, the wall-clock time, and the identity as
+            the attribute `block`.
+        """
+        begin = time.perf_counter()
+        options = {"checkpoint": checkpoint, "progress": progress} if self.checkpoints else {}
+        result = self.compute(self.config, *needed, **options)
+        done = ((), np.int8(1), {"long_name": "1: this block was computed to its end"})
+        seconds = ((), time.perf_counter() - begin, {"long_name": "wall-clock seconds of the block", "units": "s"})
+        return result.assign(done=done, seconds=seconds).assign_attrs(block=self.identity)
 
 
-def path_of(folder: Path, config: Mapping[str, Any]) -> Path:
+def path_of(folder: Path, block: Block) -> Path:
     """The file of a block."""
-    return folder / f"{name_of(config)}.nc"
+    return folder / f"{block.name}.nc"
 
 
-def finish(block: xr.Dataset, config: Mapping[str, Any], seconds: float) -> xr.Dataset:
-    """Mark a block as computed to its end: variables `done` and `seconds`, and its configuration."""
-    done = ((), np.int8(1), {"long_name": "1: this block was computed to its end"})
-    taken = ((), seconds, {"long_name": "wall-clock seconds of the block", "units": "s"})
-    return block.assign(done=done, seconds=taken).assign_attrs(config=_text(config))
+def checkpoint_of(folder: Path, block: Block) -> Path:
+    """The file that a block with checkpoints keeps while it is under way."""
+    return folder / f"{block.name}.checkpoint.npz"
 
 
-def load(folder: Path, config: Mapping[str, Any]) -> xr.Dataset | None:
+def load(folder: Path, block: Block) -> xr.Dataset | None:
     """A block from its file, or None where there is none, none that can be read, or one that is not done."""
-    path = path_of(folder, config)
+    path = path_of(folder, block)
     if not path.exists():
         return None
     try:
-        block = record.load(path)
+        dataset = record.load(path)
     except (OSError, ValueError):  # not a netCDF file, as after a full disk
         return None
-    done = "done" in block and int(block.done) == 1 and block.attrs.get("config") == _text(config)
-    return block if done else None
+    done = "done" in dataset and int(dataset.done) == 1 and dataset.attrs.get("block") == block.identity
+    # How it lay in this file is nothing that a dataset made of it should be written by.
+    return dataset.drop_encoding() if done else None
 
 
-def load_all(folder: Path, configs: Sequence[Mapping[str, Any]]) -> list[xr.Dataset]:
+def load_all(folder: Path, blocks: Sequence[Block]) -> list[xr.Dataset]:
     """Blocks from their files.
 
     Raises:
         FileNotFoundError: one that is not done.
     """
-    found = []
-    for config in configs:
-        block = load(folder, config)
-        if block is None:
-            raise FileNotFoundError(f"{path_of(folder, config)} is missing or not done; run its command to the end")
-        found.append(block)
-    return found
-
-
-def run(
-    compute: Callable[[Mapping[str, Any]], xr.Dataset],
-    configs: Sequence[dict[str, Any]],
-    folder: Path,
-    runner: Runner = here,
-) -> Blocks:
-    """Every block as it is known: first those that are done already, then the others as they are finished.
-
-    Each is written whole or not at all, by this process, before it is given.
-
-    Args:
-        compute: makes a block of its configuration; a function of a module, which `finish`es what it returns.
-        configs: the configurations, from `config_of`.
-        folder: where the block files are; made if it does not exist.
-        runner: where the blocks are computed.
-
-    Returns:
-        An iterator over (configuration, block, whether it was computed now).
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = []
-    for config in configs:
-        block = load(folder, config)
-        if block is None:
-            missing.append(config)
-        else:
-            yield config, block, False
-    with closing(runner(compute, missing)) as results:
-        for i, block in results:
-            record.save(block, path_of(folder, missing[i]))
-            yield missing[i], block, True
-
-
-def _text(config: Mapping[str, Any]) -> str:
-    return json.dumps(config, sort_keys=True)
+    datasets = []
+    for block in blocks:
+        dataset = load(folder, block)
+        if dataset is None:
+            raise FileNotFoundError(f"{path_of(folder, block)} is missing or not done; run its command to the end")
+        datasets.append(dataset)
+    return datasets

@@ -1,5 +1,6 @@
 """The command line as a user meets it: files, exit codes, resuming after a kill."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,6 +14,10 @@ import pytest
 import xarray as xr
 
 from eosmodel.cli import main
+from eosmodel.commands import train
+from eosmodel.commands.options import Compare, NetworkOptions
+from eosmodel.studies import comparison
+from eosmodel.studies.blocks import checkpoint_of
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -93,7 +98,9 @@ def test_compare_train_report_and_list(tmp_path, capsys, fails):
     experiment = xr.load_dataset(out / "experiment.nc")
     assert experiment.sizes == {"tuner": 2, "seed": 2, "step": 130, "mode": 3}
     assert json.loads(experiment.attrs["config"])["width"] == 6
-    assert not list((out / "parts").glob("*.checkpoint.npz"))
+    # Two runs and four theories of each at two seeds, and what the edge alone says for both tuners.
+    assert len(list((out / "blocks").glob("*.nc"))) == 2 * (2 * 5 + 1)
+    assert not list((out / "blocks").glob("*.checkpoint.npz"))
 
     before = (out / "scoreboard.json").read_bytes()
     assert "--resume" in fails(*command)
@@ -136,8 +143,8 @@ def test_a_diverging_run_is_a_result(tmp_path, capsys):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_run_resumes_bit_for_bit(tmp_path):
-    """Killed while starting, between two checkpoints of the first part, and in a later part."""
-    # Enough small steps that a kill lands inside a part.
+    """Killed while starting, between two checkpoints of the first block, and in a later block."""
+    # Enough small steps that a kill lands inside a block.
     arguments = [
         *SMALL[:4],
         "--steps",
@@ -161,11 +168,11 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     finish(start(tmp_path / "whole"))
 
     broken = tmp_path / "broken"
-    moments = [
-        "config.json",
-        "parts/experiment.armijo.0.checkpoint.npz",
-        "parts/oscillation.armijo.0.checkpoint.npz",
-    ]
+    config = train.config_of(Compare(samples=60, width=6, steps=3000))
+    objective = {field.name: config[field.name] for field in dataclasses.fields(NetworkOptions)}
+    plan = comparison.make_plan(objective, ["armijo"], ["oscillation", "valley"], seeds=[0], steps=3000)
+    run, oscillation, _ = (checkpoint_of(Path("blocks"), block) for block in plan.blocks)
+    moments = ["config.json", run, oscillation]
     killed = 0
     for moment in moments:
         process = start(broken, "--resume")
@@ -198,6 +205,6 @@ def test_mini_batches_and_a_direction_from_the_command_line(tmp_path):
     for name in ("batch_loss", "loss", "stepsize", "sharpness"):
         np.testing.assert_array_equal(found[name], run[name])
     assert float(found.edge) == 3.0
-    before = (out / "experiment.nc").stat().st_mtime_ns, next((out / "parts").glob("*.nc")).stat().st_mtime_ns
+    before = (out / "experiment.nc").stat().st_mtime_ns, next((out / "blocks").glob("*.nc")).stat().st_mtime_ns
     main([*args, "--resume"])
-    assert before[1] == next((out / "parts").glob("*.nc")).stat().st_mtime_ns
+    assert before[1] == next((out / "blocks").glob("*.nc")).stat().st_mtime_ns

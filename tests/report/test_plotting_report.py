@@ -276,11 +276,11 @@ def test_the_full_command_gives_the_configuration_back():
     import tyro
 
     from eosmodel.cli import Command
-    from eosmodel.commands.compare import _config
+    from eosmodel.commands.train import config_of
 
     def parse(line):
         config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
-        return _config(tyro.cli(Command, args=shlex.split(line)[1:], config=config))
+        return config_of(tyro.cli(Command, args=shlex.split(line)[1:], config=config))
 
     for line in (
         "eosmodel compare",

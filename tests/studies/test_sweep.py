@@ -1,5 +1,6 @@
 """Sweeps: grids, blocks, plans on every runner with a worker killed on the way, the findings and the pictures."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,8 @@ from eosmodel import plotting
 from eosmodel.judging.batch_sizes import _compare
 from eosmodel.studies import blocks
 from eosmodel.studies import sweep as sweeps
+from eosmodel.studies.plans import run_blocks, run_plan
+from eosmodel.studies.runners import cluster, here, processes
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -31,9 +34,9 @@ def small_plan(tuners=("constant:{0.2,0.4}",), sizes=("full", 10), seeds=(0, 1),
     return sweeps.make_plan(NETWORK, 60, tuners, sizes, seeds=seeds, steps=steps, modes=1, track_every=5)
 
 
-def finish(plan, folder, runner=sweeps.here):
-    new = [config for config, _, new in plan.run(folder, runner) if new]
-    return plan.combine(folder, {}), new
+def finish(plan, folder, runner=here):
+    new = [block for block, _, new in run_blocks(plan.blocks, folder, runner) if new]
+    return run_plan(plan, folder), new
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +118,10 @@ def test_plans_name_what_is_wrong(change, words):
 
 def test_a_block_says_what_the_runs_say():
     """Its numbers against those of runs of one seed each, put together here from their rows."""
-    config = sweeps.block_config(
-        NETWORK | {"dtype": "float64"}, "constant:0.4", 10, seeds=[3, 4], steps=40, modes=1, track_every=5
-    )
+    net = NETWORK | {"dtype": "float64"}
+    made = sweeps.make_block(net, "constant:0.4", 10, seeds=[3, 4], steps=40, modes=1, track_every=5)
     with jax.enable_x64(False):
-        block = sweeps.compute(config)
+        block = made.run()
     net = eos.objectives.mlp(eos.data.digits(60), width=4, depth=1, init_scale=0.5, dtype="float64")
     batches, tuner = eos.objectives.MiniBatches(net, 10), eos.tuners.Constant(0.4)
     # A batch of runs and one run are different machine code.
@@ -146,20 +148,22 @@ def test_a_block_says_what_the_runs_say():
 def test_a_block_depends_on_its_configuration_alone(whole):
     found, _ = whole
     with jax.enable_x64(False):
-        block = sweeps.compute(small_plan().configs[1])
+        block = small_plan().blocks[1].run()
     assert block.loss.dtype == np.float32
     np.testing.assert_array_equal(block.loss, found.loss.sel(tuner="constant:0.2", batch_size=10))
 
 
 def test_names_of_blocks_tell_configurations_apart():
-    config = small_plan().configs[0]
-    assert blocks.name_of(dict(reversed(config.items()))) == blocks.name_of(config)
-    changed = [config | {key: "other"} for key in config]
-    assert len({blocks.name_of(c) for c in (config, *changed)}) == len(config) + 1
+    block = small_plan().blocks[0]
+    same = dataclasses.replace(block, config=dict(reversed(block.config.items())), label="other")
+    assert same.name == block.name
+    changed = [dataclasses.replace(block, config=block.config | {key: "other"}) for key in block.config]
+    changed += [dataclasses.replace(block, compute=finish), dataclasses.replace(block, needs=(same,))]
+    assert len({b.name for b in (block, *changed)}) == len(block.config) + 3
 
 
 def test_thinned_trajectories_are_rows_of_the_run():
-    block = sweeps.compute(small_plan(steps=1000).configs[0])
+    block = small_plan(steps=1000).blocks[0].run()
     assert block.sizes["step"] == 50
     assert set(np.diff(block.step)) == {20}  # every fourth tracked row, as there are 200
     assert block.sharpness.notnull().all()
@@ -183,7 +187,7 @@ def test_the_dataset_is_labelled(whole):
     assert found.tuner.values.tolist() == ["constant:0.2", "constant:0.4"]
     assert found.batch_size.values.tolist() == [60, 10]
     np.testing.assert_array_equal(found.tuner_step, [0.2, 0.4])
-    block = sweeps.compute(small_plan().configs[3])
+    block = small_plan().blocks[3].run()
     np.testing.assert_array_equal(found.final_loss.sel(tuner="constant:0.4", batch_size=10), block.final_loss)
 
 
@@ -196,20 +200,20 @@ def test_parameters_are_the_numbers_of_a_tuner():
 def test_blocks_that_are_done_are_kept_and_broken_ones_made_again(whole, tmp_path):
     expected, folder = whole
     plan = small_plan()
-    paths = [folder / f"{blocks.name_of(config)}.nc" for config in plan.configs]
+    paths = [blocks.path_of(folder, block) for block in plan.blocks]
     for path in paths:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / paths[1].name).write_bytes(b"half a file")
     # A file under another's name, as after a collision or a clumsy copy.
     (tmp_path / paths[2].name).write_bytes(paths[0].read_bytes())
     eos.record.save(xr.load_dataset(paths[3]).assign(done=0), tmp_path / paths[3].name)
-    assert blocks.load(tmp_path, plan.configs[3]) is None
+    assert blocks.load(tmp_path, plan.blocks[3]) is None
     found, new = finish(plan, tmp_path)
-    assert new == list(plan.configs[1:])
+    assert new == list(plan.blocks[1:])
     same(found, expected)
     assert finish(plan, tmp_path)[1] == []
     with pytest.raises(FileNotFoundError, match="not done"):
-        small_plan(steps=41).combine(tmp_path, {})
+        blocks.load_all(tmp_path, small_plan(steps=41).blocks)
 
 
 # Runners
@@ -220,12 +224,12 @@ def test_processes_give_the_same_blocks_when_one_is_killed(whole, compiled, tmp_
     for name, value in compiled.items():
         monkeypatch.setenv(name, value)
     plan, new = small_plan(), 0
-    for _ in plan.run(tmp_path, sweeps.processes(2)):
+    for _ in run_blocks(plan.blocks, tmp_path, processes(2)):
         new += 1
         if new == 1:
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
     assert new == 4
-    same(plan.combine(tmp_path, {}), expected)
+    same(run_plan(plan, tmp_path), expected)
 
 
 @pytest.mark.slow
@@ -239,15 +243,15 @@ def test_a_cluster_gives_the_same_blocks_when_a_worker_is_killed(whole, compiled
         warnings.simplefilter("ignore")  # of the cluster's own, about ports and a worker that is gone
         with distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster:
-            before = {worker.pid for worker in cluster.workers.values()}
-            for _ in plan.run(tmp_path, sweeps.cluster(cluster.scheduler_address)):
+        ) as local:
+            before = {worker.pid for worker in local.workers.values()}
+            for _ in run_blocks(plan.blocks, tmp_path, cluster(local.scheduler_address)):
                 new += 1
                 if new == 1:
-                    os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
-            assert {worker.pid for worker in cluster.workers.values()} != before
+                    os.kill(next(iter(local.workers.values())).pid, signal.SIGKILL)
+            assert {worker.pid for worker in local.workers.values()} != before
     assert new == 4
-    same(plan.combine(tmp_path, {}), expected)
+    same(run_plan(plan, tmp_path), expected)
 
 
 # Findings

@@ -61,7 +61,7 @@ def test_scales_are_those_of_the_start():
 
 def test_a_cell_measures_what_the_public_functions_give():
     plan = _plan(steps=60, theories=["oscillation", "edge-flow", "edge-only"])
-    block = validation.compute(plan.configs[0]).sel(seed=11)
+    block = plan.blocks[0].run().sel(seed=11)
     net = network(**validation.WORKLOADS["digits-tanh"], loss="mse", seed=11, dtype="float32")
     tuner, options = eos.tuners.CDAT(sigma=2.0), {"steps": 60, "seeds": 11, "progress": False}
     run = eos.simulate(net, tuner, measure_every=0, **options)

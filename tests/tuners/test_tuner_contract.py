@@ -10,7 +10,7 @@ import pytest
 
 import eosmodel as eos
 from eosmodel.analysis import class_check
-from eosmodel.commands.listing import listing
+from eosmodel.commands.list import listing
 from eosmodel.rays import QuadraticRay, Secant, ray, steepest
 from eosmodel.theory import FastMap, Kind, SlowFlow, classify
 from eosmodel.tuners import REGISTRY, AbstractTuner, from_spec

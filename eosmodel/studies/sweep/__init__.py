@@ -1,9 +1,8 @@
-"""Sweeps over step-size rules, batch sizes and seeds: independent blocks, done here, in processes or on a cluster."""
+"""Sweeps over step-size rules, batch sizes and seeds: a block for every rule at every batch size."""
 
 from eosmodel.judging.batch_sizes import LEAST_SEEDS, LEVEL, Ratio, evaluate
-from eosmodel.studies.runners import Runner, WorkersLost, cluster, here, processes
-from eosmodel.studies.sweep.cells import FULL, SCALARS, block_config, compute
-from eosmodel.studies.sweep.plans import Plan, make_plan
+from eosmodel.studies.sweep.cells import FULL, SCALARS, compute, make_block
+from eosmodel.studies.sweep.plans import make_plan
 from eosmodel.tuners.grids import expand, parameters
 
 __all__ = [
@@ -11,17 +10,11 @@ __all__ = [
     "LEAST_SEEDS",
     "LEVEL",
     "SCALARS",
-    "Plan",
     "Ratio",
-    "Runner",
-    "WorkersLost",
-    "block_config",
-    "cluster",
     "compute",
     "evaluate",
     "expand",
-    "here",
+    "make_block",
     "make_plan",
     "parameters",
-    "processes",
 ]

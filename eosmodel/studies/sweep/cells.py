@@ -1,19 +1,20 @@
-"""A block of a sweep: one tuner at one batch size, all seeds in one batch; a function of a plain configuration."""
+"""A block of a sweep: one tuner at one batch size, all seeds in one batch."""
 
-import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
 
+from eosmodel._status import Status
 from eosmodel.experiment import simulate
 from eosmodel.objectives import MiniBatches
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
 from eosmodel.results.names import VARIABLES, Variable
-from eosmodel.studies import blocks
+from eosmodel.studies.blocks import Block, plain
 from eosmodel.tuners.registry import from_spec
 
 FULL = "full"
@@ -38,8 +39,8 @@ SCALARS: dict[str, Variable] = {
 """What a block keeps of every seed, beside `status` and `steps`."""
 
 
-def block_config(network: Mapping[str, Any], tuner: str, batch_size: int | str, **run: Any) -> dict[str, Any]:
-    """The configuration of a block, as plain as JSON.
+def make_block(network: Mapping[str, Any], tuner: str, batch_size: int | str, **run: Any) -> Block:
+    """A block of a sweep.
 
     Args:
         network: arguments of `objectives.recipes.network`, the seed left out.
@@ -47,32 +48,40 @@ def block_config(network: Mapping[str, Any], tuner: str, batch_size: int | str, 
         batch_size: number of samples, or "full".
         run: `steps`, `seeds`, `modes` and `track_every` of `simulate`.
     """
-    return blocks.config_of(**network, tuner=tuner, batch_size=batch_size, **run)
+    config = plain(**network, tuner=tuner, batch_size=batch_size, **run)
+    return Block(compute, config, f"{tuner}, B = {batch_size}", checkpoints=True)
 
 
-def compute(config: Mapping[str, Any]) -> xr.Dataset:
-    """Run a block.
+def compute(config: Mapping[str, Any], *, checkpoint: Path | None = None, progress: bool | str = False) -> xr.Dataset:
+    """What a block of a sweep computes.
 
     A function of the configuration alone: jax's precision is set for it, whatever it is outside. Processes on
     machines of one kind agree bit for bit.
 
     Args:
-        config: from `block_config`.
+        config: of a block, from `make_block`.
+        checkpoint, progress: as in `simulate`.
 
     Returns:
         Dataset over seed of the variables of `SCALARS`, `status` and `steps`; over (seed, step) of loss, step size,
-        sharpness and its residual on at most 60 tracked rows; `done`, 1, and `seconds`, the wall-clock time.
+        sharpness and its residual on at most 60 tracked rows.
     """
-    begin = time.perf_counter()
     options = dict(config)
     tuner, size, dtype = options.pop("tuner"), options.pop("batch_size"), options["dtype"]
     run = {name: options.pop(name) for name in ("steps", "seeds", "modes", "track_every")}
     with jax.enable_x64(dtype == "float64"):
         net = network(**options, seed=run["seeds"][0])
         objective = net if size == FULL else MiniBatches(net, size)
-        found = simulate(objective, from_spec(tuner), **run, measure_every=0, progress=False)
-    block = _summary(found.assign_coords(seed=run["seeds"]), run["track_every"])
-    return blocks.finish(block, config, time.perf_counter() - begin)
+        runs = simulate(objective, from_spec(tuner), **run, measure_every=0, checkpoint=checkpoint, progress=progress)
+    return _summary(runs.assign_coords(seed=run["seeds"]), run["track_every"])
+
+
+def ended(block: xr.Dataset) -> str:
+    """How a block ended."""
+    codes, counts = np.unique(block.status.values, return_counts=True)
+    ends = ", ".join(f"{n} {Status(int(code)).label}" for code, n in zip(codes, counts, strict=True))
+    loss, sharpness = (float(np.median(block[name])) for name in ("final_loss", "final_sharpness"))
+    return f"{ends}, loss {loss:.3g}, λ {sharpness:.3g} (medians), {float(block.seconds):.1f} s"
 
 
 def _summary(run: xr.Dataset, track_every: int) -> xr.Dataset:

@@ -1,8 +1,7 @@
-"""A sweep that has been checked: its blocks, what of them is done, and the dataset that they make together."""
+"""The plan of a sweep: which blocks it has, and the dataset that they make together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,59 +10,10 @@ import xarray as xr
 from eosmodel._checks import check_count, check_distinct
 from eosmodel.results import record
 from eosmodel.results.names import VARIABLES
-from eosmodel.studies import blocks
-from eosmodel.studies.runners import Runner, here
-from eosmodel.studies.sweep.cells import FULL, block_config, compute
+from eosmodel.studies.plans import Plan
+from eosmodel.studies.sweep.cells import FULL, ended, make_block
 from eosmodel.tuners.grids import expand, parameters
 from eosmodel.tuners.registry import from_spec
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep that has been checked. Made by `make_plan`.
-
-    Attributes:
-        tuners: specifications, grids expanded.
-        batch_sizes: numbers of samples, or "full".
-        samples: number of samples of the full batch.
-        configs: configuration of every block, the batch sizes of one tuner after each other.
-    """
-
-    tuners: tuple[str, ...]
-    batch_sizes: tuple[int | str, ...]
-    samples: int
-    configs: tuple[dict[str, Any], ...]
-
-    def run(self, folder: Path, runner: Runner = here) -> blocks.Blocks:
-        """Every block as it is known, those that are done already first; see `blocks.run`."""
-        return blocks.run(compute, self.configs, folder, runner)
-
-    def combine(self, folder: Path, attrs: Mapping[str, str]) -> xr.Dataset:
-        """All blocks as one dataset over tuner, batch_size and seed, trajectories also over step.
-
-        The full batch's size is the number of samples. `rule` is the name of each tuner, and each of its numbers that
-        differs between tuners is a coordinate `tuner_sigma` and the like, NaN for tuners that have no such number.
-
-        Raises:
-            FileNotFoundError: a block that is not done.
-        """
-        found = [block.drop_attrs(deep=False) for block in blocks.load_all(folder, self.configs)]
-        width = len(self.batch_sizes)
-        rows = [xr.concat(found[i : i + width], "batch_size") for i in range(0, len(found), width)]
-        dataset = xr.concat(rows, "tuner")
-        named = [parameters(spec) for spec in self.tuners]
-        sizes = [self.samples if size == FULL else size for size in self.batch_sizes]
-        coords: dict[str, Any] = {
-            "tuner": ("tuner", list(self.tuners), VARIABLES["tuner"].attrs()),
-            "rule": ("tuner", [name for name, _ in named], {"long_name": "name of the step-size rule"}),
-            "batch_size": ("batch_size", sizes, {"symbol": "B", "long_name": "samples in a batch", "units": "1"}),
-        }
-        for key in dict.fromkeys(key for _, numbers in named for key in numbers):
-            values = [numbers.get(key, np.nan) for _, numbers in named]
-            if len({value for value in values if not np.isnan(value)}) > 1:
-                coords[f"tuner_{key}"] = ("tuner", values, {"long_name": f"{key} of the step-size rule"})
-        dataset = dataset.assign_coords(coords).transpose("tuner", "batch_size", "seed", ...)
-        return record.describe(dataset).assign_attrs(dict(attrs) | {"samples": self.samples})
 
 
 def make_plan(
@@ -76,8 +26,12 @@ def make_plan(
     steps: int,
     modes: int = 3,
     track_every: int = 11,
-) -> Plan:
+) -> Plan[xr.Dataset]:
     """Check a sweep.
+
+    The plan's dataset is over tuner, batch_size and seed, trajectories also over step. The full batch's size is the
+    number of samples. `rule` is the name of each tuner, and each of its numbers that differs between tuners is a
+    coordinate `tuner_sigma` and the like, NaN for tuners that have no such number.
 
     Args:
         network: arguments of `objectives.recipes.network`, the seed left out.
@@ -94,8 +48,8 @@ def make_plan(
     Example:
         >>> net = {"data": "digits", "samples": 100, "width": 4, "dtype": "float32"}
         >>> plan = make_plan(net, 100, ["cdat:sigma={1,2}"], ["full", 10], seeds=[0, 1], steps=50)
-        >>> len(plan.configs), plan.tuners
-        (4, ('cdat:sigma=1', 'cdat:sigma=2'))
+        >>> [block.label for block in plan.blocks]
+        ['cdat:sigma=1, B = full', 'cdat:sigma=1, B = 10', 'cdat:sigma=2, B = full', 'cdat:sigma=2, B = 10']
     """
     owner = "sweep"
     specs = [spec for grid in tuners for spec in expand(grid)]
@@ -109,8 +63,29 @@ def make_plan(
     run = {"steps": steps, "modes": modes, "track_every": track_every}
     for name, number in run.items():
         check_count(owner, name, number)
-    configs = tuple(block_config(network, spec, size, seeds=list(seeds), **run) for spec in specs for size in sizes)
-    return Plan(tuple(specs), tuple(sizes), samples, configs)
+    blocks = tuple(make_block(network, spec, size, seeds=list(seeds), **run) for spec in specs for size in sizes)
+    return Plan(blocks, partial(_combined, specs, sizes, samples), ended)
+
+
+def _combined(
+    tuners: Sequence[str], sizes: Sequence[int | str], samples: int, blocks: Sequence[xr.Dataset]
+) -> xr.Dataset:
+    parts = [block.drop_attrs(deep=False) for block in blocks]
+    rows = [xr.concat(parts[i : i + len(sizes)], "batch_size") for i in range(0, len(parts), len(sizes))]
+    whole = xr.concat(rows, "tuner")
+    named = [parameters(spec) for spec in tuners]
+    numbers = [samples if size == FULL else size for size in sizes]
+    coords: dict[str, Any] = {
+        "tuner": ("tuner", list(tuners), VARIABLES["tuner"].attrs()),
+        "rule": ("tuner", [name for name, _ in named], {"long_name": "name of the step-size rule"}),
+        "batch_size": ("batch_size", numbers, {"symbol": "B", "long_name": "samples in a batch", "units": "1"}),
+    }
+    for key in dict.fromkeys(key for _, given in named for key in given):
+        values = [given.get(key, np.nan) for _, given in named]
+        if len({value for value in values if not np.isnan(value)}) > 1:
+            coords[f"tuner_{key}"] = ("tuner", values, {"long_name": f"{key} of the step-size rule"})
+    whole = whole.assign_coords(coords).transpose("tuner", "batch_size", "seed", ...)
+    return record.describe(whole).assign_attrs(samples=samples)
 
 
 def _size(owner: str, size: int | str, samples: int) -> int | str:

@@ -7,7 +7,7 @@ from eosmodel.judging.criteria import judge
 from eosmodel.judging.quantities import RUN_NUMBERS, THEORY_NUMBERS
 from eosmodel.judging.tables import rows, table
 from eosmodel.studies.validation.cells import compute
-from eosmodel.studies.validation.matrix import LOSSES, TUNERS, WORKLOADS, Plan, make_plan
+from eosmodel.studies.validation.matrix import LOSSES, TUNERS, WORKLOADS, make_plan
 
 __all__ = [
     "LOSSES",
@@ -15,7 +15,6 @@ __all__ = [
     "THEORY_NUMBERS",
     "TUNERS",
     "WORKLOADS",
-    "Plan",
     "compute",
     "judge",
     "make_plan",

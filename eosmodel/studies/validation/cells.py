@@ -1,6 +1,5 @@
 """One cell of the matrix: a run, its perturbed copy, the theories of it, and what is measured of them."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
 from eosmodel.results.names import VARIABLES
-from eosmodel.studies import blocks
 from eosmodel.theory import from_spec as theory_from_spec
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.constant import Constant
@@ -42,12 +40,21 @@ def compute(config: Mapping[str, Any]) -> xr.Dataset:
         `THEORY_NUMBERS`, `theory_status` and `theory_steps`; over (source, seed, row) of the moving averages of
         loss, step size and sharpness at 60 rows at most, the run being the first source, and their `step`.
     """
-    begin = time.perf_counter()
     with jax.enable_x64(config["network"]["dtype"] == "float64"):
         net = network(**config["network"], seed=config["seeds"][0])
         found = [_one(net, config, seed) for seed in config["seeds"]]
-    block = xr.concat(found, xr.IndexVariable("seed", config["seeds"], VARIABLES["seed"].attrs()))
-    return blocks.finish(record.describe(block), config, time.perf_counter() - begin)
+    return record.describe(xr.concat(found, xr.IndexVariable("seed", config["seeds"], VARIABLES["seed"].attrs())))
+
+
+def ended(block: xr.Dataset) -> str:
+    """How a cell ended."""
+    theory = block.isel(theory=0)
+    errors = ", ".join(
+        f"{symbol} {np.median(theory[f'{name}_error']):.3f}"
+        for symbol, name in (("λ", "sharpness"), ("η", "stepsize"), ("L", "loss"))
+    )
+    chaotic = f"{int(block.chaotic.sum())} of {block.sizes['seed']} chaotic"
+    return f"errors of {theory.theory.item()} {errors}; {chaotic}; {float(block.seconds):.0f} s"
 
 
 def tuner_at(template: str, objective: AbstractObjective, weights) -> AbstractTuner:

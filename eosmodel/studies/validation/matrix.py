@@ -1,8 +1,7 @@
 """What is validated: networks on data, losses and tuners by their names, and the blocks that they make."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import xarray as xr
@@ -11,9 +10,9 @@ from eosmodel import _specs
 from eosmodel._checks import check_count, check_distinct
 from eosmodel.results import record
 from eosmodel.results.names import VARIABLES
-from eosmodel.studies import blocks
-from eosmodel.studies.runners import Runner, here
-from eosmodel.studies.validation.cells import compute
+from eosmodel.studies.blocks import Block, plain
+from eosmodel.studies.plans import Plan
+from eosmodel.studies.validation.cells import compute, ended
 from eosmodel.theory import from_spec as theory_from_spec
 from eosmodel.tuners.registry import from_spec
 
@@ -59,46 +58,6 @@ TUNERS = {
 """Name -> specification, in which {inverse} is 1/λ, {trial} 4/λ and {move} ‖g‖/λ, all at w_0."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A validation that has been checked. Made by `make_plan`.
-
-    Attributes:
-        workloads, losses, tuners: names; a tuner's may be a specification.
-        configs: configuration of every block, in the order of workloads, losses, tuners.
-    """
-
-    workloads: tuple[str, ...]
-    losses: tuple[str, ...]
-    tuners: tuple[str, ...]
-    configs: tuple[dict[str, Any], ...]
-
-    def run(self, folder: Path, runner: Runner = here) -> blocks.Blocks:
-        """Every block as it is known, those that are done already first; see `blocks.run`."""
-        return blocks.run(compute, self.configs, folder, runner)
-
-    def combine(self, folder: Path, attrs: Mapping[str, str]) -> xr.Dataset:
-        """All blocks as one dataset over workload, loss_function, tuner and seed.
-
-        Raises:
-            FileNotFoundError: a block that is not done.
-        """
-        return self.assemble(blocks.load_all(folder, self.configs)).assign_attrs(dict(attrs))
-
-    def assemble(self, found: Sequence[xr.Dataset]) -> xr.Dataset:
-        """One dataset of blocks, which are in the order of `configs`."""
-        names = {"workload": self.workloads, "loss_function": self.losses, "tuner": self.tuners}
-        labelled = [
-            block.drop_attrs(deep=False).expand_dims({name: [config[name]] for name in names})
-            for config, block in zip(self.configs, found, strict=True)
-        ]
-        whole = xr.combine_by_coords(labelled, combine_attrs="override")
-        assert isinstance(whole, xr.Dataset)
-        whole = whole.sel({name: list(values) for name, values in names.items()})
-        whole["tuner"].attrs |= VARIABLES["tuner"].attrs()
-        return record.describe(whole)
-
-
 def make_plan(
     workloads: Sequence[str],
     losses: Sequence[str],
@@ -110,8 +69,8 @@ def make_plan(
     modes: int = 3,
     members: int = 20,
     dtype: str = "float32",
-) -> Plan:
-    """Check a validation.
+) -> Plan[xr.Dataset]:
+    """Check a validation. The plan's dataset is over workload, loss_function, tuner and seed.
 
     Args:
         workloads, losses: of `WORKLOADS` and `LOSSES`.
@@ -128,8 +87,8 @@ def make_plan(
 
     Example:
         >>> plan = make_plan(["sorting"], ["ce"], ["greedy", "cdat:sigma=1.9"], ["oscillation"], seeds=[0], steps=50)
-        >>> len(plan.configs)
-        2
+        >>> [block.label for block in plan.blocks]
+        ['sorting, ce, greedy', 'sorting, ce, cdat:sigma=1.9']
     """
     owner = "validate"
     given = {"workloads": workloads, "losses": losses, "tuners": tuners, "theories": theories, "seeds": seeds}
@@ -149,19 +108,39 @@ def make_plan(
     numbers = {"steps": steps, "modes": modes, "members": members}
     for name, number in numbers.items():
         check_count(owner, name, number)
-    configs = tuple(
-        blocks.config_of(
-            workload=workload,
-            loss_function=loss,
-            tuner=tuner,
-            network=WORKLOADS[workload] | {"loss": loss, "dtype": dtype},
-            template=TUNERS.get(tuner, tuner),
-            theories=list(theories),
-            seeds=list(seeds),
-            **numbers,
+    blocks = tuple(
+        Block(
+            compute,
+            plain(
+                workload=workload,
+                loss_function=loss,
+                tuner=tuner,
+                network=WORKLOADS[workload] | {"loss": loss, "dtype": dtype},
+                template=TUNERS.get(tuner, tuner),
+                theories=list(theories),
+                seeds=list(seeds),
+                **numbers,
+            ),
+            f"{workload}, {loss}, {tuner}",
         )
         for workload in workloads
         for loss in losses
         for tuner in tuners
     )
-    return Plan(tuple(workloads), tuple(losses), tuple(tuners), configs)
+    return Plan(blocks, partial(_combined, blocks), ended)
+
+
+def _combined(blocks: Sequence[Block], datasets: Sequence[xr.Dataset]) -> xr.Dataset:
+    order = {
+        name: list(dict.fromkeys(block.config[name] for block in blocks))
+        for name in ("workload", "loss_function", "tuner")
+    }
+    labelled = [
+        dataset.drop_attrs(deep=False).expand_dims({name: [block.config[name]] for name in order})
+        for block, dataset in zip(blocks, datasets, strict=True)
+    ]
+    whole = xr.combine_by_coords(labelled, combine_attrs="override")
+    assert isinstance(whole, xr.Dataset)
+    whole = whole.sel(order)
+    whole["tuner"].attrs |= VARIABLES["tuner"].attrs()
+    return record.describe(whole)

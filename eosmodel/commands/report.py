@@ -1,0 +1,44 @@
+"""`eosmodel report`: draw a folder again from its files, or one page that compares several."""
+
+from pathlib import Path
+
+from eosmodel.commands import module_of, shared, train
+from eosmodel.commands.options import Report
+from eosmodel.report import write_comparison
+
+COMPARISON = Path("comparison.html")
+RUNS = ("compare", "train")
+_KINDS = {"sweep": "sweep", "validate": "validation", "phase": "phase diagram", "orbit": "orbit diagram"}
+
+
+def run(options: Report) -> None:
+    """Draw the report of a folder again, or write the page that compares several."""
+    folders = options.dirs
+    if not folders:
+        raise ValueError("report: name a folder; `eosmodel compare` writes one")
+    if len(folders) > 1:
+        return _compare(folders, options.out or COMPARISON)
+    if options.out is not None:
+        raise ValueError("report: --out is for several folders; the report of one goes into it")
+    module_of(_written_by(folders[0])).redraw(folders[0])
+
+
+def _written_by(folder: Path) -> str:
+    """The command that wrote a folder; one of the user's own may hold an experiment.nc alone."""
+    config = shared.config_in(folder)
+    return RUNS[0] if config is None else config["command"]
+
+
+def _compare(folders: tuple[Path, ...], out: Path) -> None:
+    if len(set(folders)) < len(folders):
+        raise ValueError(f"report: the same folder twice: {' '.join(map(str, folders))}")
+    for folder in folders:
+        command = _written_by(folder)
+        if command not in RUNS:
+            raise ValueError(
+                f"report: {folder} is a {_KINDS[command]}, which has a page of its own; only runs are compared"
+            )
+    names = [folder.resolve().name for folder in folders]
+    names = names if len({*names}) == len(names) else [str(folder) for folder in folders]
+    runs = {name: train.load(folder) for name, folder in zip(names, folders, strict=True)}
+    print(f"wrote {write_comparison(runs, out)}")

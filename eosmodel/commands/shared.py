@@ -1,0 +1,135 @@
+"""What several commands need: a folder of their own, the configuration it was made with, blocks, checks of options."""
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import xarray as xr
+
+from eosmodel._checks import check_distinct
+from eosmodel.commands import module_of
+from eosmodel.commands.options import COMMANDS, NetworkOptions, name_of
+from eosmodel.results import record
+from eosmodel.simulation import atomic
+from eosmodel.studies import runners
+from eosmodel.studies.blocks import plain
+from eosmodel.studies.plans import Plan, run_plan
+
+Result = TypeVar("Result")
+
+CONFIG = "config.json"
+BLOCKS = "blocks"
+# Options that say where results go, how an old folder is treated, and where and in what portions they are computed.
+_NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk")
+
+
+def flag(option: str) -> str:
+    """An option as it is written on the command line."""
+    return f"--{option.replace('_', '-')}"
+
+
+def distinct(name: str, values: tuple[Any, ...]) -> None:
+    """Check that an option has values, and none twice."""
+    check_distinct("eosmodel", flag(name), values)
+
+
+def precision(options: Any) -> AbstractContextManager[None]:
+    """A context with jax in the precision of --dtype."""
+    return jax.enable_x64(options.dtype == "float64")
+
+
+def network_options(options: NetworkOptions) -> dict[str, Any]:
+    """The arguments of `objectives.recipes.network`, a path made absolute."""
+    chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(NetworkOptions)}
+    if Path(options.data).suffix == ".npz":
+        chosen["data"] = str(Path(options.data).resolve())
+    return chosen
+
+
+def config_of(options: Any, **changes: Any) -> dict[str, Any]:
+    """What decides the results of a command: its options but those of where they go and are computed, its name and the
+    version. `changes` replaces options."""
+    config = dataclasses.asdict(options) | changes
+    config = {name: value for name, value in config.items() if name not in _NOT_OF_RESULTS}
+    return plain(**config, command=name_of(options), version=version("eosmodel"))
+
+
+def config_in(folder: Path) -> dict[str, Any] | None:
+    """The configuration that a command wrote into a folder; None where no command did."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text()) if path.exists() else None
+    except ValueError:
+        return None
+    return config if isinstance(config, dict) and config.get("command") in COMMANDS else None
+
+
+def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ()) -> None:
+    """Make the folder --out ours, or refuse: nothing of another configuration is mixed in or overwritten unasked.
+
+    Args:
+        options: with `out`, `resume` and `overwrite`.
+        config: from `config_of`; written to config.json.
+        growing: options that may differ from those that the folder was begun with.
+
+    Raises:
+        ValueError: both --resume and --overwrite.
+        NotADirectoryError, FileExistsError: a folder that cannot be used, and what to do.
+    """
+    out = options.out
+    if options.resume and options.overwrite:
+        raise ValueError("--resume and --overwrite exclude each other")
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
+        old = config_in(out)
+        if old is None:
+            raise FileExistsError(f"--out {out} is not empty and was not written by eosmodel; name another folder")
+        if options.overwrite:
+            _clear(out, old)
+        elif not options.resume:
+            raise FileExistsError(f"--out {out} is not empty; --resume goes on with it, --overwrite starts it again")
+        else:
+            differing = sorted(key for key in {*old, *config} - {*growing} if old.get(key) != config.get(key))
+            if differing:
+                raise FileExistsError(
+                    f"--out {out} holds results of another configuration (differs in {', '.join(differing)}); "
+                    "name another folder, or --overwrite"
+                )
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic(out / CONFIG) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _clear(folder: Path, old: dict[str, Any]) -> None:
+    """Delete what an earlier command wrote, and nothing else."""
+    for path in (*folder.glob("*.png"), *(folder / name for name in (CONFIG, *module_of(old["command"]).OUTPUTS))):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def compute(plan: Plan[Result], options: Any, runner: runners.Runner) -> Result:
+    """Compute the plan of a command in the folder `blocks` of --out, showing how it goes.
+
+    Raises:
+        SystemExit: with code 1, when workers are lost; what is done is kept.
+    """
+    try:
+        return run_plan(plan, options.out / BLOCKS, runner, progress=name_of(options))
+    except runners.WorkersLost as error:
+        print(f"eosmodel: {error}; the same command with --resume goes on from here", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def save(dataset: xr.Dataset, options: Any, file: str, config: dict[str, Any]) -> None:
+    """Write a dataset to the folder --out, with what it takes to make it again."""
+    record.save(dataset.assign_attrs(record.provenance(config)), options.out / file)

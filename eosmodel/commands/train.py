@@ -1,0 +1,146 @@
+"""`eosmodel train`: check the input, prepare the folder, compute the runs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from eosmodel import _specs, directions
+from eosmodel._checks import check_count, check_range
+from eosmodel.commands import shared
+from eosmodel.commands.options import NetworkOptions, Train
+from eosmodel.judging.scoreboard import compare
+from eosmodel.objectives import registry as toys
+from eosmodel.report import write_report
+from eosmodel.results import record
+from eosmodel.studies import comparison, runners
+from eosmodel.tuners.registry import from_spec
+
+EXPERIMENT, THEORY = "experiment.nc", "theory.nc"
+OUTPUTS = (EXPERIMENT, "scoreboard.json", "report.html", shared.BLOCKS)
+NETWORK = "network"
+STEEPEST = "steepest"
+NETWORK_OPTIONS = tuple(field.name for field in dataclasses.fields(NetworkOptions) if field.name != "dtype")
+
+
+def run(options: Train) -> None:
+    """Write experiment.nc."""
+    compute(options)
+    print(f"wrote {options.out / EXPERIMENT}")
+
+
+def redraw(folder: Path) -> None:
+    """Write the scoreboard, the figures and the report of a folder from its datasets."""
+    experiment, theory = load(folder)
+    page = write_report(experiment, theory, folder)
+    print(compare(experiment, theory))
+    print(f"\nwrote {page}")
+
+
+def load(folder: Path) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """The runs of a folder, and the theories of them if there are any."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; `eosmodel compare --out {folder}` makes one")
+    theory = folder / THEORY
+    return record.load(folder / EXPERIMENT), record.load(theory) if theory.exists() else None
+
+
+def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
+    """Check the input, prepare the folder, and write experiment.nc, with theories also theory.nc."""
+    objective, dim = check(options)
+    runner = runners.chosen(options.workers, options.scheduler)
+    plan = comparison.make_plan(
+        objective,
+        options.tuners,
+        theories,
+        seeds=_seeds(options) or (None,),
+        steps=options.steps,
+        modes=options.modes,
+        track_every=options.track_every,
+        record_every=options.record_every,
+        direction=None if options.direction == STEEPEST else options.direction,
+    )
+    config = config_of(options)
+    shared.prepare(options, config)
+    if options.modes > dim:
+        print(f"{options.objective} has {dim} weight{'s' * (dim > 1)}: {dim} of --modes {options.modes} are followed")
+    runs = shared.compute(plan, options, runner)
+    shared.save(runs.experiment, options, EXPERIMENT, config)
+    if runs.theory is not None:
+        shared.save(runs.theory, options, THEORY, config)
+
+
+def config_of(options: Train) -> dict[str, Any]:
+    """What decides the results; see `shared.config_of`."""
+    if options.objective == NETWORK:
+        return shared.config_of(options, **shared.network_options(options), seeds=_seeds(options))
+    config = shared.config_of(options)
+    return {name: value for name, value in config.items() if name not in NETWORK_OPTIONS}
+
+
+def check(options: Train) -> tuple[dict[str, Any], int]:
+    """Everything that can be wrong with the input, before anything is written.
+
+    Returns:
+        The objective, as `studies.comparison.build` takes it, and its number of weights.
+    """
+    for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
+        check_range("eosmodel", shared.flag(name), getattr(options, name), 1)
+    check_range("eosmodel", "--init-scale", options.init_scale, 0, low_open=True)
+    shared.distinct("tuners", options.tuners)
+    if options.seeds:
+        shared.distinct("seeds", options.seeds)
+    for spec in options.tuners:
+        from_spec(spec)
+    if options.direction != STEEPEST:
+        directions.from_spec(options.direction)
+    objective = _network(options) if options.objective == NETWORK else _toy(options)
+    with shared.precision(options):
+        built = comparison.build(objective)
+        return objective, (built if options.batch_size is None else built.objective).initial().size
+
+
+def _seeds(options: Train) -> tuple[int, ...]:
+    """The seeds asked for, 0 for a network by default; none is a toy's own start."""
+    return options.seeds or ((0,) if options.objective == NETWORK else ())
+
+
+def _network(options: Train) -> dict[str, Any]:
+    if options.batch_size is None:
+        if options.replacement:
+            raise ValueError("--replacement is for mini-batches; give --batch-size")
+        return shared.network_options(options)
+    batches = {"batch_size": options.batch_size, "replacement": options.replacement}
+    return shared.network_options(options) | batches
+
+
+def _toy(options: Train) -> dict[str, Any]:
+    name = options.objective
+    kind = name.partition(":")[0]
+    if options.batch_size is not None:
+        raise ValueError(f"--batch-size is for networks alone; {name} has no samples")
+    if options.replacement:
+        raise ValueError("--replacement is for mini-batches; give --batch-size")
+    _specs.look_up(kind, {NETWORK: None, **toys.TOYS}, "objective")
+    if kind == NETWORK:
+        raise ValueError(f"--objective {name!r}: a network has its parameters in {_flags(NETWORK_OPTIONS)}")
+    objective = {"toy": name, "dtype": options.dtype}
+    with shared.precision(options):
+        toy = comparison.build(objective)
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    unused = [option for option in NETWORK_OPTIONS if getattr(options, option) != defaults[option]]
+    if unused:
+        raise ValueError(f"--objective {name}: {_flags(unused)} are for networks alone; leave them out")
+    if options.seeds and toys.has_start(name):
+        raise ValueError(f"--objective {name}: --seeds and start cannot both be given: a start has no seed")
+    if options.seeds and np.array_equal(toy.initial(0), toy.initial(1)):
+        raise ValueError(f"--objective {name} has one start, which all seeds would repeat; leave out --seeds")
+    for seed in options.seeds:
+        check_count("eosmodel", "--seeds", seed, 0)
+    return objective
+
+
+def _flags(options) -> str:
+    return ", ".join(map(shared.flag, options))

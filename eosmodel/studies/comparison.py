@@ -1,0 +1,181 @@
+"""Runs of one objective under several tuners and seeds, and the theories beside them: what `compare` and `train` do.
+
+Every run of a tuner from a seed is a block, and so is every theory of it. Those of several seconds keep a checkpoint
+while they are under way.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import xarray as xr
+
+from eosmodel import directions
+from eosmodel._status import Status
+from eosmodel.experiment import predict, simulate
+from eosmodel.objectives import MiniBatches
+from eosmodel.objectives import registry as toys
+from eosmodel.objectives.recipes import network
+from eosmodel.results import record
+from eosmodel.studies.blocks import Block, plain
+from eosmodel.studies.plans import Plan
+from eosmodel.theory import from_spec as theory_from_spec
+from eosmodel.tuners.registry import from_spec
+
+# Stands for every tuner in the blocks of theories that ignore it.
+_ANY_TUNER = "on-edge"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a comparison computes.
+
+    Attributes:
+        experiment: dataset over (tuner, seed, step).
+        theory: dataset over (theory, tuner, seed, step), or None without theories.
+    """
+
+    experiment: xr.Dataset
+    theory: xr.Dataset | None
+
+
+def build(objective: Mapping[str, Any]) -> Any:
+    """The objective of a configuration, in jax's precision of the moment.
+
+    Args:
+        objective: {"toy": specification, "dtype": …}, or the arguments of `objectives.recipes.network`, the seed left
+            out. For mini-batches also `batch_size` and `replacement`.
+
+    Raises:
+        ValueError: an unknown name, or an option that is not allowed.
+    """
+    return _built(json.dumps(objective, sort_keys=True))
+
+
+# All blocks of a plan share one objective, and so what is compiled for it.
+@lru_cache(maxsize=1)
+def _built(text: str) -> Any:
+    options = json.loads(text)
+    if "toy" in options:
+        return toys.from_spec(options["toy"], options["dtype"])
+    size, replacement = options.pop("batch_size", None), options.pop("replacement", False)
+    net = network(**options)
+    return net if size is None else MiniBatches(net, size, replacement)
+
+
+def experiment(
+    config: Mapping[str, Any], *, checkpoint: Path | None = None, progress: bool | str = False
+) -> xr.Dataset:
+    """A run; the configuration is that of a block of `make_plan`."""
+    with jax.enable_x64(config["objective"]["dtype"] == "float64"):
+        direction = None if config["direction"] is None else directions.from_spec(config["direction"])
+        return simulate(
+            build(config["objective"]),
+            from_spec(config["tuner"]),
+            direction=direction,
+            **config["run"],
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+
+def prediction(
+    config: Mapping[str, Any], *run: xr.Dataset, checkpoint: Path | None = None, progress: bool | str = False
+) -> xr.Dataset:
+    """What a theory says of a run; the run itself is given to theories that need one."""
+    with jax.enable_x64(config["objective"]["dtype"] == "float64"):
+        return predict(
+            build(config["objective"]),
+            from_spec(config["tuner"]),
+            theory=config["theory"],
+            experiment=run[0] if run else None,
+            **config["run"],
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+
+def make_plan(
+    objective: Mapping[str, Any],
+    tuners: Sequence[str],
+    theories: Sequence[str] = (),
+    *,
+    seeds: Sequence[int | None],
+    steps: int,
+    modes: int = 3,
+    track_every: int = 1,
+    record_every: int = 1,
+    direction: str | None = None,
+) -> Plan[Runs]:
+    """The blocks of a comparison, and how they make the datasets of `simulate` and `predict`.
+
+    Args:
+        objective: as for `build`.
+        tuners, theories: specifications.
+        seeds: of the initial weights and of the batches; None is the objective's own start, labelled 0.
+        steps, modes, track_every, record_every: as in `simulate`.
+        direction: a specification, or None for steepest descent.
+
+    Example:
+        >>> plan = make_plan({"toy": "valley", "dtype": "float32"}, ["armijo", "cdat"], ["edge-only"], seeds=[None],
+        ...                  steps=20)
+        >>> len(plan.blocks)  # two runs, and what the edge alone says of both
+        3
+    """
+    labelled: list[tuple[dict[str, Any], Block]] = []
+    for seed in seeds:
+        run = {"steps": steps, "seeds": seed, "modes": modes, "record_every": record_every}
+        for tuner in tuners:
+            label = tuner if seed is None else f"{tuner}, seed {seed}"
+            coords = {"tuner": tuner, "seed": seed or 0}
+            tracked = run | {"track_every": track_every}
+            config = plain(objective=objective, tuner=tuner, direction=direction, run=tracked)
+            block = Block(experiment, config, label, checkpoints=True)
+            labelled.append((coords, block))
+            for theory in theories:
+                entry = theory_from_spec(theory)
+                under = _ANY_TUNER if entry.ignores_tuner else tuner
+                config = plain(objective=objective, tuner=under, theory=theory, run=run)
+                needs = (block,) if entry.needs_run else ()
+                of_it = Block(prediction, config, f"{label}: {theory}", needs, checkpoints=True)
+                labelled.append(({"theory": theory} | coords, of_it))
+    blocks: dict[str, Block] = {}
+    for _, block in labelled:
+        blocks.setdefault(block.name, block)
+
+    def combine(datasets: Sequence[xr.Dataset]) -> Runs:
+        by_name = dict(zip(blocks, datasets, strict=True))
+        parts = [_part(by_name[block.name], coords) for coords, block in labelled]
+        predicted = [part for part in parts if "theory" in part.dims]
+        measured = [part for part in parts if "theory" not in part.dims]
+        return Runs(_joined(measured), _joined(predicted) if predicted else None)
+
+    return Plan(tuple(blocks.values()), combine, ended)
+
+
+def ended(run: xr.Dataset) -> str:
+    """How a run, or a theory of it, ended."""
+    loss = run.loss.dropna("step")
+    last = float(loss[-1]) if loss.size else float("nan")
+    return f"{Status(int(run.status)).label}, {int(run.steps)} steps, loss {last:.4g}"
+
+
+def _part(block: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
+    part = block.drop_vars(["done", "seconds"]).drop_attrs(deep=False)
+    return part.expand_dims({name: [value] for name, value in coords.items()})
+
+
+def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    # Theories differ in the variables and in the number of modes that they have: the union, blank where missing.
+    whole = xr.combine_by_coords(parts, join="outer", compat="no_conflicts", combine_attrs="override")
+    assert isinstance(whole, xr.Dataset)
+    order = {
+        name: list(dict.fromkeys(part[name].item() for part in parts))
+        for name in ("theory", "tuner", "seed")
+        if name in whole.dims
+    }
+    return record.describe(whole.sel(order))
