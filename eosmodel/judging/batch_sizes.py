@@ -59,7 +59,7 @@ def evaluate(sweep: xr.Dataset) -> tuple[Claim, ...]:
     """Judge the four claims on a sweep, by the rules of the module's docstring.
 
     Args:
-        sweep: dataset over (tuner, batch_size, seed), from `Plan.combine`.
+        sweep: dataset over (tuner, batch_size, seed), as its plan combines the blocks.
     """
     runs = _Runs(sweep)
     return (

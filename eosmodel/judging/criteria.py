@@ -32,7 +32,7 @@ def judge(validation: xr.Dataset) -> tuple[Claim, ...]:
     """The criteria, as claims about the first theory, with the numbers behind each.
 
     Args:
-        validation: dataset over (workload, loss_function, tuner, seed, theory), from `Plan.combine`.
+        validation: dataset over (workload, loss_function, tuner, seed, theory), as its plan combines the blocks.
     """
     cells = validation.stack(cell=("workload", "loss_function", "tuner", "seed"))
     name = str(validation.theory.values[0])

@@ -20,7 +20,7 @@ def write_sweep(sweep: xr.Dataset, claims: Sequence[Claim], out: str | Path) -> 
     """Write pictures, findings.json and sweep.html into a folder.
 
     Args:
-        sweep: dataset over (tuner, batch_size, seed), from `sweeps.Plan.combine`.
+        sweep: dataset over (tuner, batch_size, seed), that the plan of a sweep makes.
         claims: from `sweeps.evaluate` of it.
         out: the folder.
 

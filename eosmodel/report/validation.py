@@ -25,7 +25,7 @@ def write_validation(dataset: xr.Dataset, out: str | Path) -> Path:
     """Write pictures, validation.json and validation.html into a folder.
 
     Args:
-        dataset: over (workload, loss_function, tuner, seed, theory), from `validation.Plan.combine`.
+        dataset: over (workload, loss_function, tuner, seed, theory), as its plan combines the blocks.
         out: the folder.
 
     Returns:

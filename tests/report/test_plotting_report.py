@@ -361,5 +361,5 @@ def test_several_folders_on_the_command_line(study, written, tmp_path, monkeypat
     assert "same folder twice" in fails("report", "a", "a")
     assert "name a folder" in fails("report")
     assert "c is not a folder" in fails("report", "a", "c")
-    (tmp_path / "b" / "sweep.nc").touch()
+    (tmp_path / "b" / "config.json").write_text('{"command": "sweep"}')
     assert "b is a sweep" in fails("report", "a", "b")

@@ -16,7 +16,7 @@ import pytest
 import eosmodel as eos
 from eosmodel._checks import check_range
 from eosmodel.cli import main
-from eosmodel.commands.listing import listing
+from eosmodel.commands.list import listing
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.objectives import DiagonalQuadratic
 from eosmodel.rays import steepest
