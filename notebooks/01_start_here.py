@@ -12,14 +12,14 @@
 # # 1. Start here: the edge of stability in ten minutes
 #
 # You have trained a network with JAX and wonder what the step size really does. Here is the short answer, with a
-# picture for every sentence:
+# picture for each statement:
 #
-# 1. Gradient descent of step size $\eta$ can only follow directions whose curvature is below $2/\eta$.
-# 2. Training makes a network's largest curvature grow until it meets that bound.
-# 3. It then stays there, and a two-number model says why.
-# 4. If a rule chooses $\eta$ while the network trains, the bound moves, and the story changes.
+# 1. Gradient descent with step size $\eta$ is stable only along directions whose curvature is below $2/\eta$.
+# 2. Training makes the largest curvature of a network grow until it reaches that bound.
+# 3. It then stays there, and a model with two variables explains why.
+# 4. If a rule chooses $\eta$ during training, the bound moves, and the outcome changes.
 #
-# Nothing is assumed but derivatives and a little linear algebra.
+# Derivatives and a little linear algebra are all you need.
 
 # %%
 import os
@@ -59,7 +59,7 @@ ax.legend(frameon=False, ncols=4, loc="upper center")
 plt.show()
 
 # %% [markdown]
-# **What we see.** A step multiplies the weight by $1 - \eta\lambda$. So one number decides everything,
+# **What we see.** A step multiplies the weight by $1 - \eta\lambda$. So everything depends on one number,
 # $s = \eta\lambda$:
 #
 # - $s < 1$: the weight slides to the minimum,
@@ -85,8 +85,8 @@ print(f"{net.initial().size} weights, {net.x.shape[0]} images, loss at the start
 # %% [markdown]
 # ## Does the sharpness stay below $2/\eta$?
 #
-# If it did not, training should blow up. We train three times from the same weights. Giving the step size as a vector
-# makes one run of each entry.
+# If it did not, training should diverge. We train three times from the same weights. A step size given as an array makes
+# one run for each entry.
 
 # %%
 sizes, steps = [0.4, 0.6, 0.9], 60 if quick else 1000
@@ -119,16 +119,16 @@ for size, run in zip(sizes, runs.sharpness, strict=True):
 
 # %% [markdown]
 # **What we see.** The sharpness first rises. This is *progressive sharpening*: as the network fits the data, the loss
-# becomes more curved. It rises until it is near the dashed line $2/\eta$ of its own step size, and goes no further,
-# while the loss goes on falling, not always at every step. Whoever picks $\eta$ picks the sharpness.
+# becomes more curved. It rises until it is near the dashed line $2/\eta$ of its own step size, and no further,
+# while the loss keeps falling, though not at every step. Choosing $\eta$ means choosing the sharpness.
 #
 # (Near, not at: the oscillation of a real network is not small, and a larger step sits a little above its line.)
 
 # %% [markdown]
 # ## What happens at the edge?
 #
-# Beyond the edge the weights jump to and fro along $u$. Call the displacement along $u$ from the middle of that motion
-# $x$; the dataset has it as `amplitude`. Here are the sharpness and $x$ of the largest step size.
+# Beyond the edge the weights jump back and forth along $u$. Let $x$ be the displacement along $u$ from the middle of that
+# motion; the dataset has it as `amplitude`. Here are the sharpness and $x$ of the largest step size.
 
 # %%
 one = runs.isel(run=-1)
@@ -185,9 +185,9 @@ right.set(xlabel="sharpness λ", ylabel="size of the oscillation |x|")
 plt.show()
 
 # %% [markdown]
-# **What we see.** On the left the story of the network in clean form: $\lambda$ rises, crosses the dashed line, the
-# oscillation awakes, pushes $\lambda$ back below the line, dies down, and so on. On the right the same motion in the plane
-# of $\lambda$ and $|x|$: a spiral into one point. There $\lambda$ no longer moves, so $\alpha = \tfrac12\beta x^2$, and the
+# **What we see.** On the left, the behaviour of the network in its simplest form: $\lambda$ rises, crosses the dashed line, the
+# oscillation starts to grow, pushes $\lambda$ back below the line, decays, and so on. On the right, the same motion in the plane
+# of $\lambda$ and $|x|$: a spiral into a point. There $\lambda$ no longer moves, so $\alpha = \tfrac12\beta x^2$, and the
 # oscillation neither grows nor shrinks, so $\eta\lambda = 2$. The two conditions give
 #
 # $$\lambda = 2/\eta, \qquad x^2 = 2\alpha/\beta .$$
@@ -207,7 +207,7 @@ print(f"at the end: ηλ = {eta * float(sharpness[-1]):.3f}, x² = {float(x[-1])
 # - *Polyak's step* is the one that would reach the lowest possible loss, 0 here, if the loss were linear:
 #   $\eta = L(w)/\|g\|^2$.
 #
-# Both answer to the curvature. What does the curvature answer to them?
+# Both respond to the curvature. How does the curvature respond to them?
 
 # %%
 tuners = {"armijo": eos.tuners.Armijo(), "polyak": eos.tuners.Polyak()}
@@ -227,19 +227,18 @@ for name, run in each.items():
 
 # %% [markdown]
 # **What we see.** (Lines are averages over 25 steps.) The product $\eta\lambda$ of all three comes near 2, yet they are not
-# the same. With a constant step the sharpness is stopped. Under Armijo's rule the step gives way: when $\lambda$ rises, the
-# rule shortens $\eta$ at once, the oscillation that would have pushed $\lambda$ down stays small, and the sharpness keeps
-# rising. A careful rule thus trains itself into ever shorter steps. Polyak's rule errs on the other side: its steps jump
-# far beyond the edge now and then, and the large oscillation holds the sharpness down.
+# the same. With a constant step the sharpness stops rising. Under Armijo's rule the step shrinks instead: when $\lambda$
+# rises, the rule shortens $\eta$ at once, the oscillation that would have lowered $\lambda$ stays small, and the sharpness
+# keeps rising. A cautious rule thus leads to ever shorter steps. Polyak's rule does the opposite: some of its steps are
+# far beyond the edge, and the large oscillation keeps the sharpness low.
 #
-# So "the edge of stability" alone does not say what will happen. The step size and the sharpness move together.
+# So "the edge of stability" alone does not determine what happens. The step size and the sharpness evolve together.
 
 # %% [markdown]
 # ## Can it be predicted?
 #
-# `eos.predict` steps a theory that knows only the loss near the middle of the oscillation and the size of the
-# oscillation along the leading eigenvectors. It starts from the same weights and is never shown the run: nothing is
-# fitted.
+# `eos.predict` runs a theory whose variables are the middle of the oscillation and the size of the oscillation along the
+# leading eigenvectors. It starts from the same weights and never sees the run: nothing is fitted.
 
 # %%
 theory = eos.predict(net, tuners["armijo"], steps=steps, progress=False)
@@ -266,4 +265,4 @@ plt.show()
 #   drawn.
 # - Notebook 3: phase diagrams of what tuners do, with sliders.
 # - Notebooks 4 to 9: bifurcations and chaos, measuring $\alpha$ and $\beta$ on a network, your own network, mini-batches,
-#   the claims of the paper that this project began from, and the formulas derived.
+#   the claims of the paper that this project started from, and derivations of the formulas.

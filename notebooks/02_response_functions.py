@@ -11,13 +11,12 @@
 # %% [markdown]
 # # 2. A tuner is a response function
 #
-# Notebook 1 ended with a riddle. With a constant step the sharpness is stopped at the edge of stability; under Armijo's
-# line search the step gives way and the sharpness keeps rising. Both rules know nothing of sharpness. What is it in a
-# rule that decides?
+# Notebook 1 ended with a question. With a constant step the sharpness stops at the edge of stability; under Armijo's line
+# search the step shrinks and the sharpness keeps rising. Neither rule knows the sharpness. Which property of a rule decides
+# this?
 #
-# The answer is one curve. Ask a rule: *if the weights oscillate by that much, what step do you take?* Drawn for all
-# sizes of the oscillation, the answers are the rule's **response function**, and the fate of the sharpness can be read
-# off it.
+# The answer is one curve: the step that a rule takes as a function of the size of the oscillation. It is the rule's
+# **response function**, and what happens to the sharpness can be read off it.
 #
 # | symbol | meaning |
 # | --- | --- |
@@ -82,21 +81,21 @@ plt.show()
 # \; - \; \eta\,\underbrace{(G + \lambda^2x^2)}_{\text{squared gradient}}
 # \; + \; \tfrac12\eta^2\,\underbrace{(\kappa\lambda G + \lambda^3x^2)}_{\text{curvature along it}} ,$$
 #
-# wall and floor mixed. While $\lambda$, $G$, $\kappa$ and $\bar L$ stand still, only $x$ is left to change. In a natural
-# unit it is one number, the **energy ratio**
+# which mixes wall and floor. With $\lambda$, $G$, $\kappa$ and $\bar L$ held fixed, only $x$ changes. In natural units it
+# is the **energy ratio**
 #
 # $$r = \frac{\lambda^2x^2}{G} = \frac{\text{squared gradient of the wall}}{\text{squared gradient of the floor}} .$$
 #
-# ## The answer to an oscillation
+# ## The response to an oscillation
 #
-# So every rule is a function of $r$. We write it for the normalised step, $s = \eta\lambda = \Phi(r)$. For Polyak's rule,
+# So the step of every rule is a function of $r$. We write it for the normalised step, $s = \eta\lambda = \Phi(r)$. For Polyak's rule,
 # loss over $c$ times squared gradient, it can be done by hand: divide the parabola's coefficients by $G/\lambda$ and $G$,
 #
 # $$\Phi(r) = \frac{\lambda\,(\bar L + \frac12\lambda x^2)}{c\,(G + \lambda^2x^2)} = \frac{A + \frac12 r}{c\,(1 + r)},
 # \qquad A = \frac{\lambda\bar L}{G} .$$
 #
-# ($A$ says how much loss is left on the floor.) No one has to do it by hand: `eos.theory.response` calls the rule on
-# that parabola. And the rule may be called on the true valley, at a point $(x, z)$. Four rules, both ways:
+# ($A$ is the loss left on the floor, in natural units.) It need not be done by hand: `eos.theory.response` calls the rule on
+# that parabola. The rule can also be called on the true valley, at a point $(x, z)$. Four rules, both ways:
 #
 # - *constant*: always the same $\eta$,
 # - *Polyak*: $\eta = f/(c\,\|g\|^2)$ with $g$ the gradient; here $c = 0.35$,
@@ -151,30 +150,30 @@ ax.legend(frameon=False, title="line: parabola, dots: true valley")
 plt.show()
 
 # %% [markdown]
-# **What we see.** The constant step ignores the oscillation. The others shorten their step as it grows, each at its
-# own place and to its own level: Polyak's rule to $1/(2c)$, the greedy rule to 1, CDAT to $\sigma$. The dots lie on the
-# lines, and come off a little only at the largest $r$: there the oscillation is so large that it bends the floor itself,
-# which the parabola leaves out.
+# **What we see.** The constant step ignores the oscillation. The others shorten their step as it grows, each at a different
+# size and to a different level: Polyak's rule to $1/(2c)$, the greedy rule to 1, CDAT to $\sigma$. The dots lie on the
+# lines and leave them a little only at the largest $r$: there the oscillation is so large that the floor itself is curved
+# along it, which the parabola neglects.
 #
 # ## One curve, one map
 #
-# From notebook 1: a step multiplies $x$ by $1 - s$. With $s = \Phi(r)$ and $r \propto x^2$ this closes up,
+# From notebook 1: a step multiplies $x$ by $1 - s$. With $s = \Phi(r)$ and $r \propto x^2$ this is a map of $r$ alone,
 #
 # $$r' = \bigl(1 - \Phi(r)\bigr)^2\,r, \qquad\text{or}\qquad \ln r' = \ln r + 2\ln|1 - \Phi(r)| .$$
 #
-# This is the **fast map** (`eos.theory.FastMap`): *fast* because it moves at every step, while $\lambda$ and the floor
-# hardly do. Where $\Phi > 2$ the oscillation grows, where $0 < \Phi < 2$ it shrinks, and it rests where
+# This is the **fast map** (`eos.theory.FastMap`): *fast* because $r$ changes at every step, while $\lambda$ and the floor
+# hardly do. Where $\Phi > 2$ the oscillation grows, where $0 < \Phi < 2$ it shrinks, and its equilibrium is where
 #
 # $$\Phi(r^*) = 2 .$$
 #
-# To see whether it also *stays* there, differentiate. A small displacement of $\ln r$ from $\ln r^*$ is multiplied, step
+# To see whether the equilibrium is stable, differentiate. A small displacement of $\ln r$ from $\ln r^*$ is multiplied, step
 # by step, by the **multiplier**
 #
 # $$m = 1 + 2\,r^*\,\Phi'(r^*) .$$
 #
-# For $|m| < 1$ the displacement dies. A response that falls gently through 2 has $0 < m < 1$ and settles smoothly; a
+# For $|m| < 1$ the displacement decays. A response that falls gently through 2 has $0 < m < 1$ and settles smoothly; a
 # steeper one has $-1 < m < 0$ and overshoots each time; at $m = -1$ the map **flips**: beyond, the overshoots grow, and
-# instead of resting the oscillation alternates between large and small. Polyak's rule at three values of $c$:
+# the oscillation alternates between large and small. Polyak's rule at three values of $c$:
 
 # %%
 grid = np.linspace(0, 10.5, 400)[:, None]
@@ -193,24 +192,24 @@ axes[0].set_ylabel("ln r at the next step")
 plt.show()
 
 # %% [markdown]
-# **What we see.** Blue is the map, grey the line on which nothing changes. The thin line is an orbit: up or down to the
-# map, across to the grey line, and again. (Its last steps are black.) Left it spirals into the crossing, $r^*$. In the
-# middle, just past the flip, it ends in a square: two values in turn. Right it never repeats: *chaos*, with an
-# oscillation that is bounded all the same. Notebook 4 is about this route; for the question of who stops the sharpness
-# it will not matter.
+# **What we see.** Blue is the map, grey the diagonal, on which $r$ does not change. The thin line is an orbit: vertically to
+# the map, horizontally to the diagonal, and so on. (Its last steps are black.) On the left it spirals into the crossing,
+# $r^*$. In the middle, just past the flip, it ends in a square: two values in turn. On the right it never repeats: *chaos*,
+# although the oscillation stays bounded. Notebook 4 is about this route. For the question what stops the sharpness it does
+# not matter.
 #
 # ## Two classes
 #
-# All that matters is whether $\Phi$ ever comes down through 2.
+# What matters is whether $\Phi$ ever falls through 2.
 #
 # - **Clamped.** $\Phi$ falls through 2 at some $r^*$. The *tuner* (another word for the rule) bounds the oscillation:
 #   $x^2 = r^*G/\lambda^2$, or a cycle or chaos about it.
 # - **Self-stabilised.** $\Phi$ stays above 2. The tuner lets the oscillation grow, and only the *sharpness* can stop it,
 #   by falling.
-# - **Below the edge.** $\Phi$ stays under 2. The oscillation dies out.
+# - **Below the edge.** $\Phi$ stays below 2. The oscillation decays.
 #
-# `eos.analysis.response_curve` draws the curve and decides the class. It also takes rules with a memory, as Armijo's
-# search, which starts from its last step: $r$ is then held until the memory has settled. Constant steps appear twice, a
+# `eos.analysis.response_curve` draws the curve and decides the class. It also handles rules with a memory, such as
+# Armijo's search, which starts from its last step: $r$ is then held fixed until the memory has settled. Constant steps appear twice, a
 # little below and a little above $2/\lambda$; "CDAT 2" is CDAT with $\sigma = 2$.
 
 # %%
@@ -232,8 +231,8 @@ eos.plotting.response(curves)
 # %% [markdown]
 # **What we see.** The background is the class: green below the edge, orange self-stabilised, blue clamped. A filled
 # circle is a stable $r^*$, a hollow one an unstable one. Armijo's search jumps through its band at every $r$ (it shortens
-# its step by a factor when it fails and lengthens it when it succeeds), so it has no slope and no multiplier, but it
-# comes down through 2 on average: the diamond. The greedy rule has $m$ just above $-1$. For $\kappa = 0$ it has
+# its step by a factor when it fails and lengthens it when it succeeds), so it has no slope and no multiplier, but on
+# average it falls through 2: the diamond. The greedy rule has $m$ just above $-1$. For $\kappa = 0$ it has
 # $r^* = 1$ and $m = -1$ exactly: it sits *on* the flip.
 #
 # ## What the class means for the sharpness
@@ -242,14 +241,14 @@ eos.plotting.response(curves)
 #
 # $$\lambda' = \lambda + \eta\,\alpha\,(1 - q), \qquad q = \frac{\beta x^2}{2\alpha} :$$
 #
-# $q$ is the push of the oscillation against the push of progressive sharpening.
+# $q$ is the ratio of self-stabilisation to progressive sharpening.
 #
 # - Below the edge $q = 0$: the sharpness rises at the rate $\alpha$.
 # - Self-stabilised: the oscillation grows until $q = 1$. The sharpness is *pinned*.
-# - Clamped: $q = \beta r^*G/(2\alpha\lambda^2)$ is whatever the tuner makes it, and nothing brings it to 1. If $q < 1$, the
-#   sharpness rises, at the edge, without end. If $q > 1$, it falls.
+# - Clamped: $q = \beta r^*G/(2\alpha\lambda^2)$ is set by the tuner, and nothing brings it to 1. If $q < 1$, the sharpness
+#   keeps rising at the edge. If $q > 1$, it falls.
 #
-# The titles above already say it for this moment of the valley, where $\alpha$ and $\beta$ are known.
+# The titles above give $q$ for this moment of the valley, where $\alpha$ and $\beta$ are known.
 
 # %%
 print(f"{'rule':15} {'class':>15} {'r*':>8} {'m':>7} {'q':>9}   sharpness")
@@ -260,12 +259,12 @@ for name in named:
     print(f"{name:15} {one.label.item():>15} {numbers}   {trend}")
 
 # %% [markdown]
-# CDAT with $\sigma = 2$ shows where freezing ends: with everything but $x$ standing still its oscillation grows for ever
-# ($q = \infty$) and *would* push the sharpness down without end. What happens when nothing is frozen?
+# CDAT with $\sigma = 2$ shows the limit of holding variables fixed: with everything but $x$ fixed its oscillation grows
+# forever ($q = \infty$) and *would* lower the sharpness without bound. What happens when nothing is fixed?
 #
-# ## Is it so in a run?
+# ## Does a run agree?
 #
-# We let such rules drive real gradient descent on the valley, all from the same point, with $\lambda = 18$ and rising
+# We let these rules drive actual gradient descent on the valley, all from the same point, with $\lambda = 18$ and rising
 # towards $\lambda_\infty = 22$.
 
 # %%
@@ -301,16 +300,16 @@ right.set(xlabel="step t", ylabel="$r = λ^2x^2/G$", ylim=(1e-2, 1e6))
 plt.show()
 
 # %% [markdown]
-# **What we see.** Left: the clamped rules all let the sharpness climb to the end of the valley, $\lambda_\infty = 22$. The
-# constant step swings about $2/\eta = 20$ and settles there, and CDAT with $\sigma = 2$ stops it too, at a height of its
-# own, since its step moves with it. Right: each clamped rule holds $r$ in a place of its own, while the other two let
-# it grow by orders of magnitude until the sharpness answers.
+# **What we see.** Left: the clamped rules all let the sharpness climb to the end of the valley, $\lambda_\infty = 22$. With
+# the constant step it oscillates about $2/\eta = 20$ and settles there, and CDAT with $\sigma = 2$ stops it too, at a level
+# of its own, since its step changes with it. Right: each clamped rule holds $r$ at its own level, while the other two let it
+# grow by orders of magnitude until the sharpness responds.
 #
-# Now in numbers. We take the medians of $\lambda$, $G$, $\kappa$, $A$, $\alpha$ and $\beta$ over a stretch of the run, give them
-# to `eos.theory.classify`, which knows the rule but has not seen the run's oscillation, and compare with the $r$ and the
-# $q$ of that stretch. (Both are averages weighted with the step, $\langle\eta r\rangle/\langle\eta\rangle$ and
-# $\langle\eta\beta x^2\rangle/\langle 2\eta\alpha\rangle$, because a long step counts for more. What is within 2 % of growing
-# or shrinking, `margin=0.02`, counts as resting.)
+# Now in numbers. We take the medians of $\lambda$, $G$, $\kappa$, $A$, $\alpha$ and $\beta$ over an interval of the run, give
+# them to `eos.theory.classify`, which knows the rule but not the run's oscillation, and compare with the $r$ and the $q$ of
+# that interval. (Both are averages weighted with the step, $\langle\eta r\rangle/\langle\eta\rangle$ and
+# $\langle\eta\beta x^2\rangle/\langle 2\eta\alpha\rangle$, because a long step counts for more. An oscillation within 2 % of
+# growing or shrinking, `margin=0.02`, counts as an equilibrium.)
 
 
 # %%
@@ -320,35 +319,35 @@ def compare(name, tuner, run, rows):
     known = ("sharpness", "bulk_gradient_sq", "kappa", "center_loss", "alpha", "beta")
     sharpness, bulk, kappa, height, alpha, beta = (float(part[key].median()) for key in known)
     fast = FastMap(tuner, sharpness * height / bulk, kappa, sharpness, bulk)
-    found = classify(fast, alpha, beta, margin=0.02)
-    kind = Kind(int(found.kind))
-    said = float(found.means.kick / found.means.stepsize) * sharpness**2 / bulk if kind is Kind.CLAMPED else np.nan
+    result = classify(fast, alpha, beta, margin=0.02)
+    kind = Kind(int(result.kind))
+    energy = float(result.means.kick / result.means.stepsize) * sharpness**2 / bulk if kind is Kind.CLAMPED else np.nan
     eta = part.stepsize
     r = float((eta * energy_ratio(part)).sum() / eta.sum())
     q = float((eta * part.beta * part.amplitude.sel(mode=1) ** 2).sum() / (2 * eta * part.alpha).sum())
     path = run.sharpness.isel(step=rows)
     moved = f"{float(path[:20].mean()):6.2f} → {float(path[-20:].mean()):.2f}"
-    print(f"{name:10} {kind.label:>15} {said:8.3g} {r:8.3g} {float(found.q):9.2g} {q:9.2g}   {moved}")
+    print(f"{name:10} {kind.label:>15} {energy:8.3g} {r:8.3g} {float(result.q):9.2g} {q:9.2g}   {moved}")
 
 
-header = f"{'rule':10} {'class':>15} {'r said':>8} {'r run':>8} {'q said':>9} {'q run':>9}   sharpness in the run"
+header = f"{'rule':10} {'class':>15} {'r theory':>8} {'r run':>8} {'q theory':>9} {'q run':>9}   sharpness in the run"
 print(header)
 for name, tuner in drivers.items():
     compare(name, tuner, runs[name], slice(50, 100 if quick else 150))
 
 # %% [markdown]
-# **What we see.** (`nan`: of a rule that does not bound the oscillation nothing is said about $r$.) The class is right
-# for all, and the clamped rules hold $r$ near the predicted place; the run's value is the higher one, because $G$
-# shrinks from step to step while the map has it frozen. The $q$ of CDAT with $\sigma = 2$ is on its way to 1, as of a rule
-# that leaves the matter to the sharpness, and not to the frozen map's $\infty$. (In this small valley $\lambda$ depends on $z$
-# alone, so where $\lambda$ is pinned, $z$ is too, and there is no more progress to make. A network has other directions.)
+# **What we see.** (`nan`: for a rule that does not bound the oscillation there is no prediction of $r$.) The class is right
+# for all, and the clamped rules hold $r$ near the predicted value. The run's value is higher, because $G$ shrinks from step
+# to step while the map holds it fixed. The $q$ of CDAT with $\sigma = 2$ approaches 1, as that of a self-stabilised rule
+# should, and not the $\infty$ of the frozen map. (In this small valley $\lambda$ depends on $z$ alone, so where $\lambda$ is
+# pinned, $z$ is too, and no more progress is possible. A network has other directions.)
 #
 # ## A clamped rule can flatten as well
 #
 # "Clamped" does not mean "sharpening". Polyak's rule holds an oscillation in proportion to the *loss left on the floor*:
 # for large $A$, $r^* \approx A/(2c - \frac12)$, so $x^2 = r^*G/\lambda^2 \approx \bar L/\bigl(\lambda\,(2c - \frac12)\bigr)$.
-# Early, while much loss is left, that may be more than the sharpness can bear, $q > 1$. With $c = 0.3$, from five
-# places on the floor:
+# Early, while much loss is left, this may be enough to lower the sharpness, $q > 1$. With $c = 0.3$, from five places on
+# the floor:
 
 # %%
 c = 0.3
@@ -372,14 +371,14 @@ ax.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# **What we see.** One rule, one valley, and two fates, with a watershed between them where $q = 1$. (The runs begin a
-# little away from their $r^*$, and take a few steps to find it.) It is a watershed and not a place of rest: a little
-# above it $q < 1$ and the sharpness rises further away. That is what "nothing pins $\lambda$" means.
+# **What we see.** One rule, one valley, and two outcomes, separated by the line $q = 1$. (The runs start a little away from
+# their $r^*$ and take a few steps to reach it.) This line repels: a little above it $q < 1$, and the sharpness rises further
+# away from it. This is what "nothing pins $\lambda$" means.
 #
 # ## And in a network?
 #
 # The same code, with a network in place of the valley: there $\lambda$, $G$, $\kappa$, $A$, $\alpha$ and $\beta$ are measured
-# on the run (notebook 5 shows how), with three sharp directions taken out of the bulk. The stretch is the second half.
+# on the run (notebook 5 shows how), with three sharp directions removed from the bulk. The interval is the second half.
 
 # %%
 net = eos.objectives.mlp(eos.data.digits(60 if quick else 300), width=8 if quick else 32, init_scale=0.5)
@@ -420,22 +419,22 @@ for name, tuner in trained.items():
 
 # %% [markdown]
 # **What we see.** The constant step and CDAT with $\sigma = 2$ stop the sharpness. Greedy, CDAT with $\sigma = 1.5$ and
-# Armijo's search hold $r$ where their response says, to a few per cent, and their $q$ is predicted as well: below 1, and
-# the sharpness goes on rising. No number was fitted.
+# Armijo's search hold $r$ at the value of their response, to a few per cent, and their $q$ is predicted as well: it is below
+# 1, and the sharpness keeps rising. Nothing was fitted.
 #
-# Where it is less good, and why:
+# Where the prediction is worse, and why:
 #
 # - The $q$ of the constant step and of CDAT with $\sigma = 2$ should come to 1 and stays below. The oscillation of a network
-#   is not one sharp direction alone: others take part (notebook 5), and what they do to the sharpness is not in this $q$.
-# - Polyak's rule at $c = 1$ is far beyond its flip. Its orbit is chaotic, $r$ wanders over many powers of ten, and in the
-#   bursts the bulk is anything but frozen; $\alpha$ between bursts is small, so that dividing by it says little. Neither its
-#   $r$ nor its $q$ is predicted. Its class says only that nothing pins the sharpness, which here drifts slowly upwards.
+#   is not along one sharp direction alone: others take part (notebook 5), and their effect is not in this $q$.
+# - Polyak's rule at $c = 1$ is far beyond its flip. Its orbit is chaotic, $r$ varies over many powers of ten, and during
+#   bursts the bulk is not fixed at all; between bursts $\alpha$ is small, so a ratio to it means little. Neither its $r$ nor
+#   its $q$ is predicted. Its class says only that nothing pins the sharpness, which here rises slowly.
 #
 # ## Write your own rule and see its class
 #
 # A tuner is a class with one method, `(ray, state) -> (eta, state, info)`. `ray.value` is $\varphi(0)$, `ray.slope` is
 # $\varphi'(0) = -\|g\|^2$, `ray.curvature()` is $g^\top Hg$, and `ray.evaluate(eta)` the loss after a step `eta`. `state`
-# is a memory, here none; `info` says how often the rule looked along the line and whether it failed.
+# is the memory of the rule, here none; `info` is the number of evaluations along the line and whether the rule failed.
 #
 # This one takes the geometric mean of a constant step and the greedy one, $\eta = \sqrt{\eta_0\,\eta_{\text{greedy}}}$.
 # Before you go on: its response is $\Phi(r) = \sqrt{\eta_0\lambda\,(1 + r)/(\kappa + r)}$. Does that fall through 2?
@@ -467,16 +466,16 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **What we see.** For $r \to \infty$ the response goes to $\sqrt{\eta_0\lambda}$. While $\lambda < 4/\eta_0$ that is under 2: the
-# rule clamps, and the sharpness rises. Its $r^*$ moves outwards meanwhile, and at $\lambda = 4/\eta_0$ it is gone: the rule
-# has changed class on the way, and the sharpness is pinned there. A class belongs to a rule *at a moment*.
+# **What we see.** For $r \to \infty$ the response goes to $\sqrt{\eta_0\lambda}$. While $\lambda < 4/\eta_0$ that is below 2: the
+# rule clamps, and the sharpness rises. Meanwhile $r^*$ grows, and at $\lambda = 4/\eta_0$ it is infinite: the rule has
+# changed its class, and the sharpness is pinned there. A class belongs to a rule *at a moment*.
 #
 # Now yours. Predict the class first, then run the cells above with it.
 #
 # 1. Half the greedy step, $\sigma = \frac12$. Where is $r^*$, and is it stable? What of the class?
 # 2. `eos.tuners.Bounded(Polyak(c=0.35), cap=0.1)`, a cap of 0.1 on Polyak's step. Which class at $\lambda = 18$, which at
 #    $\lambda = 21$? And with $c = 0.2$?
-# 3. A rule that is clamped at *large* sharpness and lets go at small.
+# 3. A rule that is clamped at *large* sharpness and not at small sharpness.
 #
 # ## Where to go from here
 #

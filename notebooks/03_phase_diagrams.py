@@ -11,10 +11,9 @@
 # %% [markdown]
 # # 3. Phase diagrams, with sliders
 #
-# A step-size rule has parameters. For some values the oscillation settles, for others it never repeats, and now and then
-# everything flies apart. A **phase diagram** is a map of that: two parameters on the axes, and at every point a colour
-# for what happens in the long run. This notebook draws the maps of the rules of notebook 2, shows how to read them, and
-# lets you walk about in them.
+# A step-size rule has parameters. For some values the oscillation settles, for others it never repeats, and for some it
+# diverges. A **phase diagram** shows this: two parameters on the axes, and at every point a colour for the long-term
+# behaviour. This notebook draws the diagrams of the rules of notebook 2, shows how to read them, and lets you explore them.
 #
 # The sliders need a running kernel (`jupyter lab notebooks/03_phase_diagrams.ipynb` in a checkout). Without one you see the
 # picture that stands above each slider, which is one of its settings.
@@ -23,8 +22,8 @@
 # | --- | --- |
 # | $s = \eta\lambda$ | normalised step: step size times sharpness; $s = 2$ is the edge of stability |
 # | $r = \lambda^2x^2/G$ | size of the oscillation $x$ along the sharpest direction, measured by the gradient $G$ of the rest |
-# | $\Phi(r)$ | the $s$ that a rule answers to an oscillation of size $r$; $r^*$ is where $\Phi(r^*) = 2$ |
-# | fast map | $r' = (1 - \Phi(r))^2\,r$, the oscillation while all else stands still |
+# | $\Phi(r)$ | the $s$ that a rule takes at an oscillation of size $r$; $r^*$ is where $\Phi(r^*) = 2$ |
+# | fast map | $r' = (1 - \Phi(r))^2\,r$, the oscillation with all else held fixed |
 # | $A = \lambda\bar L/G$ | loss $\bar L$ left in the middle of the oscillation, in natural units |
 # | $\kappa$ | curvature of the rest, relative to $\lambda$ |
 
@@ -61,7 +60,7 @@ def border(ax, x, y):
 #
 # $$\Phi(r) = \frac{A + \frac12 r}{c\,(1 + r)} .$$
 #
-# Here is what the oscillation does for three values of $c$, with $A = 10$.
+# Here is the oscillation for three values of $c$, with $A = 10$.
 
 
 # %%
@@ -80,13 +79,13 @@ axes[0].set_ylabel("size of the oscillation, r")
 plt.show()
 
 # %% [markdown]
-# **What we see.** Dashed is $r^*$, where the oscillation could rest. Left it does. In the middle it takes two values in
-# turn: period 2. Right it finds no rhythm.
+# **What we see.** The dashed line is the equilibrium $r^*$. On the left the oscillation settles there. In the middle it takes
+# two values in turn: period 2. On the right it has no period.
 #
 # ## All orbits at once
 #
 # `eos.phase_diagram` takes the map, and for each of two parameters a range, `(low, high, how many)`, on a logarithmic
-# axis with a `"log"` behind. It runs every orbit, decides what it does, and stores the decision and not the orbit.
+# axis if followed by `"log"`. It runs every orbit, classifies it, and stores the class and not the orbit.
 
 # %%
 n, steps = (12, 200) if quick else (100, 600)
@@ -111,33 +110,33 @@ border(ax, c_flip, A_flip)
 plt.show()
 
 # %% [markdown]
-# **What we see.** For small $c$ the oscillation rests ("period 1"). To the right its period doubles and doubles again
+# **What we see.** For small $c$ the oscillation settles ("period 1"). To the right its period doubles and doubles again
 # until there is chaos, with windows of order in it. The dashed line is not fitted: it is where the multiplier of
 # notebook 2, $m = 1 + 2r^*\Phi'(r^*)$, is $-1$. With $r^* = (A - 2c)/(2c - \frac12)$ this is
 #
 # $$4c^2 - \bigl(A + \tfrac32\bigr)\,c + \tfrac12 A = 0 ,$$
 #
 # and for a large $A$ simply $c = \frac12$. Below $A = \frac92$, its lowest point, nothing flips at any $c$. So
-# $c = \frac12$, a value often recommended, is a border: a little below, the rule's oscillation rests, a little above, it
+# $c = \frac12$, a value often recommended, is a border: a little below it the oscillation settles, a little above it
 # does not.
 #
 # ## How to read the colours
 #
-# The colours are **regimes**. `Regime` lists all that eosmodel tells apart; the docstring of each threshold is in
-# `eosmodel.analysis.regimes`.
+# The colours are **regimes**. `Regime` lists all that eosmodel distinguishes; `eosmodel.analysis.regimes` documents the
+# thresholds.
 
 # %%
 for regime in Regime:
     print(f"{int(regime):2} {regime.label:20} {regime.describe()}")
 
 # %% [markdown]
-# On the fast map $\lambda$ stands still, so only some of these can occur: an oscillation that dies (converged), rests at
-# the edge or repeats (periodic, with the period in its name), never repeats (chaotic), or is not bounded by the rule
+# On the fast map $\lambda$ is fixed, so only some of these can occur: an oscillation that decays (converged), settles at the
+# edge or repeats (periodic, with the period in its name), never repeats (chaotic), or is not bounded by the rule
 # (diverged).
 #
-# And there is $-1$, *undecided*, drawn white. It is an answer, not a failure: the orbit did not show, in the steps that it
-# had, clear evidence of any regime. It sits on the borders between two regimes, where everything takes for ever to
-# settle. Whoever wants less of it must wait longer:
+# And there is $-1$, *undecided*, drawn white. It is a result, not a failure: in the steps that it had, the orbit showed no
+# clear evidence of any regime. This happens on the borders between two regimes, where orbits settle very slowly. Longer
+# orbits leave fewer of them:
 
 # %%
 size = 12 if quick else 40
@@ -164,7 +163,7 @@ plt.show()
 #
 # - `regime`, as above,
 # - `lyapunov`, the Lyapunov exponent: the rate at which two nearby orbits separate; positive in chaos, and very negative
-#   along the lines on which disturbances die at once,
+#   along the lines on which disturbances decay at once,
 # - `s`, the mean of $\eta\lambda$,
 # - `edge_exponent`, $\Lambda = \langle\ln|1 - \eta\lambda|\rangle$: the mean growth of the oscillation.
 
@@ -181,11 +180,10 @@ observe("s")
 _ = interact(observe, observable=["regime", "lyapunov", "s", "edge_exponent"])
 
 # %% [markdown]
-# **What we see.** (Shown without a kernel: the mean of $s$.) Left of the flip the mean is 2: the edge of stability as one
-# knows it. Right of it it is *more* than 2, and far more where the oscillation now and then almost vanishes, which the
-# rule answers with one enormous step, up to $A/c$. It stays bounded all the same. What is 0 in the whole map, up to what
-# an orbit of this length can tell, is $\Lambda$: growth and decay cancel. With a step size that moves, that is what "at
-# the edge" means.
+# **What we see.** (Shown without a kernel: the mean of $s$.) Left of the flip the mean is 2, the usual edge of stability.
+# Right of it it is *more* than 2, and far more where the oscillation sometimes almost vanishes and the rule responds with one
+# enormous step, up to $A/c$. The oscillation still stays bounded. $\Lambda$ is 0 in the whole diagram, up to the accuracy of
+# orbits of this length: growth and decay cancel. For a varying step size this is the meaning of "at the edge".
 
 # %%
 exponents = polyak.dataset.edge_exponent.values
@@ -195,9 +193,9 @@ print(
 )
 
 # %% [markdown]
-# ## Walk about in it
+# ## Explore it
 #
-# Two sliders, $c$ and $A$. Every move computes a new orbit. Watch the flip happen: go slowly through $c = 0.5$.
+# Two sliders, $c$ and $A$. Every change computes a new orbit. To watch the flip, move slowly through $c = 0.5$.
 
 
 # %%
@@ -218,10 +216,10 @@ walk(0.6, 10)
 _ = interact(walk, c=(0.26, 1.2, 0.01), A=(3, 100, 1))
 
 # %% [markdown]
-# ## A row of the map, in full
+# ## A row of the diagram in detail
 #
-# A row of the diagram (one $A$, all $c$) deserves a closer look: instead of a colour, all values that $\ln r$ visits in
-# the long run. `eos.analysis.orbit_diagram` does that. We compute it for several $A$ once, and the slider only reads.
+# For a row of the diagram (one $A$, all $c$) we can plot all values that $\ln r$ takes in the long run, instead of a colour.
+# `eos.analysis.orbit_diagram` does that. We compute it once for several $A$; the slider only selects.
 
 
 # %%
@@ -258,8 +256,8 @@ _ = interact(row, A=list(rows))
 
 # %% [markdown]
 # **What we see.** One branch, which is $r^*$; at the flip it splits in two, then in four, and so on, until the values fill
-# a band. For $A$ below $\frac92$ there is no flip, in accord with the lowest point of the dashed line above. Notebook 4 takes this
-# picture apart.
+# a band. For $A$ below $\frac92$ there is no flip, in accord with the lowest point of the dashed line above. Notebook 4 analyses this
+# picture.
 #
 # ## CDAT: $\sigma$ and $\kappa$
 #
@@ -268,7 +266,7 @@ _ = interact(row, A=list(rows))
 #
 # $$\Phi(r) = \sigma\,\frac{1 + r}{\kappa + r}$$
 #
-# knows nothing of $A$, but of $\kappa$. It has its flip where $\sigma^2 - (1 + 3\kappa)\,\sigma + 4\kappa = 0$.
+# does not depend on $A$, but on $\kappa$. Its flip is where $\sigma^2 - (1 + 3\kappa)\,\sigma + 4\kappa = 0$.
 
 # %%
 cdat = eos.phase_diagram(
@@ -286,12 +284,12 @@ plt.show()
 # %% [markdown]
 # **What we see.**
 #
-# - Right, $\sigma \ge 2$: "diverged". The response never comes down to 2, so the rule does not bound the oscillation. In a
-#   network the sharpness would have to: the self-stabilised class of notebook 2. The fast map cannot show it, because
-#   there $\lambda$ stands still.
-# - Upper left, $\sigma < 2\kappa$: the response is below 2 throughout, and the oscillation dies.
-# - Between, the rule clamps. The greedy rule with a flat bulk, $\sigma = 1$ and $\kappa \to 0$, sits exactly on the flip (the
-#   right foot of the dashed arch). Above the arch, $\kappa > \frac19$, nothing flips.
+# - Right, $\sigma \ge 2$: "diverged". The response never falls to 2, so the rule does not bound the oscillation. In a
+#   network the sharpness would have to: the self-stabilised class of notebook 2. The fast map cannot show this, because it
+#   holds $\lambda$ fixed.
+# - Upper left, $\sigma < 2\kappa$: the response is below 2 everywhere, and the oscillation decays.
+# - Between, the rule clamps. The greedy rule with a flat bulk, $\sigma = 1$ and $\kappa \to 0$, is exactly on the flip (the
+#   right end of the dashed arch). Above the arch, $\kappa > \frac19$, nothing flips.
 #
 # ## Armijo: a map that is white
 #
@@ -319,8 +317,8 @@ print({Regime(int(code)).label: int(count) for code, count in zip(codes, counts,
 
 # %% [markdown]
 # **What we see.** Left, the mean of $s$. With a factor near 1 the search is fine and the mean is near 2; with a coarse
-# one it is above 2. Right, $\Lambda$: near 0 all over, but for a corner where the search is demanding and coarse and the
-# oscillation dies. And the counts say that no point of this map, or hardly one, has a regime. Why? Look at one orbit.
+# one it is above 2. Right, $\Lambda$: near 0 everywhere except in a corner where the search is demanding and coarse and
+# the oscillation decays. The counts say that almost no point of this diagram has a regime. Why? Look at one orbit.
 
 # %%
 there = armijo.dataset.sel(c=0.1, factor=0.7, method="nearest")
@@ -336,25 +334,25 @@ print(
 )
 
 # %% [markdown]
-# **What we see.** Once it has found its place (the first steps leave the frame), a jagged line about 2: the step grows by
-# 1.5 until the search refuses it and multiplies it by the factor. The two numbers do not fit together, so the pattern
-# does not repeat (period $-1$: none up to 32). Nor do neighbours separate fast enough to call it chaos, for which
-# `Regime` wants ten factors of $e$ within the steps that are averaged. Neither periodic nor chaotic: the honest entry is
-# "undecided". The means are good numbers all the same. **A white point says nothing about the rule; look at another
+# **What we see.** After the first steps (outside the frame) a jagged line about 2: the step grows by 1.5 until the search
+# rejects it and multiplies it by the factor. 1.5 is not a power of the factor, so the pattern does not repeat (period
+# $-1$: none up to 32). Nor do neighbouring orbits separate fast enough to call it chaos, for which `Regime` requires ten
+# factors of $e$ within the averaged steps. It is neither periodic nor chaotic, so the right entry is "undecided". The means
+# are still meaningful. **A white point says nothing about the rule; look at another
 # observable.**
 
 # %% [markdown]
-# ## Where the sharpness may move
+# ## When the sharpness can change
 #
-# So far $\lambda$ stood still. Now it moves, in valleys like that of notebook 1, between two opponents:
+# So far $\lambda$ was fixed. Now it changes, in valleys like that of notebook 1, under two opposing effects:
 #
 # - $\alpha$, **sharpening**: how fast $\lambda$ rises by itself,
 # - $\beta$, **self-stabilisation**: how strongly an oscillation $x$ lowers it.
 #
-# The winner is told by one number, $q = \beta x^2/(2\alpha)$: the sharpness rises for $q < 1$ and falls for $q > 1$.
+# Their ratio is $q = \beta x^2/(2\alpha)$: the sharpness rises for $q < 1$ and falls for $q > 1$.
 # `eos.analysis.check_classes` makes a valley for every pair $(\alpha, \beta)$ (in units in which $\lambda = G = 1$ at the
-# start), lets real gradient descent run under a rule, and *measures* $q$. Beside it stands the $q$ that
-# `eos.theory.classify` *predicts* from the response function.
+# start), runs actual gradient descent under a rule, and *measures* $q$. It also returns the $q$ that `eos.theory.classify`
+# *predicts* from the response function.
 
 # %%
 ranges = {
@@ -391,12 +389,12 @@ figure.colorbar(image, ax=axes[0], extend="both", label="q in the run")
 plt.show()
 
 # %% [markdown]
-# **What we see.** Blue: sharpness rises. Red: it falls. White: it stands still. Grey: the oscillation threw the run out
-# of its valley, and there is nothing to measure. The line is $q = 1$ as predicted. Under the two clamped rules (CDAT with
+# **What we see.** Blue: sharpness rises. Red: it falls. White: it stays. Grey: the oscillation threw the run out
+# of its valley, and there is nothing to measure. The line is the predicted $q = 1$. Under the two clamped rules (CDAT with
 # $\sigma = 1.5$, Polyak with $c = 0.35$) the map has a blue side and another, divided along that line. Under a constant
-# step a little above the edge $\beta$ makes no difference at all: the oscillation grows to whatever size it takes for $q$
-# to come to 1. (A run sees $q$ over a limited time. For the smallest $\alpha$ that was too short, and elsewhere it falls
-# upon a swing of $\lambda$ about its place of rest.)
+# step a little above the edge $\beta$ makes no difference at all: the oscillation grows until $q$ is 1.
+# (A run measures $q$ over a limited time. For the smallest $\alpha$ that was too short, and elsewhere it coincides with an
+# oscillation of $\lambda$ about its equilibrium.)
 #
 # The slider cuts through these maps at one $\alpha$.
 
@@ -420,13 +418,12 @@ cut(points // 2)
 _ = interact(cut, place=(0, points - 1))
 
 # %% [markdown]
-# **What we see.** For the clamped rules $q$ grows in proportion to $\beta$: the tuner fixes $x$, and $x$ does not care what
-# $\beta$ is. For the constant step $q$ does not depend on $\beta$, and it is $x$ that gives way. That difference *is* the
-# difference of the classes. (Polyak's levels off beyond $q = 1$, as predicted: the sharpness falls there, and with it all
-# that $q$ is made of.)
+# **What we see.** For the clamped rules $q$ grows in proportion to $\beta$: the tuner fixes $x$, independently of
+# $\beta$. For the constant step $q$ does not depend on $\beta$, because $x$ adjusts. This is the difference between the two
+# classes. (Polyak's levels off beyond $q = 1$, as predicted: the sharpness falls there, and with it the quantities in $q$.)
 #
-# It also shows a limit. Where CDAT's $q$ is predicted far above 1, the run's is near 1. So strong a kick moves $\lambda$ and
-# $G$ within a few steps, and nothing is slow any more, which the prediction takes for granted. How often the sign of the
+# It also shows a limit. Where CDAT's $q$ is predicted far above 1, the run's is near 1. Such a strong force changes $\lambda$
+# and $G$ within a few steps, so they are not slow, as the prediction assumes. How often the sign of the
 # drift came out as predicted (0 if $q$ is within a quarter of 1):
 
 # %%
@@ -438,10 +435,9 @@ for rule, found in checked.items():
 # %% [markdown]
 # ## The catapult
 #
-# The last map is of a start and not of a rule. The smallest network there is has one input, one hidden unit and one
-# output, $f = uv$, and we give it the target 0: its loss is $\frac12(uv)^2$. Let $\lambda_0 = u^2 + v^2$. Where the loss is
-# 0 this is the sharpness, and where it is not, it stands for it. We take a constant step $\eta = 1$, and ask for every
-# start $(u, v)$ what becomes of it.
+# The last diagram varies the start and not the rule. The smallest network there is has one input, one hidden unit and one
+# output, $f = uv$, and we give it the target 0: its loss is $\frac12(uv)^2$. Let $\lambda_0 = u^2 + v^2$; where the loss
+# is 0 this is the sharpness. We take a constant step $\eta = 1$ and classify every start $(u, v)$.
 
 # %%
 net, step = eos.objectives.TwoLayerScalar([1.0, 1.0]), Constant(1.0)
@@ -460,11 +456,11 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The circles are $\eta\lambda_0 = 2$ and $\eta\lambda_0 = 4$. Inside the inner one the start is below the edge
-# and descent converges. Between them the start is *beyond* the edge, and yet it does not diverge: the weights are thrown
-# over to a flatter place, and descent converges there. Where the loss more than doubles on the way (blue) this is a
+# and descent converges. Between them the start is *beyond* the edge, and yet it does not diverge: the weights jump to a
+# flatter region, and descent converges there. Where the loss more than doubles on the way (blue) this is a
 # **catapult**. Outside, descent diverges. The white lines are exceptions with a reason: on the axes the loss is 0 from
-# the start, and on the diagonals, $|u| = |v|$, the weights go to the one minimum without any curvature, $u = v = 0$, and
-# take for ever.
+# the start, and on the diagonals, $|u| = |v|$, the weights converge to the only minimum without curvature, $u = v = 0$, very
+# slowly.
 
 # %%
 kernel = catapult.dataset["start[0]"] ** 2 + catapult.dataset["start[1]"] ** 2
@@ -507,7 +503,7 @@ _ = interact(launch, u=(-2.5, 2.5, 0.1), v=(-2.5, 2.5, 0.1))
 # %% [markdown]
 # ## Make your own
 #
-# Any two numbers of a system will do: `eos.phase_diagram(valley, Polyak, {"c": (0.25, 1, 100), "start[0]": (0.01, 1, 100,
+# Any two numbers of a system can be varied: `eos.phase_diagram(valley, Polyak, {"c": (0.25, 1, 100), "start[0]": (0.01, 1, 100,
 # "log")})` has a parameter of the rule on one axis and the start on the other. Things to try:
 #
 # 1. Polyak's rule with a cap on its step: `FastMap(Polyak(max=2.5))` over `c` and `max`. (On the fast map

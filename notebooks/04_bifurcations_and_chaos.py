@@ -11,15 +11,15 @@
 # %% [markdown]
 # # 4. Bifurcations and chaos: when a step size does not settle
 #
-# Some step-size rules find a step and keep it, some alternate between two, some never repeat. This notebook takes
-# them apart with the tools that were made for such questions:
+# Some step-size rules settle on a step, some alternate between two, some never repeat. This notebook studies them with
+# the tools of dynamical systems:
 #
-# 1. A step of training is a **map**: it takes where we are to where we are next.
-# 2. A map may have points that stay, cycles that repeat, or chaos. Where one turns into another is a **bifurcation**.
-# 3. For a loss with one weight all of this is known with pencil and paper. We use it to test the tools.
-# 4. Then Polyak's rule, the greedy rule and Armijo's search are such maps, too, and two of them have answers as exact.
+# 1. A step of training is a **map** from the current weights to the next.
+# 2. A map may have fixed points, cycles, or chaos. A change from one to another is a **bifurcation**.
+# 3. For a loss with one weight all of this is known analytically. We use it to test the tools.
+# 4. Polyak's rule, the greedy rule and Armijo's search are such maps, too, and two of them have exact results.
 #
-# Wherever an answer is known, it is printed beside the one that was found.
+# Wherever an exact value is known, it is printed beside the computed one.
 
 # %%
 import os
@@ -52,11 +52,11 @@ def table(rows):
 #
 # A **fixed point** is an $x$ with $F(x) = x$; both minima are. A small distance from it is multiplied by the slope $m
 # = F'(x)$ at every step, its **multiplier**: the fixed point attracts if $|m| < 1$. Here $m = 1 - 2\eta$ (the
-# curvature at a minimum is 2). At $m = -1$, that is $\eta = 1$, orbits begin to jump across the minimum for ever,
+# curvature at a minimum is 2). At $m = -1$, that is $\eta = 1$, orbits begin to jump across the minimum forever,
 # between two points. This bifurcation is called a **flip**, or period doubling. (With wells at $\pm\sqrt\mu$ read
 # $\eta\mu$ for $\eta$. Source: Chen & Bruna, arXiv 2206.04172.)
 #
-# `analysis.flip` looks for such a place with Newton's method, near a guess. It knows nothing of the formulas, which
+# `analysis.flip` finds such a point with Newton's method, near a guess. It does not use the formulas, which
 # `eosmodel.analysis.symbolic` derives.
 
 # %%
@@ -101,7 +101,7 @@ table(
 #
 # $$\ell = \lim_{t\to\infty} \frac1t \ln\left|\frac{\partial x_t}{\partial x_0}\right| ,$$
 #
-# the rate at which two orbits that start close together part. Negative: they come together, the future is
+# the rate at which two orbits that start close together separate. Negative: they converge, and the future is
 # predictable. Positive: their distance grows like $e^{\ell t}$ while it is small, and that is what **chaos** means.
 # On a cycle of period $p$ and multiplier $m$ it is $\ell = \tfrac1p\ln|m|$.
 
@@ -132,12 +132,12 @@ print(f"(the first two are found on a grid of η of spacing {np.diff(etas)[0]:.4
 
 # %% [markdown]
 # **What we see.** One branch splits into two, these into four, and soon there is a cloud. The exponent (blue below 0,
-# red above) touches 0 at every split, and it is positive in the clouds but for narrow windows. Black lines: the known
-# exponents of the fixed point and the 2-cycle. An orbit that began in the right well stays there until the cloud has
-# grown over the hill between the wells; beyond $\eta = 2$ everything escapes (grey).
+# red above) touches 0 at every split, and it is positive in the clouds except in narrow windows. Black lines: the known
+# exponents of the fixed point and the 2-cycle. An orbit that starts in the right well stays there until the cloud
+# extends over the hill between the wells; beyond $\eta = 2$ everything escapes (grey).
 
 # %% [markdown]
-# ## The doublings have a rhythm
+# ## The doublings accumulate
 #
 # Each cycle of $2^n$ points flips at some $\eta_n$. `flip` finds one after the other: we let an orbit settle a little
 # beyond the last flip, and start Newton's method from there. The distances $\eta_n - \eta_{n-1}$ shrink by a factor
@@ -157,14 +157,14 @@ for n, at in enumerate(flips):
     print(f"period {2**n:3} flips at η = {at:.8f}" + (f"   ratio {gaps[n - 2] / gaps[n - 1]:.4f}" if n > 1 else ""))
 
 # %% [markdown]
-# **What we see.** The ratios approach 4.669. (The guess uses that number, but what Newton converges to does not.)
+# **What we see.** The ratios approach 4.669. (The initial guess uses that number; the result of Newton's method does not.)
 
 # %% [markdown]
 # ## Where is an orbit that never repeats?
 #
-# In chaos a single prediction is lost after a while, but a histogram of the orbit is not: it settles to an
-# **invariant measure**, the share of time that the orbit spends at each place. Averages over it, written
-# $\langle\cdot\rangle$, are what can still be predicted. For the double well at $\eta = 2$ it is known: with $x =
+# In chaos a single prediction fails after a while, but a histogram of the orbit does not: it converges to an
+# **invariant measure**, the share of time that the orbit spends in each region. Averages over it, written
+# $\langle\cdot\rangle$, can still be predicted. For the double well at $\eta = 2$ it is known: with $x =
 # \sqrt2\cos\theta$ a step turns $\theta$ into $3\theta$ (up to a sign), all angles are equally likely, and $x$ has
 # the density $1/(\pi\sqrt{2 - x^2})$.
 
@@ -189,7 +189,7 @@ table({"⟨x²⟩": (1, (visits**2).mean())})
 # error of the average is that of a finite orbit, about $1/\sqrt{\text{steps}}$.
 
 # %% [markdown]
-# ## Two weights: whose orbit goes where?
+# ## Two weights: which start goes where?
 #
 # The smallest network has one unit and one sample: output $uv$, target $y$, loss $\tfrac12(uv - y)^2$. Its minima are
 # a whole curve $uv = y$, with sharpness $u^2 + v^2 \ge 2y$. So if $\eta y > 1$ *every* minimum is unstable. On the
@@ -235,14 +235,14 @@ shares = {name: float((where.basin == code).mean()) for name, code in (("escape"
 print({name: round(share, 3) for name, share in shares.items()})
 
 # %% [markdown]
-# **What we see.** Close to the two cycles their basins are plain. Towards the border, beyond which orbits leave for
-# good (grey), lobes of either colour follow each other, ever smaller: there one cannot say where an orbit will end
-# without knowing its start to many digits, although both attractors are as regular as can be.
+# **What we see.** Close to the two cycles their basins are simple. Towards the border, beyond which orbits diverge (grey),
+# smaller and smaller lobes of both colours alternate: there one cannot predict where an orbit will end without knowing its
+# start to many digits, although both attractors are regular.
 
 # %% [markdown]
 # ## A loss that finds its own flip
 #
-# In the losses so far we turned the knob. In $\ln\cosh(uv)$ descent does it: the minima are the line $u = 0$, their
+# So far we varied the parameter. In $\ln\cosh(uv)$ descent does it: the minima are the line $u = 0$, their
 # sharpness is $\lambda = v^2$, and the flip is at $\lambda = 2/\eta$. Beyond it $u$ oscillates, which makes $v$
 # shrink: the orbit drifts towards its flip, passes it, and stops just below. How far below is known to leading order
 # in $\eta$: $\lambda = 2/\eta - \tfrac32\eta$ (Ahn et al., arXiv 2212.07469).
@@ -261,25 +261,25 @@ ends = jax.jit(jax.vmap(settled_sharpness))(sizes, beyond)
 table({f"(2/η − λ)/η at η = {size:.2f}": (1.5, (2 / size - end) / size) for size, end in zip(sizes, ends, strict=True)})
 
 # %% [markdown]
-# **What we see.** The known value is a limit, and the numbers approach it as $\eta$ shrinks. That a system is carried
-# to its own bifurcation is the edge of stability in one sentence; we return to it at the end.
+# **What we see.** The known value is a limit, and the numbers approach it as $\eta$ shrinks. A system that moves to
+# its own bifurcation: this is the edge of stability in one sentence. We return to it at the end.
 
 # %% [markdown]
 # ## A rule is a map, too
 #
 # Now to step-size rules. (Notebook 2 has the long version of this paragraph.) Near the edge of stability a sharp
-# direction of curvature $\lambda$ oscillates with displacement $x$, while the rest of the weights hardly moves. Let
+# direction of curvature $\lambda$ oscillates with displacement $x$, while the rest of the weights hardly changes. Let
 # $G$ be the squared gradient of that rest and
 #
 # $$r = \lambda^2x^2/G$$
 #
-# the energy of the oscillation in units of it. A rule that chooses $\eta$ from the loss and the gradient sees $r$ and
-# answers with a normalised step $s = \eta\lambda = \Phi(r)$. The oscillation is multiplied by $1 - s$, hence the
+# the energy of the oscillation in units of it. A rule that chooses $\eta$ from the loss and the gradient takes a normalised
+# step $s = \eta\lambda = \Phi(r)$. The oscillation is multiplied by $1 - s$, hence the
 # **fast map**
 #
 # $$\ln r' = \ln r + 2\ln|1 - \Phi(r)| .$$
 #
-# It rests where $\Phi(r^*) = 2$, the edge of stability, and the multiplier there is $m = 1 + 2r^*\Phi'(r^*)$.
+# Its fixed point is where $\Phi(r^*) = 2$, the edge of stability, and the multiplier there is $m = 1 + 2r^*\Phi'(r^*)$.
 #
 # `eos.theory.FastMap` is this map for any tuner object: it calls the tuner itself. Polyak's rule $\eta =
 # L/(c\,\|g\|^2)$ has $\Phi = (A + r/2)/(c\,(1 + r))$, where $A = \lambda\bar L/G$ is the loss left in the rest.
@@ -311,8 +311,8 @@ print(
 print(f"largest error of m:  {np.max(abs(line.multiplier_real.values[:, 0] - m)):.1e}")
 
 # %% [markdown]
-# `branch` is **continuation**: it begins at one fixed point and follows it as $c$ changes, step by step, whether or
-# not any orbit goes there. So it also sees the unstable stretch between the flips. The known values are the roots of
+# `branch` is **continuation**: it starts at one fixed point and follows it as $c$ changes, whether or not
+# any orbit converges to it. So it also finds the unstable part between the flips. The known values are the roots of
 # $4c^2 - (A + \tfrac32)c + \tfrac A2 = 0$. Here is the branch on top of an orbit diagram.
 
 # %%
@@ -328,22 +328,21 @@ axes[1].minorticks_off()
 plt.show()
 
 # %% [markdown]
-# **What we see.** A small $c$ means long steps. From $c = \tfrac14$ to the first flip the oscillation settles at the
-# edge, a large one. Then it doubles its period and soon is chaotic, Polyak's own $c = 1$ included. From the second
-# flip on the rule is calm again. Towards $c = A/2$ the oscillation dies: there even the smallest one meets a step of
-# $s = 2$ only.
+# **What we see.** A small $c$ means long steps. From $c = \tfrac14$ to the first flip a large oscillation settles
+# at the edge. Then its period doubles, and it soon becomes chaotic, also for Polyak's own $c = 1$. Beyond the second flip it
+# settles again. Towards $c = A/2$ the oscillation vanishes: there even for the smallest one the step is only $s = 2$.
 
 # %% [markdown]
 # ## Two exponents
 #
 # Sum the fast map over $T$ steps: $\ln r_T - \ln r_0 = 2\sum_t\ln|1 - s_t|$. If $r$ stays between bounds, the left
-# side divided by $T$ goes to 0. So whatever the rule does, settled or chaotic,
+# side divided by $T$ goes to 0. So for every rule, settled or chaotic,
 #
 # $$\Lambda = \langle\ln|1 - s|\rangle = 0 .$$
 #
 # $\Lambda$ is the **edge exponent**: the mean growth of the oscillation. It is a different thing from the Lyapunov
-# exponent $\ell$ of the map, which says whether two oscillations of nearly equal size stay alike. And
-# $\Lambda = 0$ does not say $\langle s\rangle = 2$: by the inequality of the means $\langle|1 - s|\rangle\ge 1$, with
+# exponent $\ell$ of the map, which says whether two oscillations of nearly equal size stay close. And
+# $\Lambda = 0$ does not imply $\langle s\rangle = 2$: by the inequality of the means $\langle|1 - s|\rangle\ge 1$, with
 # equality only if $|1 - s|$ is constant.
 
 # %%
@@ -371,8 +370,8 @@ print(
 
 # %% [markdown]
 # **What we see.** $\Lambda$ is 0 all along, up to what a finite average can show; $\ell$ changes sign many times.
-# Where the rule is settled, $\langle s\rangle = 2$; where it fluctuates, $\langle s\rangle > 2$. A run that is said
-# to work "beyond the edge" because its mean step is too long may be exactly at it.
+# Where the rule is settled, $\langle s\rangle = 2$; where it fluctuates, $\langle s\rangle > 2$. A run that is
+# called "beyond the edge" because of its mean step may be exactly at it.
 
 # %% [markdown]
 # ## Polyak's own constant, solved
@@ -438,15 +437,15 @@ plt.show()
 # **What we see.** With much loss left (not yet at $A = 10$) the measure is the exact one: the median step is half the
 # edge, one step in three is beyond it, and now and then one is enormous. The tail falls like $1/\sqrt S$ and ends at
 # the largest step there can be, $s = A$; hence the mean grows with $A$ (the response at $A$, averaged over the exact
-# measure, is $\sqrt{A/2}$). All this at $\Lambda = 0$. "The mean step" of such a rule says little; its median says
+# measure, is $\sqrt{A/2}$). All this at $\Lambda = 0$. The mean step of such a rule says little; its median says
 # more.
 
 # %% [markdown]
 # ## Two parameters at once
 #
 # `flip_curve` follows a flip in the plane of two parameters, here $c$ and $A$. `phase_diagram` runs an orbit at every
-# point of the plane and names what it does, a **regime**, by thresholds that `analysis.Regime` states. One knows
-# nothing of the other.
+# point of the plane and assigns a **regime** by the thresholds of `analysis.Regime`. The two are
+# independent.
 
 # %%
 curve = analysis.flip_curve(polyak, [3.0], 0.53, 10.0, ((0.26, 3.0), (2.0, 14.0)), names=("c", "A"))
@@ -477,16 +476,16 @@ print(
 )
 
 # %% [markdown]
-# **What we see.** The dashed line from continuation bounds the region where orbits do something else than rest. It
-# turns at $A = \tfrac92$: with less loss left than that, no constant makes Polyak's rule double its period. Far
-# inside the line there is chaos with windows of periodic motion. (At rest is called periodic, too: of period 1, since
-# $r$ repeats. The points outside that are not at rest yet lie by the line $A = 2c$, where the oscillation dies too
-# slowly.)
+# **What we see.** The dashed line from continuation bounds the region where orbits do not settle. It turns at
+# $A = \tfrac92$: with less loss left than that, no constant makes Polyak's rule double its period. Far inside the line there
+# is chaos with windows of periodic motion. (A settled orbit is called periodic, too, of period 1, since $r$ repeats. The
+# points outside that have not settled are near the line $A = 2c$, where the oscillation decays too slowly.)
 
 # %% [markdown]
 # ## The greedy rule, relaxed
 #
-# The greedy rule takes the best step along the gradient if the loss were a parabola, CDAT a multiple $\sigma$ of it.
+# The greedy rule takes the step that would be best if the loss along the gradient were a parabola, CDAT a multiple $\sigma$ of
+# it.
 # Its response is $\Phi = \sigma(1 + r)/(\kappa + r)$, where $\kappa$ is the curvature of the rest relative to
 # $\lambda$. That is Polyak's in other units: $\sigma = 1/(2c)$, $\kappa = 1/(2A)$, and $r$ counted in $2A$. So
 # everything above holds for it. First a test of this claim on the two tuner objects, then the diagram.
@@ -519,10 +518,10 @@ axes[0].set_ylabel("ln r on the orbit")
 plt.show()
 
 # %% [markdown]
-# **What we see.** The diagram is Polyak's, from right to left. The full greedy rule, $\sigma = 1$, sits just above
-# its flip (dotted). With a flat rest, $\kappa = 0$, it sits on it exactly: the map is then $r' = 1/r$, *every*
-# oscillation repeats after two steps, and none is preferred. This is why small changes matter so much to that rule.
-# (Where the rest moves with every step, this is so for every $\kappa$; notebook 9 shows it.)
+# **What we see.** The diagram is Polyak's, from right to left. The full greedy rule, $\sigma = 1$, is just above
+# its flip (dotted). With a flat rest, $\kappa = 0$, it is exactly on it: the map is then $r' = 1/r$, *every*
+# oscillation repeats after two steps, and none is preferred. This is why small changes have such a large effect on that rule.
+# (If the rest moves with every step, this holds for every $\kappa$; notebook 9 shows it.)
 
 # %%
 flat = eos.theory.FastMap(eos.tuners.Greedy(eps=0.0), kappa=0.0)
@@ -533,8 +532,8 @@ table({f"r after two steps, from r = {r}": (r, twice(r)) for r in (0.2, 1.0, 30.
 # ## Armijo: neither settled nor chaotic
 #
 # Armijo's search remembers its last step, tries it again a little longer (here by a factor 1.25), and shortens it by
-# 0.8 until the loss falls enough. Its map has two numbers, $\ln r$ and the next trial, and jumps where one more cut
-# is made.
+# 0.8 until the loss falls enough. Its map has two variables, $\ln r$ and the next trial, and is discontinuous where
+# the number of cuts changes.
 
 
 # %%
@@ -562,8 +561,8 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** A sawtooth about the edge, between two values of $s$ that depend on the first trial: since
-# $1.25 \times 0.8 = 1$, the trials can only ever be a power of 0.8 times the first. How often is each taken? The edge
-# exponent says it. With shares $p_1 + p_2 = 1$,
+# $1.25 \times 0.8 = 1$, the trials are always a power of 0.8 times the first. How often is each taken? This
+# follows from the edge exponent. With shares $p_1 + p_2 = 1$,
 #
 # $$p_1\ln|1 - s_1| + p_2\ln|1 - s_2| = 0 .$$
 
@@ -578,8 +577,8 @@ for trial, (values, s, u) in zip(first_trials, levels, strict=True):
     table({"share of the longer step": (share, (s > 2).mean()), "⟨s⟩": (low + share * (high - low), s.mean())})
 
 # %% [markdown]
-# The orbit never repeats (−1: no period found), for the shares are not rational. Is it chaotic? We let the exponents
-# be computed over ever longer stretches.
+# The orbit never repeats (−1: no period found), because the shares are not rational. Is it chaotic? We compute the
+# exponents over longer and longer intervals.
 
 # %%
 for steps in (300,) if quick else (1000, 10_000, 100_000):
@@ -588,15 +587,14 @@ for steps in (300,) if quick else (1000, 10_000, 100_000):
 
 # %% [markdown]
 # **What we see.** Both exponents go to 0. Between its jumps the map only shifts $\ln r$ and the trial, and two nearby
-# orbits stay as near as they were, up to a slow shear, until a jump parts them, once. So Armijo's step fluctuates for
-# ever without chaos. It is also a warning: a Lyapunov exponent is a derivative along an orbit, and does not see
-# jumps.
+# orbits keep their distance, up to a slow shear, until a jump separates them once. So Armijo's step fluctuates forever
+# without chaos. It is also a warning: a Lyapunov exponent is a derivative along an orbit, and jumps do not enter it.
 
 # %% [markdown]
-# ## A border between two fates
+# ## A border between two outcomes
 #
-# Polyak's rule with $c < \tfrac14$ is too bold: a large oscillation meets $s > 2$ and grows without end. If little
-# loss is left, $A < 2c$, a small one meets $s < 2$ and dies. The two basins meet at the fixed point $r^* = (A -
+# Polyak's rule with $c < \tfrac14$ takes too long steps: a large oscillation has $s > 2$ and grows without bound. If little
+# loss is left, $A < 2c$, a small one has $s < 2$ and decays. The two basins meet at the fixed point $r^* = (A -
 # 2c)/(2c - \tfrac12)$, which repels.
 
 
@@ -623,14 +621,14 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The dotted line is the repelling fixed point. Starts below it (blue) die out, starts above it (red,
-# dashed) grow without end, and those close to it hesitate first. The same rule, in the same valley: the start
+# dashed) grow without bound; those close to it stay near it at first. For the same rule in the same valley, the start
 # decides.
 
 # %% [markdown]
-# ## When the sharpness answers
+# ## When the sharpness responds
 #
-# So far $\lambda$ was held. In the valley of notebook 1 it answers: with a constant step the map of $x$ and $\lambda$
-# is
+# So far $\lambda$ was held fixed. In the valley of notebook 1 it is not: with a constant step the map of $x$ and
+# $\lambda$ is
 #
 # $$x' = (1 - \eta\lambda)\,x,\qquad \lambda' = \lambda + \eta\bigl(\alpha - \tfrac12\beta x^2\bigr),\qquad
 # \alpha = \mu(\lambda_\infty - \lambda).$$
@@ -682,15 +680,15 @@ for limit in (23.0, 25.1):
 # %% [markdown]
 # **What we see.** Arrows show where a step leads, lines where a step leaves $|x|$ or $\lambda$ alone; they cross at
 # the equilibrium. On the left an orbit spirals into it. At $\eta\lambda_\infty = \tfrac52$ a pair of complex
-# multipliers leaves the unit circle, a **Neimark–Sacker** bifurcation. Beyond it (middle) the orbit goes round and
-# round on a closed curve: sharpness and oscillation swing for ever, regularly, but with no period that is a whole
-# number of steps. Its largest Lyapunov exponent is 0: two orbits on the curve keep their distance.
+# multipliers leaves the unit circle, a **Neimark–Sacker** bifurcation. Beyond it (middle) the orbit moves on a
+# closed curve: sharpness and oscillation vary forever, regularly, but without a period that is a whole number of
+# steps. Its largest Lyapunov exponent is 0: two orbits on the curve keep their distance.
 
 # %% [markdown]
 # ## What to remember
 #
 # - A rule is a map. Its flip, and not the edge, is where its step size starts to fluctuate.
-# - $\Lambda = 0$ for every bounded oscillation; the Lyapunov exponent is another thing; $\langle s\rangle$ may be far above 2.
+# - $\Lambda = 0$ for every bounded oscillation; the Lyapunov exponent is different; $\langle s\rangle$ may be far above 2.
 # - In chaos compare distributions, not steps. A heavy tail makes means depend on a few steps.
-# - Armijo's search fluctuates without chaos, and where it rests depends on its first trial.
-# - All of this holds the slow variables still. Notebook 9 derives the formulas, and says how far each can be trusted.
+# - Armijo's search fluctuates without chaos, and the values it takes depend on its first trial.
+# - All of this holds the slow variables fixed. Notebook 9 derives the formulas and shows where each one fails.

@@ -17,8 +17,8 @@
 # $$x' = (1 - \eta\lambda)\,x, \qquad \lambda' = \lambda + \eta\,\bigl(\alpha - \tfrac12\beta x^2\bigr).$$
 #
 # A network has thousands of weights. Does it have an $\alpha$ and a $\beta$? It does, and they can be *measured* at
-# every step, without fitting anything. This notebook measures them, checks both equations, and asks how far ahead
-# the small model then predicts the large one.
+# every step, without fitting anything. This notebook measures them, checks both equations, and tests how far ahead
+# the small model predicts the network.
 #
 # | symbol | meaning | in the dataset |
 # | --- | --- | --- |
@@ -79,9 +79,9 @@ right.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# **What we see.** Left: the sharpness rises to $2/\eta$ and stays near it. We shall look closely at one moment before
-# (vertical line) and at all steps in the grey area. Right: before the edge there is no oscillation to speak of; at the
-# edge there is, and not in the leading direction alone. We come back to that.
+# **What we see.** Left: the sharpness rises to $2/\eta$ and stays near it. Below we use one moment before the
+# edge (vertical line) and all steps in the grey area. Right: before the edge the oscillation is negligible; at the edge it
+# is not, and not only in the leading direction. We come back to that.
 
 # %% [markdown]
 # ## What is $\alpha$?
@@ -90,13 +90,13 @@ plt.show()
 #
 # $$\nabla\lambda = \nabla_w \bigl(u^\top \nabla^2 L(w)\, u\bigr), \qquad u \text{ held fixed},$$
 #
-# a third derivative of the loss, which automatic differentiation gives at the price of a few gradients. (That $u$
-# may be held fixed is a fact about simple eigenvalues: turning $u$ changes $u^\top H u$ only to second order.) A step moves
+# a third derivative of the loss, which automatic differentiation computes at the cost of a few gradients. (That $u$
+# may be held fixed is a property of simple eigenvalues: turning $u$ changes $u^\top H u$ only to second order.) A step moves
 # the weights by $-\eta\nabla L$, hence the sharpness by $-\eta\,\nabla L\cdot\nabla\lambda$. So
 #
 # $$\alpha = -\nabla L\cdot\nabla\lambda, \qquad \Delta\lambda \approx \eta\,\alpha .$$
 #
-# To do this by hand we need the weights themselves. They are quickly made again: gradient descent in two lines.
+# To check this by hand we need the weights. We compute them again: gradient descent in two lines.
 
 
 # %%
@@ -126,25 +126,25 @@ print(f"one step: ηα = {eta * alpha:.5f}, and λ changed by {float(ahead - mod
 #
 # $$\nabla L(\bar w + x u) = \nabla L(\bar w) + \lambda x\,u + \tfrac12 x^2\,\nabla\lambda + \dots$$
 #
-# The second term makes the oscillation: it changes its sign with $x$. The third does not. Every step therefore pushes the
-# centre along $-\tfrac12 x^2\nabla\lambda$, *down the slope of the sharpness*, and that lowers $\lambda$ by $\eta$ times
+# The second term drives the oscillation: it changes its sign with $x$. The third does not. Every step therefore moves the
+# centre along $-\tfrac12 x^2\nabla\lambda$, *down the gradient of the sharpness*, which lowers $\lambda$ by $\eta$ times
 #
 # $$\tfrac12 x^2\,\|\nabla\lambda\|^2 = \tfrac12\beta x^2, \qquad \beta = \|\nabla\lambda\|^2 .$$
 #
-# Nothing was assumed of the network but that it can be differentiated three times.
+# The only assumption is that the network can be differentiated three times.
 
 # %% [markdown]
 # ## Why the oscillating directions must be projected out
 #
 # At the edge the weights are never at the centre, and most of their gradient belongs to the oscillation,
-# $\lambda x u$. If anything of it is left in $\nabla L$, then $-\nabla L\cdot\nabla\lambda$ measures the
-# oscillation, not the sharpening. So all directions that oscillate are projected out of both gradients: with the rows of
+# $\lambda x u$. If any of it remains in $\nabla L$, then $-\nabla L\cdot\nabla\lambda$ measures the
+# oscillation and not the sharpening. So all directions that oscillate are projected out of both gradients: with the rows of
 # $U$ the leading eigenvectors,
 #
 # $$P_\perp v = v - U^\top U v, \qquad \alpha = -(P_\perp\nabla L)\cdot(P_\perp\nabla\lambda), \quad
 #   \beta = \|P_\perp\nabla\lambda\|^2, \quad G = \|P_\perp\nabla L\|^2 .$$
 #
-# How many are "all"? Let us remove none, one, two and three of them at consecutive steps at the edge.
+# How many are "all"? We remove none, one, two and three of them at consecutive steps at the edge.
 
 
 # %%
@@ -182,10 +182,10 @@ print(f"the dataset: mean {float(run.alpha[rows].mean()):+.4f}")
 
 # %% [markdown]
 # **What we see.** With too few directions removed, "$\alpha$" jumps with the oscillation and even changes its sign from
-# step to step. The mean of such a series is not the $\alpha$ of the centre. With all directions gone that are at the
-# edge, a positive number remains that does not jump.
+# step to step. The mean of such a series is not the $\alpha$ of the centre. When all directions at the edge are
+# removed, a positive number remains that does not jump.
 #
-# It still is a number at displaced weights. `eos.simulate` evaluates everything at the centre, which changes
+# It is still evaluated at displaced weights. `eos.simulate` evaluates everything at the centre, which changes
 # $\alpha$ once more (the last line), and projects out all tracked directions whose eigenvalue exceeds a tenth of
 # $\lambda$. How many it tracks is its argument `modes`, 3 unless told otherwise.
 
@@ -204,15 +204,15 @@ for ax in axes[1]:
 plt.show()
 
 # %% [markdown]
-# **What we see.** $\alpha$ and $\beta$ change slowly and stay of one order of magnitude. The gradient $G$, which
-# makes progress, falls by orders of magnitude. And $\kappa$ becomes small, but for bursts at the edge: the gradient off the
-# sharp directions lies where the loss is flat. That is what makes a small model possible: a few sharp directions that
+# **What we see.** $\alpha$ and $\beta$ change slowly and stay of one order of magnitude. The squared gradient
+# $G$, which makes progress, falls by orders of magnitude. And $\kappa$ becomes small, except for bursts at the edge: the
+# gradient off the sharp directions points where the loss is flat. This makes a small model possible: a few sharp directions that
 # oscillate, and a slow, flat rest.
 
 # %% [markdown]
 # ## First check: before the edge, $\Delta\lambda = \eta\alpha$
 #
-# We add up what the two terms of the second equation say, and compare with the sharpness itself.
+# We sum the two terms of the second equation and compare with the sharpness itself.
 
 # %%
 step_change = np.diff(run.sharpness)
@@ -235,15 +235,15 @@ ax.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %% [markdown]
-# **What we see.** Up to the edge the blue line is the sharpness: but for the first steps, in which everything changes
-# at once, the ratios are close to 1. Then it parts from the run. The sharpening goes on at the edge; the difference is
-# what self-stabilisation takes away. The dashed line takes away $\tfrac12\beta x^2$ of the leading direction. It bends
-# where the run does, and slowly drifts off: something is missing.
+# **What we see.** Up to the edge the blue line is the sharpness: except for the first steps, in which everything changes
+# at once, the ratios are close to 1. Then it departs from the run. Sharpening continues at the edge; the difference is the
+# effect of self-stabilisation. The dashed line subtracts $\tfrac12\beta x^2$ of the leading direction. It bends where the
+# run does, and slowly drifts off: something is missing.
 
 # %% [markdown]
 # ## Second check: at the edge, $x^2 = 2\alpha/\beta$
 #
-# At the edge $\lambda$ stays where it is on average, so the two terms must balance:
+# At the edge $\lambda$ is constant on average, so the two terms must balance:
 # $\langle\tfrac12\beta x^2\rangle = \langle\alpha\rangle$, or $x^2 = 2\alpha/\beta$.
 
 # %%
@@ -260,21 +260,21 @@ one_mode = 0.5 * float((late.beta * late.amplitude.sel(mode=1) ** 2).mean()) / f
 print(f"from step {after} on: ⟨½βx²⟩ / ⟨α⟩ = {one_mode:.2f}")
 
 # %% [markdown]
-# **What we see.** The right order of magnitude, out of many: $x^2$ grew by ten of them to get there. But the oscillation comes in
-# bursts around the line, and on average it is too small to hold the sharpness. Who holds it?
+# **What we see.** The order of magnitude is right, although $x^2$ grew by ten of them. But the oscillation comes in bursts
+# around the line, and on average it is too small to hold the sharpness. What else does?
 
 # %% [markdown]
-# ## Several directions share the work
+# ## Several directions contribute
 #
-# The first picture had the answer: a second direction oscillates as well. Its oscillation pushes the centre along
-# $-\tfrac12 x_2^2\nabla\lambda_2$, and if $\nabla\lambda_2$ is not perpendicular to $\nabla\lambda_1$, that moves
+# The first picture has the answer: a second direction oscillates as well. Its oscillation moves the centre along
+# $-\tfrac12 x_2^2\nabla\lambda_2$, and if $\nabla\lambda_2$ is not perpendicular to $\nabla\lambda_1$, this changes
 # $\lambda_1$ too. With all of them,
 #
 # $$\Delta\lambda_1 = \eta\Bigl(\alpha - \tfrac12\sum_i C_{1i}\,x_i^2\Bigr), \qquad
 #   C_{1i} = P_\perp\nabla\lambda_1\cdot P_\perp\nabla\lambda_i, \quad C_{11} = \beta .$$
 #
 # We have the weights, so we can compute it. For the centre we take the average of three iterates,
-# $\bar w = \tfrac14(w_{t-1} + 2w_t + w_{t+1})$: it cancels whatever jumps to and fro.
+# $\bar w = \tfrac14(w_{t-1} + 2w_t + w_{t+1})$: it cancels everything that jumps back and forth.
 
 # %%
 alphas, kicks = [], []
@@ -290,8 +290,8 @@ print(f"the leading one alone {shares[0]:.2f}, all together {shares.sum():.2f}")
 
 # %% [markdown]
 # **What we see.** The second equation holds on average, if every direction at the edge is in it. In the normal
-# form with *one* direction, that one must do all the work, so its oscillation is larger than the network's. Keep this in
-# mind for what follows.
+# form with *one* direction, this one has to balance all of the sharpening, so its oscillation is larger than the network's.
+# This matters below.
 
 # %% [markdown]
 # ## The driven valley
@@ -302,10 +302,9 @@ print(f"the leading one alone {shares[0]:.2f}, all together {shares.sum():.2f}")
 # $$x' = (1-\eta\lambda)x, \qquad \ln\lambda' = \ln\lambda + \tfrac{\eta}{\lambda}(\alpha - \tfrac12\beta x^2), \qquad
 #   \bar L' = \bar L - \eta(G - \tfrac12\alpha x^2) + \tfrac12\eta^2\kappa\lambda G .$$
 #
-# (The logarithm is the same equation to first order, and keeps $\lambda$ positive.) The tuner is not told the run's
-# step sizes. It sees the model's own loss along the next step, $\bar L + \tfrac12\lambda x^2$ at its beginning, and
-# chooses for itself. That is why the coefficients are read against *flow time* $\tau = \sum\eta$, the way travelled, and
-# not against the step number.
+# (The logarithm is the same equation to first order, and keeps $\lambda$ positive.) The tuner does not know the run's
+# step sizes. It sees the model's loss along the next step, $\bar L + \tfrac12\lambda x^2$ at its beginning, and chooses its
+# own step. This is why the coefficients are read as functions of *flow time* $\tau = \sum\eta$ and not of the step number.
 
 # %%
 measured = eos.coefficients(run, at=steps // 10)
@@ -313,8 +312,8 @@ print(f"{measured.time.size} measurements over a flow time of {float(measured.ti
 
 # %% [markdown]
 # We do this for the constant step and for Armijo's line search, which tries a step and shortens it until the loss
-# falls enough. The theory `"valley"` begins at a tenth of the run. Beside it stands `"valley-frozen"`, which sees the
-# network at that one moment only: all coefficients are frozen there, and the rest of the run is an extrapolation.
+# falls enough. The theory `"valley"` starts at a tenth of the run. `"valley-frozen"` sees the network at that
+# moment only: all coefficients are held at their values there, and the rest of the run is an extrapolation.
 
 # %%
 tuners = {"constant": constant, "armijo": eos.tuners.Armijo()}
@@ -349,23 +348,22 @@ for (name, theory), said in theories.items():
     print(f"{name:9} {theory:14} {errors['status']:13} median error of {shown}")
 
 # %% [markdown]
-# **What we see.** Under Armijo's rule the driven valley is the run. The rule itself keeps the oscillation small, so
-# it matters little how the directions share it, and what remains is a sharpness that follows $\alpha$ and a step that
-# follows the sharpness.
+# **What we see.** Under Armijo's rule the driven valley agrees with the run. The rule itself keeps the oscillation small, so
+# its distribution over directions matters little: the sharpness follows $\alpha$, and the step follows the sharpness.
 #
-# With a constant step the driven valley follows the run to the edge and then parts from it: its single direction must do
-# the work of several, and its bursts are larger and rarer than the network's. The level of the sharpness is right,
-# the motion around it is not.
+# With a constant step the driven valley follows the run to the edge and then departs from it: its single direction has to
+# replace several, and its bursts are larger and rarer than the network's. The level of the sharpness is right, the motion
+# around it is not.
 #
-# The frozen valley is right at first and then sharpens too much. Where its loss would become negative, which no loss
-# of this kind is, it has been followed too far and says so (`out-of-range`).
+# The frozen valley is right at first and then sharpens too much. Where its loss would become negative, which this loss
+# cannot, it is outside its range and reports this (`out-of-range`).
 
 # %% [markdown]
 # ## How far ahead does a frozen moment predict?
 #
 # The frozen valley is a loss like any other, built so that at its moment it has the network's $\bar L$, $G$, $\kappa$,
-# $\lambda$, $\alpha$ and $\beta$ and a few further derivatives of the slow path. Let us freeze the network at
-# several moments before the edge, let each valley run, and note when its sharpness is 5 % off.
+# $\lambda$, $\alpha$ and $\beta$ and a few further derivatives of the slow path. We freeze the network at
+# several moments before the edge, run each valley, and record when its sharpness is first 5 % off.
 
 # %%
 moments = [steps // 10] if quick else [50, 100, 150, 200, 250]
@@ -385,28 +383,28 @@ ax.legend(frameon=False, ncols=3, loc="upper left")
 plt.show()
 
 # %% [markdown]
-# **What we see.** A moment tells something of the steps ahead, and not of the rest of the run. (A prediction counts as
-# right until its first error of 5 %, averaged over 25 steps, even if it is right again later.) Two things go wrong:
+# **What we see.** A moment predicts some steps ahead, but not the rest of the run. (A prediction counts as right until its
+# first error of 5 %, averaged over 25 steps, even if it is right again later.) There are two ways to fail:
 #
-# - *Frozen late*, the valley meets the edge and oscillates, in bursts that are too large, as the driven valley's are.
-#   Where its line ends it has diverged.
-# - *Frozen early*, it goes through the edge as if there were none. Below the edge an oscillation dies out, here until
-#   it is 0 to the computer's last digit, and from 0 nothing grows. In a network the drift of everything else keeps a small
+# - *Frozen late*, the valley reaches the edge and oscillates in bursts that are too large, like the driven valley's. Where
+#   its line ends it has diverged.
+# - *Frozen early*, it passes the edge without noticing. Below the edge an oscillation decays, here until it underflows to 0,
+#   and from 0 nothing grows. In a network the drift of everything else keeps a small
 #   oscillation alive (the first picture, where $|x_i|$ stays above some level). The driven valley has a floor under
 #   $|x|$ for that reason; the frozen one is a plain loss and has none.
 
 # %% [markdown]
 # ## The slow flow: average first, then predict
 #
-# The bursts of a single direction are wrong, its average is not. So let us keep only the average. The **slow flow**
-# replaces the oscillation by what it does on average over its fast motion, for any tuner, and leaves two slow numbers:
+# The bursts of a single direction are wrong, its average is not. So we keep only the average. The **slow flow** replaces the
+# oscillation by its average effect over the fast motion, for any tuner, and leaves two slow variables:
 #
 # $$\frac{d\lambda}{dt} = \langle\eta\rangle\,\alpha - \tfrac12\beta\,\langle\eta x^2\rangle, \qquad
 #   \frac{d\bar L}{dt} = -\langle\eta\rangle\,G + \tfrac12\alpha\langle\eta x^2\rangle + \tfrac12\langle\eta^2\rangle\kappa\lambda G .$$
 #
 # Below the edge $x = 0$. At it, either the tuner bounds the oscillation (*clamped*), or the sharpness must, and then
-# $\langle\eta x^2\rangle = 2\langle\eta\rangle\alpha/\beta$ holds $\lambda$ in place (*pinned*). Where the coefficients
-# come from is called a *closure*: measured along a run, or from one frozen moment.
+# $\langle\eta x^2\rangle = 2\langle\eta\rangle\alpha/\beta$ holds $\lambda$ in place (*pinned*). The source of the coefficients
+# is called a *closure*: measured along a run, or from one frozen moment.
 
 # %%
 begin = steps // 10
@@ -443,9 +441,9 @@ eos.plotting.slow_flow(slow, axes=axes)
 plt.show()
 
 # %% [markdown]
-# **What we see.** Grey is the run (25-step averages, steps counted from where the theory begins), blue the slow flow, the
-# shade says below the edge or pinned. The flow needs no bursts: it arrives at the edge, stays there exactly, and says
-# how large the oscillation must be.
+# **What we see.** Grey is the run (25-step averages, steps counted from where the theory starts), blue the slow flow; the
+# shading shows the regime, below the edge or pinned. The flow has no bursts: it reaches the edge, stays there exactly, and
+# predicts the size of the oscillation.
 
 # %%
 for name, flow in flows.items():
@@ -467,19 +465,18 @@ for name, flow in flows.items():
     print(f"{'':19} L̄ is below 0 on {np.mean(flow.center_loss[kept] <= 0):.0%} of the way")
 
 # %% [markdown]
-# **What we see.** The averaged theory with measured coefficients is close to the run under both rules, although it knows
-# one direction and no oscillation. What it cannot say is how the sharpness moves around its edge, and it does not
-# know that several directions at the edge share $\alpha$ and slow the loss down. The frozen closure tells how much of
-# this was the measurement. The sharpness under a constant step did not need it: pinned, it is at $2/\eta$ whatever the
-# coefficients are. The loss did: a frozen $G$ does not fall, and where $\bar L$ has come to 0 the closure has been
-# followed too far.
+# **What we see.** The averaged theory with measured coefficients is close to the run under both rules, although it has
+# one direction and no oscillation. It does not describe how the sharpness fluctuates around the edge, nor that several
+# directions at the edge share $\alpha$ and slow the loss down. The frozen closure shows how much of the agreement comes from
+# the measurement. The sharpness under a constant step does not need it: pinned, it is at $2/\eta$ for any coefficients. The
+# loss does: a frozen $G$ does not fall, and where $\bar L$ reaches 0 the closure is outside its range.
 
 # %% [markdown]
 # ## Where to go from here
 #
 # - The theory `"oscillation"` (notebook 1) has what this one lacks: several directions at once, on the whole network,
-#   with nothing measured. It is also far dearer.
-# - Notebook 6: all of this on a network, a tuner and data of your own.
-# - Notebook 4: what the fast motion does when it does not settle.
+#   with nothing measured. It also costs far more.
+# - Notebook 6: all of this with your own network, tuner and data.
+# - Notebook 4: the fast motion when it does not settle.
 # - `help(eos.theory.DrivenValley)`, `help(eos.theory.SlowFlow)`, `help(eos.curvature.slow_coefficients)` for the
 #   formulas and their sources.

@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 6. Theory against experiment: bring your own network, tuner and data
 #
-# Everything in eosmodel meets in three words. An **objective** is a loss of one flat array of weights $w$. A **tuner** is a
+# eosmodel has three central concepts. An **objective** is a loss of one flat array of weights $w$. A **tuner** is a
 # rule that looks at the loss along the line of the next step and returns a step size $\eta$. A **theory** predicts from the
-# two what `eos.simulate` will find: the step size, the sharpness $\lambda$ (largest eigenvalue of the Hessian) and
-# the loss. This notebook makes an objective and a tuner that eosmodel does not have, and asks the theories about them.
+# two what `eos.simulate` will measure: the step size, the sharpness $\lambda$ (largest eigenvalue of the Hessian) and
+# the loss. This notebook adds an objective and a tuner that eosmodel does not have, and tests the theories on them.
 
 # %%
 import os
@@ -36,7 +36,7 @@ quick = bool(os.environ.get("EOSMODEL_QUICK"))  # the project's tests run a smal
 steps = 40 if quick else 800
 
 # %% [markdown]
-# ## Data of your own
+# ## Your own data
 #
 # Two arrays: inputs `x`, one row a sample, and targets `y`. Integers are class labels, floats are a regression. Ours is a
 # regression: the height of a wave over a square. Inputs are standardised, targets left as they are.
@@ -54,7 +54,7 @@ ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
 plt.show()
 
 # %% [markdown]
-# **What we see.** All the data: 120 points, each with a number to be learnt.
+# **What we see.** All the data: 120 points, each with a value to be learned.
 #
 # The command line takes the same arrays from an `.npz` file with the keys `x` and `y`:
 
@@ -69,7 +69,7 @@ with tempfile.TemporaryDirectory() as folder:
 # eosmodel compare --data wave.npz --net mlp --width 16 --tuners constant:0.5 armijo --steps 800 --out runs/wave
 # ```
 #
-# ## A network of your own: equinox
+# ## Your own network: equinox
 #
 # Any equinox module that maps one sample to one output is an objective in one line. Its weights are its floating-point
 # arrays; `loss="mse"` is half the mean squared error, `"ce"` the cross-entropy.
@@ -80,11 +80,11 @@ net = eos.objectives.network(model, wave, loss="mse")
 print(f"{net.initial().size} weights, loss at the start {float(net(net.initial())):.3f}")
 
 # %% [markdown]
-# ## A network of your own: flax, or anything else
+# ## Your own network: flax, or anything else
 #
-# `eos.objective(f, w0)` takes any JAX function of a flat array and where to start. What lies between a flat array and a
-# tree of parameters is `ravel_pytree`: it returns the array, and the way back. (Flax is needed for this cell
-# only: `pip install flax`. With `flax.nnx` the way back is `nnx.merge(graph, unravel(w))`, where `graph, parameters =
+# `eos.objective(f, w0)` takes any JAX function of a flat array and a starting point. `ravel_pytree` converts a tree of
+# parameters to a flat array and returns the inverse as well. (Flax is needed for this cell
+# only: `pip install flax`. With `flax.nnx` the inverse is `nnx.merge(graph, unravel(w))`, where `graph, parameters =
 # nnx.split(model)`.)
 
 # %%
@@ -121,22 +121,22 @@ right.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **What we see.** Two networks that eosmodel had never met, and the same story in both: the sharpness goes to the edge
-# of stability $2/\eta$ and stays near it. (Notebook 1 explains why.)
+# **What we see.** Two networks that are not part of eosmodel, with the same behaviour: the sharpness rises to the edge of
+# stability $2/\eta$ and stays near it. (Notebook 1 explains why.)
 
 # %% [markdown]
-# ## A tuner of your own
+# ## Your own tuner
 #
-# A tuner is a class with one method. It receives a **ray**, the loss along the line $w + \eta d$ that the next step will
-# take, and its own memory, and returns the step size, the new memory, and what to record (how many extra losses it
-# looked at, and whether it failed). Of the ray it may use
+# A tuner is a class with one method. It receives a **ray**, the loss along the line $w + \eta d$ of the next step, and its
+# own memory. It returns the step size, the new memory, and what to record (how many extra losses it evaluated, and whether
+# it failed). A ray has
 #
 # - `ray.value`, the loss at $\eta = 0$, and `ray.slope`, its derivative there, $-\|g\|^2$ for a step down the gradient $g$,
-# - `ray.evaluate(η)` and `ray.curvature()`, the loss further along and the second derivative, paid for when called,
+# - `ray.evaluate(η)` and `ray.curvature()`, the loss further along and the second derivative, computed only when called,
 # - `ray.step`, the number of the step.
 #
-# Our rule is an old one, known as *bold driver*: be 2 % bolder after every step that brought the loss down, and halve the
-# step after one that did not.
+# Our rule is an old one, known as *bold driver*: increase the step by 2 % after every step that decreased the loss, and
+# halve it after one that did not.
 
 
 # %%
@@ -154,7 +154,7 @@ class BoldDriver(AbstractTuner):
 
 
 # %% [markdown]
-# Schedules are tuners too. Any of optax's, which is a function of the step number, goes into `eos.tuners.Schedule`:
+# Schedules are tuners too. `eos.tuners.Schedule` takes any optax schedule, a function of the step number:
 
 # %%
 warmup = eos.tuners.Schedule(optax.warmup_cosine_decay_schedule(0.01, 0.8, steps // 8, steps, 0.05))
@@ -167,16 +167,16 @@ runs = xr.concat(runs, xr.Variable("tuner", list(tuners)))
 eos.plotting.summary(runs)
 
 # %% [markdown]
-# **What we see.** (Averages over 25 steps.) The bold driver finds the edge without being told that there is one: it
-# grows until a step beyond it raises the loss, then withdraws. The schedule crosses the edge from below, takes the
-# sharpness down to its own $2/\eta$, and when $\eta$ is lowered again the sharpness is free to rise.
-# Armijo's rule and Polyak's are eosmodel's own.
+# **What we see.** (Averages over 25 steps.) The bold driver finds the edge although it does not know of it: its step
+# grows until a step beyond the edge raises the loss, and is then halved. The schedule crosses the edge from below, lowers the
+# sharpness to its own $2/\eta$, and when $\eta$ decreases again the sharpness can rise. Armijo's rule and Polyak's are built
+# in.
 
 # %% [markdown]
 # ## The same rules in your own training loop
 #
-# `eos.tuners.as_optax(tuner)` makes a tuner an ordinary optax transformation, so that it can be used where eosmodel is
-# not. It needs from the loop what its rule asks for: the bold driver the loss, `value`; a line search also the function,
+# `eos.tuners.as_optax(tuner)` turns a tuner into an ordinary optax transformation, for use in any training loop. The loop
+# must pass what the rule needs: the bold driver the loss, `value`; a line search also the function,
 # `value_fn`. Here is a plain equinox loop.
 
 # %%
@@ -204,18 +204,18 @@ difference = np.abs(np.array(taken) / runs.stepsize.sel(tuner="bold driver").val
 print(f"{len(taken)} steps; largest relative difference from the step sizes of eos.simulate: {difference:.1e}")
 
 # %% [markdown]
-# ## What the theories say
+# ## What the theories predict
 #
-# We ask four of them. None is fitted to a run, or shown one.
+# We run four of them. None is fitted to a run or sees one.
 #
-# | theory | what it keeps |
+# | theory | its variables |
 # | --- | --- |
 # | `oscillation` | the middle of the oscillation, and its size along the leading eigenvectors, stepped together |
-# | `central-flow` | the middle alone; the size of the oscillation is what the tuner or the sharpness must hold it at |
+# | `central-flow` | the middle alone; the size of the oscillation follows from a balance |
 # | `edge-only` | the edge alone: gradient flow with $\eta = 2/\lambda$, whatever the tuner does |
-# | `gradient-flow` | the tuner without an oscillation: gradient flow at its pace |
+# | `gradient-flow` | gradient flow at the pace of the tuner, without an oscillation |
 #
-# The last two leave out one half each of "step size and sharpness move together".
+# Each of the last two leaves out one half of "step size and sharpness evolve together".
 
 # %%
 names = ["oscillation"] if quick else ["oscillation", "central-flow", "edge-only", "gradient-flow"]
@@ -243,8 +243,8 @@ eos.plotting.errors(comparison.rows())
 comparison.plot()
 
 # %% [markdown]
-# **What we see.** Dark lines are runs, coloured ones theories, a cross marks a theory that had left its range.
-# The maps say which theory suffices where.
+# **What we see.** Dark lines are runs, coloured ones theories, a cross marks a theory that left its range.
+# The maps show which theory is sufficient where.
 
 # %%
 for row in comparison.rows():
@@ -255,10 +255,9 @@ for row in comparison.rows():
 # %% [markdown]
 # ## A chaotic tuner: predict a band, not a line
 #
-# Polyak's rule takes a step of size $\eta = L/\|g\|^2$, and its step sizes are chaotic: two runs that begin almost alike are
-# soon at different step sizes. No theory can say the step size at step 500 of such a run. It can say how the steps
-# are distributed. `members=` makes an ensemble of predictions, from starts that differ by a ten-thousandth of the
-# weights' size.
+# Polyak's rule takes a step of size $\eta = L/\|g\|^2$, and its step sizes are chaotic: two runs from almost equal weights soon
+# have different step sizes. No theory can predict the step size at step 500 of such a run. It can predict the distribution of
+# the steps. `members=` makes an ensemble of predictions, from weights that are perturbed by a relative $10^{-4}$.
 
 # %%
 members = 3 if quick else 19
@@ -271,18 +270,17 @@ print(
 eos.plotting.ensemble(chaotic, band)
 
 # %% [markdown]
-# **What we see.** One more run of the members' law would be in the band nine times out of ten at each step; the titles say how
-# often the run was inside. A run outside the band is a failure of the theory, not of our knowledge of the start.
-# Members alone are a cheap test for any tuner: if they part, compare statistics, not steps.
+# **What we see.** A further member would be inside the band with probability 0.9 at each step; the titles say how often the
+# run was inside. A run outside the band is an error of the theory, not of the initial weights. The members alone are a cheap
+# test of any tuner: if they separate, compare statistics and not steps.
 
 # %% [markdown]
 # ## Where the theory fails
 #
-# The oscillation model leaves out one term, the force of its oscillation on all other directions that turns with its sign and
-# is not in proportion to it. How large that was is in its predictions, as a share of the gradient: `left_out`. Much is left
-# out by
+# The oscillation model neglects one term: the nonlinear part of the force on all other directions that changes its sign with
+# the oscillation. Its size relative to the gradient is a variable of the predictions, `left_out`. It is large for
 #
-# - *large oscillations*, of constant steps far above $2/\lambda$ at the start or rules that jump: let the theory begin after
+# - *large oscillations*, of constant steps far above $2/\lambda$ at the start or of rules that jump: start the theory after
 #   the first jumps, `theory="oscillation:after=20"`;
 # - *kinks*: a ReLU network has no third derivative, and its sharpness jumps.
 #
@@ -307,13 +305,13 @@ axes[0].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **What we see.** Printed are the errors of each, and kinks need not be the worst of it: they hurt where an oscillation goes
-# across many of them. Neither is easy to foresee, which is why `compare` prints errors and not verdicts: look at the table
-# before you believe a curve.
+# **What we see.** The printed numbers are the errors of each. Kinks are not always worse: they matter where an oscillation
+# crosses many of them. Neither effect is easy to foresee, which is why `compare` prints errors and not verdicts. Look at the
+# table before you trust a curve.
 
 # %% [markdown]
 # ## Where to go from here
 #
-# - Notebook 2: what your rule will do at the edge, read off one curve. `eos.analysis.response_curve({"mine": BoldDriver()})`.
+# - Notebook 2: how your rule will behave at the edge, read off one curve. `eos.analysis.response_curve({"mine": BoldDriver()})`.
 # - Notebook 3 draws phase diagrams for it, notebook 7 runs it on mini-batches.
 # - `help(eos.ray)`, `help(eos.tuners.as_optax)`, `help(eos.predict)` for all the details.

@@ -12,13 +12,13 @@
 # # 7. The stochastic regime: what a mini-batch changes
 #
 # So far every step saw all of the data. In practice it sees a batch of $B$ samples, drawn anew for every step. This
-# notebook asks what that does to the two players, the step size $\eta$ and the sharpness $\lambda$:
+# notebook studies the effect on the step size $\eta$ and the sharpness $\lambda$:
 #
-# 1. Noise shakes the oscillation, which so never dies.
-# 2. A shaken oscillation holds the sharpness *below* the edge $2/\eta$, by an amount that can be computed.
+# 1. Noise drives the oscillation, which therefore never decays.
+# 2. A noisy oscillation holds the sharpness *below* the edge $2/\eta$, by an amount that can be computed.
 # 3. On a network, small batches therefore weaken progressive sharpening.
-# 4. A rule that chooses $\eta$ sees its batch alone, so it goes to the edge of its batch.
-# 5. What will happen can be predicted as a band.
+# 4. A rule that chooses $\eta$ sees only its batch, so it goes to the edge of its batch.
+# 5. The outcome can be predicted as a band.
 
 # %%
 import os
@@ -43,8 +43,8 @@ styles = ("-", "--", "-.", ":")
 # $$x' = (1 - \eta\lambda_B)\,x - \eta\,\frac{\xi_u}{\sqrt B}.$$
 #
 # $\xi_u$ is a random number of variance $\sigma_u^2$, what one *sample* is off by; the mean of $B$ samples is off by
-# $\sqrt B$ times less. `NoisyFastMap` steps this equation with everything slow held still. Below, a constant step
-# stands at $s = \eta\lambda = 1.9$, inside the edge: without noise $x$ would go to zero.
+# $\sqrt B$ times less. `NoisyFastMap` iterates this equation with all slow variables held fixed. Below, a constant
+# step has $s = \eta\lambda = 1.9$, below the edge: without noise $x$ would go to zero.
 
 # %%
 s, variance = 1.9, 1.0
@@ -61,14 +61,14 @@ axes[0].set_ylabel("displacement x")
 plt.show()
 
 # %% [markdown]
-# **What we see.** The oscillation never dies: noise feeds it, the contraction $|1-\eta\lambda| < 1$ drains it. The balance
-# of the two is a mean square. Square the equation, average, and solve:
+# **What we see.** The oscillation never decays: noise drives it, the contraction $|1-\eta\lambda| < 1$ damps it. The balance
+# gives its mean square. Square the equation, average, and solve:
 #
 # $$\langle x^2\rangle = \frac{\eta\,\sigma_u^2}{B\,\lambda\,\bigl(2 - (1 + m)\,\eta\lambda\bigr)},
 # \qquad m = \frac{\operatorname{Var}\lambda_B}{\lambda^2}.$$
 #
-# It grows as $1/B$, and without bound as $\eta\lambda$ comes near the edge. Noise in the curvature ($m > 0$) moves that
-# edge in, to $\eta\lambda = 2/(1+m)$. `stationary` averages over a long orbit and says how sure it is.
+# It grows as $1/B$, and without bound as $\eta\lambda$ comes near the edge. Noise in the curvature ($m > 0$) lowers the
+# edge to $\eta\lambda = 2/(1+m)$. `stationary` averages over a long orbit and estimates its error.
 
 # %%
 steps = 3200 if quick else 64_000
@@ -81,12 +81,12 @@ for size in sizes:
         print(f"B = {size:2}, m = {m:.4f}: ⟨x²⟩ = {found.mean.r:.3f} ± {found.error.r:.3f}, formula {formula:.3f}")
 
 # %% [markdown]
-# ## Where does the sharpness come to rest?
+# ## Where does the sharpness settle?
 #
-# Now let $\lambda$ move. In the valley of notebook 1, $\lambda$ stands still when sharpening and self-stabilisation
-# balance, $\langle x^2\rangle = 2\alpha/\beta$. Without noise the oscillation finds this size only *at* the edge. With noise
-# it has this size already where the formula above says so. Put one into the other, and the sharpness rests below the edge
-# by the **equilibrium gap**
+# Now let $\lambda$ change. In the valley of notebook 1, $\lambda$ is in equilibrium when sharpening and self-stabilisation
+# balance, $\langle x^2\rangle = 2\alpha/\beta$. Without noise the oscillation reaches this size only *at* the edge. With
+# noise it reaches it below the edge, by the formula above. Combining the two, the sharpness settles below the edge by the
+# **equilibrium gap**
 #
 # $$\frac2\eta - \lambda \;\approx\; \frac{\eta\,\beta\,\sigma_u^2}{4\,\alpha\,B}$$
 #
@@ -124,11 +124,11 @@ ax.legend(frameon=False, ncols=2)
 plt.show()
 
 # %% [markdown]
-# **What we see.** One run wanders; on average it stays below the dashed edge, where the formula puts it.
+# **What we see.** A single run fluctuates; on average it stays below the dashed edge, where the formula predicts.
 #
-# ## Where does the formula break?
+# ## Where does the formula fail?
 #
-# It is a **double limit**. Two pure numbers decide whether it holds:
+# It is a **double limit**. Two dimensionless numbers decide whether it holds:
 #
 # $$q = \frac{\eta^2\beta\sigma_u^2}{2\alpha B}\quad\text{(how strong the noise is)},\qquad
 # a = \eta^2\alpha\quad\text{(how fast the sharpness moves)}.$$
@@ -136,9 +136,9 @@ plt.show()
 # In these units the formula reads gap $= q/(2\eta)$, and it needs $a \ll q \ll 1$.
 #
 # - *$q$ not small*: solving the balance exactly, not to first order, gives the gap $(1-\sqrt{1-q})/\eta$, which is wider.
-#   At $q = 1$ it has no solution any more: there is no resting place.
-# - *$q$ not large against $a$*: now $\lambda$ moves about while $x$ does, and being averaged over one before the other is
-#   wrong. In this valley $\alpha = \mu(\lambda_\infty - \lambda)$ falls where $\lambda$ rises, which damps the motion, and
+#   Above $q = 1$ it has no solution: there is no equilibrium.
+# - *$q$ not large compared with $a$*: now $\lambda$ changes as fast as $x$, and averaging over one before the other is wrong.
+#   In this valley $\alpha = \mu(\lambda_\infty - \lambda)$ falls where $\lambda$ rises, which damps the motion, and
 #   without noise the gap is zero.
 #
 # We measure the gap, in units of the formula, over $q$ for a slow and a fast sharpness.
@@ -175,9 +175,9 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** (Bars are two standard errors.) Where $a \ll q \ll 1$ the points should lie at 1, to the right they
-# should follow the solid curve, and where $q$ is not large against $a$ they leave 1. The leftmost points of the slow
-# valley leave it too: the noise is so weak there, and $\lambda$ so slow, that these runs may be too short to find the
-# resting place. Whoever uses the formula should compute $q$ and $a$ first.
+# should follow the solid curve, and where $q$ is not large compared with $a$ they leave 1. The leftmost points of the slow
+# valley leave it too: the noise is so weak there, and $\lambda$ so slow, that these runs may be too short to reach the
+# equilibrium. Before using the formula, compute $q$ and $a$.
 
 # %% [markdown]
 # ## How noisy is a network?
@@ -185,7 +185,7 @@ plt.show()
 # `MiniBatches` draws batches of a network's data. A run then records, besides the full loss and the full sharpness at
 # every `track_every`-th step, how much samples differ: in the gradient along $u$ ($\sigma_u^2$), in the curvature
 # along $u$ ($\sigma_\lambda^2$) and in the rest of the gradient ($\operatorname{tr}\Sigma_b$). Divided by $B$ and
-# brought to pure numbers they are the noise that the batch puts into the oscillation.
+# made dimensionless they are the noise that the batch adds to the oscillation.
 
 # %%
 options = {"width": 4, "depth": 1} if quick else {"width": 16, "depth": 2}
@@ -209,18 +209,18 @@ for t in rows.step[1 :: max(1, rows.sizes["step"] // 4)].values:
 # %% [markdown]
 # **What we see.** $m$ is the relative variance of a batch's $\lambda$. The last two numbers compare the *variance* of the
 # gradient noise with the squared length of the gradient that makes progress. As the loss falls the gradient becomes small
-# and its noise matters more: a run that began in full-batch fashion ends in noise.
+# and its noise matters more: a run that starts almost like full batch ends dominated by noise.
 
 # %% [markdown]
 # ## Does sharpening get weaker at small batches?
 #
-# Noise widens the oscillation, a wide oscillation pushes $\lambda$ down: so it should. We train from the same weights
+# Noise enlarges the oscillation, and a large oscillation lowers $\lambda$: so it should. We train from the same weights
 # with several batch sizes and three rules: a constant step, Armijo's line search, and CDAT, whose step is
 #
 # $$\eta = \sigma\,\frac{\|g\|^2}{|g\cdot Hg|},$$
 #
 # with $g$ and $H$ the batch's gradient and Hessian: $\sigma$ times the step to the bottom of the parabola along $g$.
-# $\sigma = 2$ is its edge of stability. All are run with several seeds, of the weights and of the batches.
+# $\sigma = 2$ is its edge of stability. Each is run with several seeds of the weights and of the batches.
 
 # %%
 batch_sizes = (16,) if quick else (samples, 64, 8)
@@ -271,14 +271,14 @@ for rule in shown:
 
 # %% [markdown]
 # **What we see.** (Lines are medians over seeds.) With a constant step, and most of all under Armijo's rule, the smaller
-# the batch the less the full loss sharpens. CDAT at $\sigma = 2$ hardly sharpens at all, whatever the batch: its own large
-# oscillation keeps $\lambda$ down already.
+# the batch, the less the full loss sharpens. CDAT at $\sigma = 2$ hardly sharpens at any batch size: its large oscillation
+# already keeps $\lambda$ low.
 
 # %% [markdown]
-# ## What does a line search see that sees its batch alone?
+# ## What does a line search on a batch control?
 #
-# Armijo's rule makes sure that the loss *of the batch* falls. The full loss may rise meanwhile. And the edge that it feels
-# is the batch's own. Its measure is the curvature of the batch along the batch's own gradient,
+# Armijo's rule ensures that the loss *of the batch* falls. The full loss may rise meanwhile, and the relevant edge is that of
+# the batch. Its measure is the curvature of the batch along the batch's own gradient,
 # $g\cdot H_B\,g/\|g\|^2$, also called **batch sharpness**: the rule takes a step while $\eta$ times that is about 2.
 
 # %%
@@ -309,16 +309,16 @@ right.set(xlabel="step t", ylabel="ratio of losses", title=f"Armijo over {refere
 plt.show()
 
 # %% [markdown]
-# **What we see.** In the full batch the two products are nearly the same number. In a small batch they part: $\eta$ times
-# the batch sharpness is what the line search holds, and the full loss has no say in it. On the right, below 1 Armijo's
-# rule is ahead of the constant step on the same batches. Noise that keeps $\lambda$ low lets it take longer steps; a step
-# that is good for a few samples only is bad for the others. Which of the two weighs more depends on $B$.
+# **What we see.** In the full batch the two products are nearly the same number. In a small batch they differ: the line
+# search holds $\eta$ times the batch sharpness, and the full loss does not enter. On the right, below 1 Armijo's rule is
+# ahead of the constant step on the same batches. Noise keeps $\lambda$ low and allows longer steps; but a step that is good
+# for a few samples only is bad for the others. Which effect is larger depends on $B$.
 
 # %% [markdown]
 # ## Does the best $\sigma$ of CDAT fall with the batch size?
 #
-# For CDAT it is one number, $\sigma$, that says how far to go. In the full batch $\sigma$ near 2 is recommended. With
-# noise in the batch's gradient, going that far on each batch should be too much.
+# CDAT's step is set by one number, $\sigma$. In full batch $\sigma$ near 2 is recommended. With noise in the gradient of a
+# batch, such long steps should be too long.
 
 # %%
 if not quick:
@@ -335,15 +335,15 @@ if not quick:
     plt.show()
 
 # %% [markdown]
-# **What we see.** The printed lines say where each curve is lowest. Read them with care: three seeds are few, curves are
-# flat between 1 and 1.9, the horizon is short, and in so small a network the full batch need not prefer $\sigma$ near 2.
+# **What we see.** The printed lines say where each curve is lowest. Read them with care: three seeds are few, the curves
+# are flat between 1 and 1.9, the runs are short, and for so small a network the best $\sigma$ in full batch need not be near 2.
 
 # %% [markdown]
 # ## Can it be predicted?
 #
-# Not which way a noisy run will go, but in what band. For a stochastic objective `eos.predict` knows the mean and the
-# covariance over samples and never which batches the run will see. With `members` it draws its own noise that many times.
-# The question is then whether the run lies inside the central 90 per cent of them.
+# Not the path of a noisy run, but a band around it. For a stochastic objective `eos.predict` knows the mean and the covariance
+# over samples, but not the batches of the run. With `members` it draws its own noise that many times. The question is then
+# whether the run lies inside the central 90 % of them.
 
 # %%
 options = {"seeds": 0, "modes": 2, "members": 2 if quick else 19, "record_every": 11, "progress": False}
@@ -354,8 +354,8 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The titles say what share of the run lies inside the band. Nothing was fitted: the theory starts from
-# the same weights and gets the covariance of the samples from the network itself. A run inside the band nine times out of
-# ten is all that a theory which does not know the batches can give; fewer means that it is off by more than the noise.
+# the same weights and gets the covariance of the samples from the network itself. A theory that does not know the
+# batches can at best have the run inside the band nine times out of ten; fewer means that its error exceeds the noise.
 #
 # ## The same from the command line
 #
@@ -364,5 +364,5 @@ plt.show()
 # eosmodel train --batch-size 64 --track-every 11 --tuners armijo cdat:sigma={1,1.5,2} --out runs/stochastic
 # ```
 #
-# The first takes minutes and judges the statements of this notebook with five seeds and intervals. Notebook 8 puts its
-# verdicts beside the other claims of the paper.
+# The first takes minutes and judges the statements of this notebook with five seeds and intervals. Notebook 8 has its
+# verdicts together with the other claims of the paper.

@@ -9,22 +9,21 @@
 # ---
 
 # %% [markdown]
-# # 8. Reproducing the seed paper's findings, claim by claim
+# # 8. Reproducing the findings of the first paper, claim by claim
 #
-# This project began from one paper: Roulet, Agarwala and Pedregosa (arXiv 2312.00209) looked at what step-size rules do
-# to the sharpness of a network, and what the sharpness does to them. Its sequel (arXiv 2407.06183) added the rule
-# CDAT. Here we test what they say on a small network, one claim a section:
+# This project started from one paper: Roulet, Agarwala and Pedregosa (arXiv 2312.00209) studied how step-size rules and the
+# sharpness of a network affect each other. Its sequel (arXiv 2407.06183) added the rule CDAT. Here we test their claims on a
+# small network, one per section:
 #
 # 1. Armijo's line search keeps sharpening, and falls behind the best constant step.
 # 2. Polyak's step works at the edge of stability or beyond, and wins.
-# 3. Being at the edge does not by itself explain it.
+# 3. Being at the edge is not a sufficient explanation.
 # 4. CDAT with $\sigma = 2$ holds the sharpness.
 # 5. The batch size changes everything.
 #
-# Every verdict below is computed from numbers by fixed rules (`eosmodel.judging.claims` and `eosmodel.studies.sweep`): *supported* if
-# every tuner that the claim speaks of meets all of its conditions in more than half of the seeds, *partly* if some
-# condition is met by some tuner, *not supported* if none is. A verdict holds for this network, this loss and this number
-# of steps. That is said beside each.
+# Every verdict below is computed from numbers by fixed rules (`eosmodel.judging`): *supported* if every tuner of the claim
+# meets all of its conditions in more than half of the seeds, *partly* if some condition is met by some tuner, *not
+# supported* if none is. A verdict holds for this network, this loss and this number of steps; each section names its limits.
 
 # %%
 import os
@@ -66,8 +65,8 @@ experiment = xr.concat(runs, xr.IndexVariable("tuner", [*constants, *rules]))
 print(f"{setting}, seeds {seeds}")
 
 # %% [markdown]
-# `claims.evaluate` judges all claims at once. `verdict` shows one of them: the words, the rule of judgement, the numbers
-# and the result, and keeps it for the table at the end.
+# `claims.evaluate` judges all claims at once. `verdict` shows one of them (its text, criterion, numbers and verdict) and
+# stores it for the table at the end.
 
 # %%
 table = []
@@ -127,9 +126,9 @@ for key in ("2", "2b", "3"):
     verdict(judged[key])
 
 # %% [markdown]
-# **What we see.** The constant step stops the sharpness. Armijo's rule shortens its step instead, and the sharpness
-# goes on rising. The price is paid late: ahead at first, it is overtaken. When, and by how much in the end? Here is the
-# loss of Armijo's rule over that of the best constant step, at several horizons.
+# **What we see.** With the constant step the sharpness stops rising. Armijo's rule shortens its step instead, and the
+# sharpness keeps rising. It is ahead at first and is overtaken later. When, and by how much in the end? Here is the loss of
+# Armijo's rule over that of the best constant step, at several horizons.
 
 # %%
 ratio = smooth(experiment.loss.sel(tuner="armijo")) / smooth(experiment.loss.sel(tuner=best))
@@ -138,12 +137,12 @@ for share in (0.05, 0.1, 0.25, 0.5, 0.75, 1.0):
     print(f"step {t + 1:4}: {ratio[t]:.2f} times the loss of {best}")
 
 # %% [markdown]
-# The qualification: "falls behind" is a matter of the horizon and of which constant steps one compares with. Stop early
-# and Armijo's rule wins; compare with a poor constant step and it wins too. Also, $s$ is near 2 only in the median: a
-# line search hops to and fro across the edge, and about every second step is beyond it.
+# A limit: "falls behind" depends on the horizon and on the constant steps in the comparison. Armijo's rule wins over a short
+# horizon, or against a poor constant step. Also, $s$ is near 2 only in the median: a line search alternates about the edge,
+# and about every second step is beyond it.
 #
 # From the command line: `eosmodel compare --tuners constant:0.9 constant:1.2 armijo --samples 500 --steps 1000`, or
-# `eosmodel figures full-batch` for several networks.
+# `python -m paper_figures full-batch` for several networks.
 
 # %% [markdown]
 # ## Claim 2: Polyak's step works at the edge or beyond, and wins
@@ -167,20 +166,20 @@ for spec in (spec for spec in rules if spec in ("polyak", "sps-max")):
     )
 
 # %% [markdown]
-# **What we see.** Without a cap, "at the edge" is true of no single step: most are well below 2 and a few far above. What is
-# zero is the average of $\ln|1 - \eta\lambda|$, the *edge exponent* $\Lambda$, by which the oscillation grows: neither
-# growth nor decay. The last number says how often the capped rule is a constant step.
+# **What we see.** Without a cap, no single step is "at the edge": most are well below 2 and a few far above. What is zero is
+# the average of $\ln|1 - \eta\lambda|$, the *edge exponent* $\Lambda$, the growth rate of the oscillation. The last number
+# says how often the cap of the capped rule is active.
 #
-# The qualification: the uncapped rule is chaotic, and where a chaotic run ends differs by seed, as its ratios
-# show. The cap decides much.
+# A limit: the uncapped rule is chaotic, and the final loss of a chaotic run differs by seed, as its ratios show. The cap
+# matters a lot.
 #
 # From the command line: `eosmodel compare --tuners constant:1.2 armijo polyak sps-max --samples 500 --steps 1000`.
 
 # %% [markdown]
-# ## Claim 3: Being at the edge does not by itself explain it
+# ## Claim 3: Being at the edge is not a sufficient explanation
 #
-# If it did, two rules with the same $\eta\lambda$ would do the same to $\lambda$. The rule `on-edge` takes $\eta = 2/\lambda$
-# at every step: exactly at the edge, by construction. It can be put beside the others.
+# If it were, two rules with the same $\eta\lambda$ would have the same effect on $\lambda$. The rule `on-edge` takes
+# $\eta = 2/\lambda$ at every step, exactly at the edge. We compare it with the others.
 
 # %%
 together = [spec for spec in (best, "on-edge", "armijo", "cdat:sigma=1.9") if spec in experiment.tuner]
@@ -190,11 +189,10 @@ for spec in together:
     print(f"{spec:15} median ηλ {np.mean(s):.2f}, final λ {ends(spec, 'sharpness').mean():.2f}")
 
 # %% [markdown]
-# **What we see.** All are at the edge, and their sharpness is not the same, nor is their loss.
+# **What we see.** All are at the edge, but their sharpness and their loss differ.
 #
-# One can also turn the edge alone into a theory: gradient flow with $\eta = 2/\lambda$, whatever the rule does
-# (`edge-only`). Against it stands the joint theory (`oscillation`), in which the size of the oscillation is a variable,
-# and the rule answers to it. Both start from the same weights as the run, and nothing is fitted.
+# The edge alone is also a theory: gradient flow with $\eta = 2/\lambda$, whatever the rule does (`edge-only`). We compare it
+# with the joint theory (`oscillation`), in which the size of the oscillation is a variable to which the rule responds. Both start from the same weights as the run, and nothing is fitted.
 
 # %%
 told = ["armijo"] if quick else [best, "armijo", "sps-max", "cdat:sigma=1.9"]
@@ -233,12 +231,12 @@ verdict(told_apart, f"seed {seeds[0]}")
 # %% [markdown]
 # **What we see.** (Errors are sums over $\lambda$, $\eta$ and $L$ of the median $|\ln(\text{run}/\text{theory})|$.) The edge
 # alone predicts one curve for all rules, so it can be right about one kind at most: rules that sharpen without limit.
-# The joint theory tells the rules apart.
+# The joint theory distinguishes the rules.
 #
-# The qualification: the joint theory is of the leading modes only, and where the oscillation is large it is off. Its
-# error is what to look at, not the verdict alone.
+# A limit: the joint theory follows the leading modes only, and its error is larger where the oscillation is large. Look at
+# the error and not only at the verdict.
 #
-# From the command line: `eosmodel compare --theories oscillation edge-only`, or `eosmodel figures edge-alone`.
+# From the command line: `eosmodel compare --theories oscillation edge-only`, or `python -m paper_figures edge-alone`.
 
 # %% [markdown]
 # ## Claim 4: CDAT with $\sigma = 2$ holds the sharpness
@@ -258,14 +256,15 @@ for spec in cdat:
     print(f"{spec}: final loss by seed over that of {best}: {np.round(ends(spec) / ends(best), 2)}")
 
 # %% [markdown]
-# **What we see.** With $\sigma = 2$ the sharpness is held, and more: it ends below where it began, because the oscillation
-# that this rule allows is large. The product $\eta\lambda$ sits above 2, beyond the edge of the loss *at the
-# centre* of the oscillation. Walls that soften far from it are not the reason (`eosmodel figures edge-exponents`). The loss pays for it.
+# **What we see.** With $\sigma = 2$ the sharpness is not only held, it ends below its initial value, because the oscillation
+# under this rule is large. The product $\eta\lambda$ stays above 2, beyond the edge of the loss *at the centre* of the
+# oscillation. Walls that soften far from the centre are not the reason (`python -m paper_figures edge-exponents`). The loss
+# is higher for it.
 #
 # With $\sigma = 1.9$, a little less, the oscillation is bounded by the rule itself, the sharpness is free to rise, and it
-# does. Two rules that differ by five per cent are of two kinds; notebook 2 draws why.
+# does. Two rules that differ by 5 % belong to two classes; notebook 2 explains why.
 #
-# The qualification: on this network $\sigma = 2$ does not beat a well-tuned constant step. With other data, and larger
+# A limit: on this network $\sigma = 2$ does not beat a well-tuned constant step. With other data, and larger
 # networks, the sequel reports that it does.
 #
 # From the command line: `eosmodel train --tuners constant:1.2 cdat cdat:sigma=1.9 --samples 500 --steps 1000`.
@@ -274,7 +273,7 @@ for spec in cdat:
 # ## Claim 5: The batch size changes everything
 #
 # `eosmodel.studies.sweep` runs rules × batch sizes × seeds and judges statements about them by ratios over seeds with 90 %
-# intervals: supported if the whole interval is on the stated side, undecided if it holds 1. It needs five seeds.
+# intervals: supported if the whole interval is on the stated side, undecided if it contains 1. It needs five seeds.
 
 # %%
 sizes = [16] if quick else ["full", 64, 16]
@@ -295,19 +294,19 @@ for found in sweeps.evaluate(sweep)[:3]:
     table.append((found.text, found.verdict))
 
 # %% [markdown]
-# **What we see.** (A frame marks the best of every batch size.) The order of the rules is not the same in any two columns
-# that are far apart. The sharpness that a rule reaches in the full batch says little about the one it reaches at small
-# batches, where the noise holds it down.
+# **What we see.** (A frame marks the best of every batch size.) The order of the rules differs between columns that are far apart.
+# The sharpness that a rule reaches in full batch says little about the one it reaches with small batches, where the noise
+# keeps it low.
 #
-# The qualification: intervals speak of seeds, not of other networks. Steps, not passes over the data, are the same
-# for all sizes, so that a small batch has seen less.
+# A limit: the intervals are over seeds, not over other networks. The number of steps, not of passes over the data, is the
+# same for all sizes, so a small batch has seen fewer samples.
 #
 # From the command line: `eosmodel sweep --workers 2`. Notebook 7 shows the mechanisms.
 
 # %% [markdown]
 # ## All verdicts
 #
-# And beside them what the joint theory adds: the same quantities predicted from the initial weights alone.
+# The joint theory predicts the same quantities from the initial weights alone.
 
 # %%
 for text, said in table:
@@ -316,16 +315,16 @@ print()
 print(compared)
 
 # %% [markdown]
-# **What we see.** The upper table is what this small network says of the paper. Where it says *partly*, the evidence
-# printed in its section shows which condition failed.
+# **What we see.** The upper table has the verdicts for this small network. For *partly*, the evidence printed in the section
+# shows which condition failed.
 #
-# The lower table is the scoreboard of `eos.compare`: under each run the theories of it. "error λ, η, L" is the median of
-# $|\ln(\text{run}/\text{theory})|$, so 0.05 is five per cent. What the joint theory adds to the claims is a cause for
-# them: a rule that bounds the oscillation by itself leaves nothing to hold the sharpness, and one that does not, leaves
-# it to the sharpness. Which of the two a rule is can be computed before any run (notebook 2).
+# The lower table is the scoreboard of `eos.compare`: each run, followed by the theories of it. "error λ, η, L" is the median
+# of $|\ln(\text{run}/\text{theory})|$, so 0.05 is 5 %. The joint theory explains the claims: if a rule bounds the
+# oscillation by itself, nothing holds the sharpness; if it does not, the sharpness must. Which of the two holds for a rule
+# can be computed before any run (notebook 2).
 #
 # ```sh
 # eosmodel compare     # six rules, five theories, every claim judged: runs/latest/report.html
-# eosmodel figures     # the same claims on several networks, data sets and losses
+# make figures         # the same claims on several networks, data sets and losses
 # eosmodel sweep       # batch sizes
 # ```

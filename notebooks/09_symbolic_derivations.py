@@ -11,14 +11,13 @@
 # %% [markdown]
 # # 9. Symbolic derivations: where the formulas come from, and where they stop
 #
-# The other notebooks use a handful of formulas. Here each is derived with sympy, in a few lines, and held against
-# numbers from the package in the next cell. Every derivation leaves something out. So each section ends at the place
-# where its formula stops being right.
+# The other notebooks use a few formulas. Here each is derived with sympy, in a few lines, and compared with numbers from
+# the package in the next cell. Every derivation neglects something, so each section ends where its formula fails.
 #
 # 1. A loss becomes a map of the oscillation $x$ and the sharpness $\lambda$.
-# 2. That map has a fixed point, the edge of stability, and multipliers that say when it attracts.
+# 2. That map has a fixed point, the edge of stability, and multipliers that say when it is stable.
 # 3. A step-size rule becomes a response $s = \Phi(r)$; Polyak's and the greedy rule get equilibria and flips.
-# 4. CDAT at $\sigma = 2$ has no equilibrium, and leaves the work to $\lambda$.
+# 4. CDAT at $\sigma = 2$ has no equilibrium, so $\lambda$ must bound the oscillation.
 # 5. Averaged over the oscillation, $\lambda$ obeys a differential equation, which can be solved.
 
 # %%
@@ -75,7 +74,7 @@ display(
 # %% [markdown]
 # With $\alpha = \mu(\lambda_\infty - \lambda)$ and $\beta = b$ this is $\lambda' = \lambda + \eta(\alpha -
 # \tfrac12\beta x^2)$: the normal form of self-stabilisation (Damian, Nichani & Lee, arXiv 2209.15594). Nothing has
-# been neglected. The package derives the same; we compare with it, and with descent on the valley as an objective.
+# been neglected. The package derives the same map; we compare with it, and with descent on the valley as an objective.
 
 # %%
 form = normal_form()
@@ -97,12 +96,12 @@ print(
 print(f"sharpness {np.max(abs(run.sharpness.values - path[:, 1])):.1e}")
 
 # %% [markdown]
-# The loss of the run is the map's to rounding. The sharpness of a run is *measured*, at a middle of the oscillation
-# that is estimated from three iterates, and so has an error of its own.
+# The loss of the run agrees with the map to rounding. The sharpness of a run is *measured* at the middle of the oscillation,
+# which is estimated from three iterates, and so has an error of its own.
 #
-# **Where it stops.** With several other weights of different curvature, $\lambda$ still obeys $\lambda' = \lambda +
+# **Where it fails.** With several other weights of different curvature, $\lambda$ still obeys $\lambda' = \lambda +
 # \eta(\alpha - \tfrac12\beta x^2)$, but $\alpha$ is no longer a function of $\lambda$: it has a memory. We give the
-# map the right $\lambda$ and $\alpha$ at the start and look how long that helps.
+# map the right $\lambda$ and $\alpha$ at the start and see how long it stays right.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout="constrained")
@@ -128,12 +127,12 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** With one other weight the map *is* the descent. With four it gets the first rise right and then
-# runs ahead: the fast directions of the bulk are soon exhausted, and $\lambda$ goes on rising with the slow ones.
+# is too fast: the fast directions of the bulk soon converge, and $\lambda$ keeps rising with the slow ones.
 
 # %% [markdown]
 # ## The fixed point and its multipliers
 #
-# At rest $x' = -x$ and $\lambda' = \lambda$. To see whether the rest attracts, linearise. In the coordinates
+# At the fixed point $x' = -x$ and $\lambda' = \lambda$. To see whether it is stable, linearise. In the coordinates
 # $(\ln x^2, \lambda)$ the change of sign of $x$ disappears.
 
 # %%
@@ -149,9 +148,9 @@ display(sp.Eq(limit, sp.solve(sp.Eq(determinant, 1), limit)[0]))
 
 # %% [markdown]
 # Multipliers of a plane map with trace $T$ and determinant $D$ solve $m^2 - Tm + D = 0$. Where they are complex, both
-# have the size $\sqrt D$, and the last line says when that is 1: at $\eta\lambda_\infty = \tfrac52$. Below, a
-# disturbance of the rest changes by $\tfrac12\ln D$ a step. We compare with the multipliers that `analysis.cycles`
-# computes from the map alone, and then with descent that starts a little beside the rest.
+# have the modulus $\sqrt D$, and the last line says when that is 1: at $\eta\lambda_\infty = \tfrac52$. Below, the logarithm
+# of a disturbance changes by $\tfrac12\ln D$ per step. We compare with the multipliers that `analysis.cycles`
+# computes from the map alone, and then with descent that starts a little beside the fixed point.
 
 # %%
 at = {eta: size, b: 4.0, mu: 0.5}
@@ -190,16 +189,17 @@ ax.legend(frameon=False, ncols=3, loc="upper left")
 plt.show()
 
 # %% [markdown]
-# **What we see.** Thin lines swing; the straight ones have the derived slope, and only their height is taken from the
-# first swing. **Where it stops**: a multiplier speaks of small disturbances. Above $\eta\lambda_\infty = \tfrac52$
-# the swing follows the formula while it is small, and then stops growing, which no linear formula knows (notebook 4
-# draws the closed curve that it ends on).
+# **What we see.** Thin lines oscillate; the straight ones have the derived slope, and only their height is taken from the
+# first oscillation. **Where it fails**: a multiplier describes small disturbances. Above $\eta\lambda_\infty = \tfrac52$ the
+# oscillation follows the formula while it is small and then stops growing, which is a nonlinear effect (notebook 4 draws the
+# closed curve on which it ends).
 
 # %% [markdown]
 # ## A rule becomes a response
 #
-# Now a rule chooses $\eta$. Let $x$ be the displacement in the sharp direction, $G$ the squared gradient of the rest,
-# $\bar L$ its loss (lowest possible loss: 0), $\kappa\lambda$ its curvature along its gradient. To leading order
+# Now a rule chooses $\eta$. Let $x$ be the displacement in the sharp direction. All other directions
+# are the *rest*: $G$ is its squared gradient, $\bar L$ its loss (lowest possible loss: 0), $\kappa\lambda$ its curvature along
+# its gradient. To leading order
 #
 # $$L = \bar L + \tfrac12\lambda x^2,\qquad \|g\|^2 = G + \lambda^2x^2,\qquad g^\top Hg = \kappa\lambda G + \lambda^3x^2 .$$
 #
@@ -220,8 +220,8 @@ for name, response in phi.items():
     display(sp.Eq(sp.Function(f"Phi_{name}")(r), response))
 
 # %% [markdown]
-# (Armijo: the longest step that the search accepts; it takes between `factor` times this and this.) Against the tuner
-# objects, which `eos.theory.response` calls on a parabola:
+# (Armijo: the longest step that the search accepts; its step is between `factor` times this and this.) Compared with the
+# tuner objects, which `eos.theory.response` calls on a parabola:
 
 # %%
 energies = jnp.geomspace(1e-2, 1e3, 25)
@@ -236,8 +236,8 @@ for i, name in enumerate(("Polyak", "CDAT")):
     print(f"{name:7} largest relative difference {float(abs(ours[:, i] / theirs[i] - 1).max()):.1e}")
 
 # %% [markdown]
-# **Where it stops.** A loss is a parabola only near its floor. Let the valley have walls that stiffen,
-# $+\tfrac14\gamma x^4$, and ask the same tuners there. (We set $b = 0$, so that this is all that is wrong.)
+# **Where it fails.** A loss is a parabola only near its floor. Let the valley have walls that stiffen,
+# $+\tfrac14\gamma x^4$, and call the same tuners there. (We set $b = 0$, so that this is the only error.)
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
@@ -264,12 +264,12 @@ plt.show()
 # %% [markdown]
 # **What we see.** The error grows like $\gamma x^2/\lambda$ (dotted), the share of the quartic term in the curvature,
 # and is smaller still where Polyak's rule looks at the rest of the loss and not at the oscillation. A formula for the
-# response is as good as the parabola is.
+# response is as accurate as the parabola.
 
 # %% [markdown]
 # ## Equilibrium, multiplier, flip
 #
-# While all else is held, the oscillation obeys $\ln r' = \ln r + 2\ln|1 - \Phi(r)|$. It rests where $\Phi(r^*) = 2$,
+# With all else held fixed, the oscillation obeys $\ln r' = \ln r + 2\ln|1 - \Phi(r)|$. Its equilibrium is $\Phi(r^*) = 2$,
 # and $d\ln r'/d\ln r = 1 - 2r\Phi'(r)/(1 - \Phi(r))$ is $m = 1 + 2r^*\Phi'(r^*)$ there. For Polyak's rule:
 
 
@@ -321,9 +321,9 @@ table(
 )
 
 # %% [markdown]
-# So far the formulas agree with the fast map to rounding, as they must: both hold everything slow.
+# So far the formulas agree with the fast map to rounding, as they must: both hold the slow variables fixed.
 #
-# **Where it stops.** On a loss, a step also moves the rest: a rest of curvature $\kappa\lambda$ has its gradient
+# **Where it fails.** On a loss, a step also moves the rest: a rest of curvature $\kappa\lambda$ has its gradient
 # multiplied by $1 - \kappa s$, and $G$ by the square of that. So
 #
 # $$r' = r\left(\frac{1 - s}{1 - \kappa s}\right)^2,\qquad s = \Phi(r) .$$
@@ -346,9 +346,9 @@ display(sp.Eq(c, sp.expand(sp.expand(leading).subs(ratio_a, kappa / large)).subs
 print("κ = 1/2A: flips at c =", sp.solve(sp.Eq(moving_m.subs(A, 1 / (2 * kappa)), -1), c))
 
 # %% [markdown]
-# The moving rest shifts the flip by $-\tfrac12\kappa$. If the rest is a single weight of curvature $\mu$, then $\bar
+# A moving rest shifts the flip by $-\tfrac12\kappa$. If the rest is a single weight of curvature $\mu$, then $\bar
 # L = G/2\mu$ and $\kappa = 1/2A$: the two shifts cancel, and the flip is at $c = \tfrac12$ *exactly*, whatever $A$.
-# We let descent on such valleys decide. A constant $c$ counts as settled if $\ln s$ spreads by less than 0.01 over
+# We test this by descent on such valleys. A constant $c$ counts as settled if $\ln s$ spreads by less than 0.01 over
 # the last steps.
 
 
@@ -390,12 +390,12 @@ ax.legend(frameon=False, fontsize=9)
 plt.show()
 
 # %% [markdown]
-# **What we see.** Descent leaves its fixed point at $\tfrac12$ and not on the curve. The held formula is a true
-# statement on another question, namely a rest that does not move. When is it near one on a loss? Its error is
+# **What we see.** Descent leaves its fixed point at $\tfrac12$ and not on the curve. The formula for a fixed rest is correct,
+# but for another problem, a rest that does not move. When is it accurate on a loss? Its error is
 # $\tfrac12\kappa$, and any quadratic rest that can be fitted, of curvatures $\mu_j$, has $\kappa \ge 1/2A$, by
-# $(\sum\mu_j^2z_j^2)^2 \le \sum\mu_jz_j^2\,\sum\mu_j^3z_j^2$. So there the shift $1/4A$ is never seen alone; it needs
-# a loss of which a part cannot be fitted. At large $A$, where the rule is mostly used, all of them say $\tfrac12$.
-# (And the expansion $\tfrac12 + 1/4A$ of the held formula fails towards $A = \tfrac92$.)
+# $(\sum\mu_j^2z_j^2)^2 \le \sum\mu_jz_j^2\,\sum\mu_j^3z_j^2$. So there the shift $1/4A$ never occurs alone; it needs a
+# loss of which a part cannot be fitted. At large $A$, where the rule is mostly used, all of them give $\tfrac12$.
+# (And the expansion $\tfrac12 + 1/4A$ of the formula for a fixed rest fails towards $A = \tfrac92$.)
 
 # %% [markdown]
 # ## The greedy rule
@@ -413,9 +413,9 @@ print("moving rest, flips: σ =", sp.solve(sp.Eq(moving_m, -1), sigma))
 display(sp.Eq(sp.Symbol("r'"), sp.simplify(after.subs(sigma, 1))))
 
 # %% [markdown]
-# The last line is remarkable: with the rest moving and $\sigma = 1$ a step turns $r$ into $1/r$, for every $\kappa$.
-# The greedy rule is on its flip exactly, and *every* orbit repeats after two steps. On a quadratic it is steepest
-# descent with exact line search, whose zigzag has been known since Akaike (1959). Again the held map is off by a term
+# The last line is remarkable: with a moving rest and $\sigma = 1$ a step maps $r$ to $1/r$, for every $\kappa$.
+# The greedy rule is exactly on its flip, and *every* orbit repeats after two steps. On a quadratic it is steepest
+# descent with exact line search, whose zigzag has been known since Akaike (1959). Again the map with a fixed rest is off by a term
 # in $\kappa$.
 
 # %%
@@ -441,7 +441,7 @@ table(
 # %% [markdown]
 # ## CDAT at σ = 2: no equilibrium
 #
-# At $\sigma = 2$ the equation $\Phi = 2$ has no root. What does the oscillation do?
+# At $\sigma = 2$ the equation $\Phi = 2$ has no root. What happens to the oscillation?
 
 # %%
 excess = sp.factor(phi["cdat"].subs(sigma, 2) - 2)
@@ -449,7 +449,7 @@ gain = sp.series((r * (1 - phi["cdat"].subs(sigma, 2)) ** 2 - r).subs(r, 1 / lar
 display(sp.Eq(sp.Symbol("Phi") - 2, excess), sp.Eq(sp.Symbol("r'") - r, gain))
 
 # %% [markdown]
-# $\Phi$ is above 2 for every $r$, by less and less: $r$ grows by nearly $4(1 - \kappa)$ a step, for ever (here
+# $\Phi$ is above 2 for every $r$, by less and less: $r$ grows by nearly $4(1 - \kappa)$ per step, forever (here
 # $\epsilon$ stands for $1/r$). The rule does not bound the oscillation, so $\lambda$ must: it falls until $x^2 =
 # 2\alpha/\beta$, as with a constant step. For $\sigma$ a little below 2 there is an equilibrium, $r^* = (\sigma -
 # 2\kappa)/(2 - \sigma)$, but if it is far out then $x^2$ meets $2\alpha/\beta$ first. So we expect
@@ -484,20 +484,20 @@ for i, value in enumerate(sigmas):
     print()
 
 # %% [markdown]
-# **What we see.** The smaller of the two holds $x^2$, up to $\sigma = 2$, where $\lambda$ takes over. **Where it
-# stops**: in between the two limits mix, and the change is not a corner. (A rest that moves shifts $r^*$ as above;
-# here $\kappa$ is small.)
+# **What we see.** The smaller of the two determines $x^2$, up to $\sigma = 2$, where $\lambda$ takes over. **Where it
+# fails**: the transition between the two limits is smooth and has no corner. (A moving rest shifts $r^*$ as above; here
+# $\kappa$ is small.)
 
 # %% [markdown]
 # ## The slow flow
 #
-# Over many oscillations $\lambda$ moves by the average of its steps. With $\langle\cdot\rangle$ the average over the
+# Over many oscillations $\lambda$ changes by the average of its steps. With $\langle\cdot\rangle$ the average over the
 # fast map,
 #
 # $$\frac{d\lambda}{dt} = \langle\eta\rangle\alpha - \tfrac12\beta\langle\eta x^2\rangle .$$
 #
-# A rule that clamps rests at $r^*$, so that $\eta = 2/\lambda$ and $x^2 = r^*G/\lambda^2$. Insert that, hold
-# $\alpha$, $\beta$, $G$, and let sympy solve for $u = \lambda^2$.
+# A clamped rule stays at $r^*$, so that $\eta = 2/\lambda$ and $x^2 = r^*G/\lambda^2$. Insert that, hold
+# $\alpha$, $\beta$, $G$ fixed, and let sympy solve for $u = \lambda^2$.
 
 # %%
 t, alpha, beta, r_star, U = sp.symbols("t alpha beta r^* U", positive=True)
@@ -509,8 +509,8 @@ solution = sp.dsolve(sp.Eq(u(t).diff(t), in_u), u(t))
 display(solution, sp.Eq(U, r_star * beta * G / (2 * alpha)))
 
 # %% [markdown]
-# $W$ is Lambert's function, the inverse of $we^w$. The square of the sharpness runs away from $U$, where $q =
-# U/\lambda^2 = 1$: above, it rises, in the end like $\lambda = \sqrt{\lambda_0^2 + 4\alpha t}$ (put $U = 0$); below,
+# $W$ is Lambert's function, the inverse of $we^w$. The square of the sharpness moves away from $U$, where $q =
+# U/\lambda^2 = 1$: above, it rises, asymptotically like $\lambda = \sqrt{\lambda_0^2 + 4\alpha t}$ (put $U = 0$); below,
 # it falls. The package solves the same equation numerically, with averages from the tuner itself.
 
 # %%
@@ -545,12 +545,12 @@ print({f"λ₀ = {start:g}": f"{error:.1e}" for start, error in worst.items()}, 
 
 # %% [markdown]
 # **What we see.** The solution and the solver agree to the solver's tolerance. Below $q = 1$ the clamped rule
-# sharpens for ever, above it flattens.
+# sharpens forever, above it flattens.
 #
 # ## How slow is slow?
 #
-# Averaging assumes that $\lambda$ hardly moves while the oscillation settles. In the valley with one other weight
-# $\alpha = \mu(\lambda_\infty - \lambda)$ and $\mu$ sets the pace. Neglecting the oscillation's pull ($q \ll 1$)
+# Averaging assumes that $\lambda$ hardly changes while the oscillation settles. In the valley with one other weight
+# $\alpha = \mu(\lambda_\infty - \lambda)$, and $\mu$ sets the rate. Neglecting the effect of the oscillation ($q \ll 1$)
 # sympy solves this, too:
 
 # %%
@@ -621,19 +621,18 @@ if not quick:
         print(f"{name:8}", "".join(f"{value:8.3f}" for value in values))
 
 # %% [markdown]
-# The averaged flow has the pace of the descent, though not its course: a step with $s \approx 1/\kappa$ carries the
-# rest all the way to its minimum at once, and then there is no slow variable left to average for. That is the last
-# limit on this list.
+# The averaged flow has the rate of descent, though not its path: a step with $s \approx 1/\kappa$ moves the rest to its
+# minimum at once, and then there is no slow variable left. This is the last limit on the list.
 
 # %% [markdown]
 # ## What to remember
 #
-# | formula | exact for | stops being right where |
+# | formula | exact for | fails where |
 # | --- | --- | --- |
 # | map of $x$ and $\lambda$ | one other weight | the rest has several curvatures |
-# | $\lambda = 2/\eta$, $x^2 = 2\alpha/\beta$, attracting for $\eta\lambda_\infty < \tfrac52$ | small disturbances | the swing is large |
+# | $\lambda = 2/\eta$, $x^2 = 2\alpha/\beta$, stable for $\eta\lambda_\infty < \tfrac52$ | small disturbances | the oscillation is large |
 # | responses $\Phi(r)$ | a parabola along the gradient | $\gamma x^2/\lambda$ is not small |
-# | Polyak's flip $4c^2 - (A + \tfrac32)c + \tfrac A2 = 0$ | a rest that is held | the rest moves: then $c \approx \tfrac12 + 1/4A - \kappa/2$ |
-# | greedy: $r^*$, flip near $\sigma = 1$ | a rest that is held | the rest moves: then $\sigma = 1$ |
+# | Polyak's flip $4c^2 - (A + \tfrac32)c + \tfrac A2 = 0$ | a fixed rest | the rest moves: then $c \approx \tfrac12 + 1/4A - \kappa/2$ |
+# | greedy: $r^*$, flip near $\sigma = 1$ | a fixed rest | the rest moves: then $\sigma = 1$ |
 # | CDAT, $\sigma = 2$: $q = 1$ | no equilibrium of the rule | $\sigma$ a little below 2: a mixture |
 # | clamped slow flow with $r^*$ | a slow $\lambda$ and a rule before its flip | past the flip: average over the measure, and know its tail |
