@@ -38,7 +38,7 @@ def compute(quick: bool) -> xr.Dataset:
 def _rules(runs: xr.Dataset) -> dict[str, list[str]]:
     """Tuners of every rule that was run; one or several, whose best stands for it."""
     specs = {rule: runs.tuner.values[runs.rule.values == rule].tolist() for rule in RULES}
-    return {rule: found for rule, found in specs.items() if found}
+    return {rule: chosen for rule, chosen in specs.items() if chosen}
 
 
 def _chosen(runs: xr.Dataset) -> dict[str, xr.Dataset]:

@@ -86,8 +86,8 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         claim(
             "medians",
             "The σ of lowest median loss falls with the batch size.",
-            {name: _falls(found) if several else None for name, found in lowest.items()},
-            {name: "σ = " + ", ".join(f"{x:g}" for x in found) for name, found in lowest.items()},
+            {name: _falls(sigmas) if several else None for name, sigmas in lowest.items()},
+            {name: "σ = " + ", ".join(f"{x:g}" for x in sigmas) for name, sigmas in lowest.items()},
             f"at B = {', '.join(map(str, cdat.batch_size.values))}: never larger at a smaller batch, and smaller at "
             "the smallest than at the largest",
         ),

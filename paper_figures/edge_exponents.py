@@ -1,4 +1,4 @@
-"""The edge exponent Λ of step-size rules, on the fast map, a valley and a network, and what a large swing adds."""
+"""The edge exponent Λ of step-size rules, on the fast map, a valley and a network; large oscillations."""
 
 from typing import Any
 
@@ -26,12 +26,12 @@ CAPTION = """
 (a) The edge exponent Λ = ⟨ln|1 − s|⟩, s = ηλ with λ at the centre of the oscillation, over the last half of orbits of
 the fast map (rules that bound it), of descent on a valley with a harmonic sharp direction, and of a network on digits;
 the band is |Λ| ≤ 0.05. (b) The normalised steps s of the same rules on digits: median, the range of 80 % of the steps,
-and the mean. (c) What a large swing adds. The mode feels the curvature λ̂ = u·∇L/x between it and the floor of the
-line along u, and with δ = λ̂/λ − 1 an oscillation of period two at its edge, ηλ̂ = 2, has Λ = ln((1 − δ)/(1 + δ))
-(line). Triangles: valleys whose sharp direction softens with the swing, under a constant step, or hardens, under CDAT
-with σ = 1.5. Squares: the network at the median δ; crosses: rules there whose steps fluctuate, which the line is not
-made for. (d) δ on digits, medians of tenths of the steps sorted by the excess (L − L̄)/L̄ of the loss over its value
-at the centre.
+and the mean. (c) The effect of a large oscillation. The mode is subject to the mean curvature λ̂ = u·∇L/x between the
+iterate and the minimum along u, and with δ = λ̂/λ − 1 an oscillation of period two at its edge, ηλ̂ = 2, has Λ = ln((1
+− δ)/(1 + δ)) (line). Triangles: valleys whose sharp direction softens with the amplitude, under a constant step, or
+hardens, under CDAT with σ = 1.5. Squares: the network at the median δ; crosses: rules whose steps fluctuate, for which
+the line is not valid. (d) δ on digits, medians of tenths of the steps sorted by the excess (L − L̄)/L̄ of the loss over
+its value at the centre.
 """
 SOURCES = ("2312.00209", "2407.06183")
 DTYPE = "float64"
@@ -281,7 +281,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         ),
         claim(
             "softening",
-            "Where the step is steady, Λ is what the softening of the mode at its swing says: ln((1 − δ)/(1 + δ)).",
+            "Where the step is steady, Λ is ln((1 − δ)/(1 + δ)), by the softening δ of the mode at its amplitude.",
             line,
             line_words,
             f"Λ within {EXPONENT:g} of it at the median δ, where ln s spreads by at most {STEADY:g}",
@@ -311,8 +311,8 @@ def _rows(left, right, dataset) -> dict[str, Any]:
     tuners = unpack(dataset, "digits").tuner.values.tolist()
     for shift, (key, name) in zip(np.linspace(-0.27, 0.27, len(names)), names.items(), strict=True):
         part = unpack(dataset, key)
-        found = [(t, measures.edge_exponent(run)) for t in part.tuner.values if at_edge(run := part.sel(tuner=t))]
-        rows, values = [tuners.index(t) + shift for t, _ in found], [value for _, value in found]
+        exponents = [(t, measures.edge_exponent(run)) for t in part.tuner.values if at_edge(run := part.sel(tuner=t))]
+        rows, values = [tuners.index(t) + shift for t, _ in exponents], [value for _, value in exponents]
         style = look(MARKS[key], marker=True)
         (handles[name],) = left.plot(values, rows, linestyle="none", markersize=4, **style)
     part = unpack(dataset, "digits")

@@ -22,16 +22,15 @@ from paper_figures._parts import KEPT, claim, pack, predictions, simulations, un
 from paper_figures._style import BLACK, DOUBLE, EDGE, legend_above, letter, look, sheet, styled
 
 CAPTION = """
-What the joint model of centre and oscillation says from the initial weights alone, nothing fitted and no run seen
-(thin, dark), against networks on digits (thick, light). (a) Sharpness λ under Armijo's rule from initial weights of
-several scales; circles: the step of the least λ, from which on it sharpens (open: run, filled: model). (b) That step,
-and (c) the rate dλ/dt over the 50 steps after it, model against run; every scale and seed is a point. (d) λ under
-Polyak's rule for several c, and (e) at the end for every c. (f) dλ/dt over stretches of these runs against what theory
-says of it: from the force of the run's own oscillation, all modes of it, and ⟨η⟩α(1 − q), q = βx²/2α, with the
-oscillation that the rule's fast map holds in one harmonic mode at the coefficients measured in that stretch. In the
-grey the signs differ. (g) λ and (h) the loss under the greedy rule and CDAT. (i) λ at the end under Armijo's rule over
-width, depth and number of samples, one of them changed at a time. Curves are 25-step moving averages; dashed
-diagonals: said and seen agree.
+What the joint model of centre and oscillation predicts from the initial weights alone, with nothing fitted (thin,
+dark), against networks on digits (thick, light). (a) Sharpness λ under Armijo's rule from initial weights of several
+scales; circles: the step of the smallest λ, after which it sharpens (open: run, filled: model). (b) That step, and (c)
+the rate dλ/dt over the 50 steps after it, model against run; every scale and seed is a point. (d) λ under Polyak's rule
+for several c, and (e) at the end for every c. (f) dλ/dt over intervals of these runs against two predictions: from the
+force of the run's own oscillation in all its modes, and ⟨η⟩α(1 − q), q = βx²/2α, with the oscillation of the rule's
+fast map in one harmonic mode at the coefficients measured in that interval. In the grey area the signs differ. (g) λ
+and (h) the loss under the greedy rule and CDAT. (i) λ at the end under Armijo's rule over width, depth and number of
+samples, one of them changed at a time. Curves are 25-step moving averages; dashed diagonals: prediction and run agree.
 """
 SOURCES = ("2312.00209", "2407.06183")
 DTYPE = "float32"
@@ -72,10 +71,10 @@ def compute(quick: bool) -> xr.Dataset:
 
     def cases(changes, specs):
         """Over (case, seed, of, tuner, step). A quick look has one rule and measures every run: one compilation."""
-        found = [
+        runs = [
             xr.concat([both(base | change, seed, specs, steps, quick) for seed in seeds], "seed") for change in changes
         ]
-        return xr.concat(found, "case").assign_coords(seed=seeds, case=[_word(change) for change in changes])
+        return xr.concat(runs, "case").assign_coords(seed=seeds, case=[_word(change) for change in changes])
 
     scales = cases([{"init_scale": scale} for scale in chosen["scales"]], [chosen["search"]]).isel(tuner=0, drop=True)
     shapes = [{}] + [{key: value} for key, values in chosen["shapes"].items() for value in values]
@@ -83,19 +82,19 @@ def compute(quick: bool) -> xr.Dataset:
     wide = base | {"init_scale": chosen["polyak_scale"]}
     net = network(**wide, seed=0)
     runs = forced(net, specs, chosen["polyak_steps"])
-    said = predictions(net, specs, chosen["polyak_steps"], "oscillation", progress=False)
+    predicted = predictions(net, specs, chosen["polyak_steps"], "oscillation", progress=False)
     parts = {
         "scales": scales,
         "shapes": cases(shapes, [chosen["search"]]).isel(tuner=0, drop=True),
         "rules": cases([{}], chosen["rules"]).isel(case=0, drop=True),
-        "polyak": _pair(runs[list(KEPT)], said),
+        "polyak": _pair(runs[list(KEPT)], predicted),
         "drift": drift(runs, chosen["c"], **chosen["fast_map"]),
     }
     return pack(parts)
 
 
 def both(options, seed, specs, steps, measured) -> xr.Dataset:
-    """Runs, and what the joint model says of them from the same weights, over (of, tuner, step)."""
+    """Runs, and what the joint model predicts from the same weights, over (of, tuner, step)."""
     net = network(**options, seed=seed)
     if measured:
         runs = forced(net, specs, steps)[list(KEPT)]
@@ -104,8 +103,8 @@ def both(options, seed, specs, steps, measured) -> xr.Dataset:
     return _pair(runs, predictions(net, specs, steps, "oscillation", progress=False))
 
 
-def _pair(runs, said) -> xr.Dataset:
-    return xr.concat([runs, said], xr.IndexVariable("of", ["run", "model"]))
+def _pair(runs, predicted) -> xr.Dataset:
+    return xr.concat([runs, predicted], xr.IndexVariable("of", ["run", "model"]))
 
 
 class Forced(Descent):
@@ -136,7 +135,7 @@ def forced(net, specs, steps) -> xr.Dataset:
 
 
 def drift(runs: xr.Dataset, values, **options) -> xr.Dataset:
-    """dλ/dt over stretches of each run: as seen, by the force of its oscillation, and by the rule's fast map.
+    """dλ/dt over intervals of each run: observed, by the force of its oscillation, and by the rule's fast map.
 
     The fast map's is ⟨η⟩α − ½β⟨ηx²⟩ at the medians of the coefficients, NaN where they make no map.
     """
@@ -161,7 +160,7 @@ def drift(runs: xr.Dataset, values, **options) -> xr.Dataset:
     stepsize, kick = (np.asarray(x).reshape(ratio.shape) for x in held)
     return xr.Dataset(
         {
-            "seen": (last - first) / (STRETCH - ENDS),
+            "observed": (last - first) / (STRETCH - ENDS),
             "force": (parts.stepsize * parts.push).mean("at"),
             "fast": (stepsize * floor.alpha - 0.5 * floor.beta * kick).where(known),
             "sharpness": floor.sharpness,
@@ -207,7 +206,7 @@ def _points(part: xr.Dataset, dim: str, number):
 
 
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
-    scales, shapes, rules, polyak, found = (
+    scales, shapes, rules, polyak, drifts = (
         unpack(dataset, key) for key in ("scales", "shapes", "rules", "polyak", "drift")
     )
     starts = list(_points(scales, "case", lowest))
@@ -218,50 +217,50 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     return (
         claim(
             "armijo-starts",
-            "The model says when Armijo's rule starts to sharpen.",
-            {name: abs(said - seen) <= measures.WINDOW for name, seen, said in starts},
-            {name: f"from step {said} on, run {seen}" for name, seen, said in starts},
+            "The model predicts when Armijo's rule starts to sharpen.",
+            {name: abs(predicted - observed) <= measures.WINDOW for name, observed, predicted in starts},
+            {name: f"from step {predicted} on, run {observed}" for name, observed, predicted in starts},
             f"least λ within {measures.WINDOW} steps of the run's",
         ),
         claim(
             "armijo-rate",
-            "The model says how fast it then sharpens.",
-            {name: _close(said, seen, RATE) for name, seen, said in rates},
-            {name: f"{said:.4f} a step, run {seen:.4f}" for name, seen, said in rates},
+            "The model predicts how fast it then sharpens.",
+            {name: _close(predicted, observed, RATE) for name, observed, predicted in rates},
+            {name: f"{predicted:.4f} a step, run {observed:.4f}" for name, observed, predicted in rates},
             f"mean dλ/dt over the {AFTER} steps after the least λ within {RATE:.0%} of the run's",
         ),
         claim(
             "polyak-turns",
-            "The model says when Polyak's step turns from flattening to sharpening.",
-            {t: abs(said - seen) <= room for t, seen, said in turns},
-            {t: f"at step {said}, run {seen}" for t, seen, said in turns},
+            "The model predicts when Polyak's step turns from flattening to sharpening.",
+            {t: abs(predicted - observed) <= room for t, observed, predicted in turns},
+            {t: f"at step {predicted}, run {observed}" for t, observed, predicted in turns},
             f"least λ within {room} steps of the run's",
         ),
         claim(
             "polyak-ends",
-            "The model says how sharp Polyak's step leaves the network, for every c.",
-            {t: _close(said, seen, CLOSE) for t, seen, said in ends},
-            {t: f"λ = {said:.2f}, run {seen:.2f}" for t, seen, said in ends},
+            "The model predicts how sharp Polyak's step leaves the network, for every c.",
+            {t: _close(predicted, observed, CLOSE) for t, observed, predicted in ends},
+            {t: f"λ = {predicted:.2f}, run {observed:.2f}" for t, observed, predicted in ends},
             f"λ at the end within {CLOSE:.0%} of the run's",
         ),
-        _judge_sign(found, "fast", "polyak-sign", "q of one mode, which the rule's fast map holds"),
-        _judge_sign(found, "force", "polyak-sign-force", "q of the run's own oscillation, all modes of it"),
+        _judge_sign(drifts, "fast", "polyak-sign", "q of one mode, that of the rule's fast map"),
+        _judge_sign(drifts, "force", "polyak-sign-force", "q of the run's own oscillation, all modes of it"),
         *_judge_rules(rules),
         *_judge_shapes(shapes),
     )
 
 
-def _judge_sign(found: xr.Dataset, by: str, id: str, words: str) -> Claim:
-    """Falls and rises each by themselves: most stretches fall, and what always says so is right most of the time."""
-    said, seen = found[by].values, found.seen.values
-    clear = np.isfinite(said) & (np.abs(seen) * STRETCH > MOVES * found.sharpness.values)
+def _judge_sign(drifts: xr.Dataset, by: str, id: str, words: str) -> Claim:
+    """Falls and rises are judged separately: most intervals fall, so predicting a fall would mostly be right."""
+    predicted, observed = drifts[by].values, drifts.observed.values
+    clear = np.isfinite(predicted) & (np.abs(observed) * STRETCH > MOVES * drifts.sharpness.values)
     met: dict[str, bool | None] = {}
     numbers = {}
-    for name, there in (("falls", clear & (seen < 0)), ("rises", clear & (seen > 0))):
-        agree, count = int((np.sign(said) == np.sign(seen))[there].sum()), int(there.sum())
+    for name, there in (("falls", clear & (observed < 0)), ("rises", clear & (observed > 0))):
+        agree, count = int((np.sign(predicted) == np.sign(observed))[there].sum()), int(there.sum())
         met[name] = agree > SHARE * count if count else None
-        size = float(np.median(np.abs(said / seen)[there])) if count else np.nan
-        numbers[name] = f"sign as said in {agree} of {count} stretches, median size said over seen {size:.3g}"
+        size = float(np.median(np.abs(predicted / observed)[there])) if count else np.nan
+        numbers[name] = f"sign as predicted in {agree} of {count} intervals, median of |predicted/observed| {size:.3g}"
     return claim(
         id,
         f"Under Polyak's step λ falls where q > 1 and rises where q < 1, {words}.",
@@ -285,11 +284,11 @@ def _judge_rules(rules: xr.Dataset) -> tuple[Claim, ...]:
         numbers[of] = ", ".join(f"{t} λ × {grown[t]:.2f} and loss {loss[t]:.4f}" for t in grown)
     close: dict[str, bool | None] = {}
     words = {}
-    for (name, seen, said), (_, lost, expected) in zip(
+    for (name, observed, predicted), (_, lost, expected) in zip(
         _points(rules, "tuner", growth), _points(rules, "tuner", _loss), strict=True
     ):
-        close[name] = _close(said, seen, CLOSE) and _close(expected, lost, RATE)
-        words[name] = f"λ × {said:.2f}, run {seen:.2f}; loss {expected:.4f}, run {lost:.4f}"
+        close[name] = _close(predicted, observed, CLOSE) and _close(expected, lost, RATE)
+        words[name] = f"λ × {predicted:.2f}, run {observed:.2f}; loss {expected:.4f}, run {lost:.4f}"
     return (
         claim(
             "greedy-sharpens",
@@ -307,7 +306,7 @@ def _judge_rules(rules: xr.Dataset) -> tuple[Claim, ...]:
         ),
         claim(
             "greedy-size",
-            "The model says by how much.",
+            "The model predicts by how much.",
             close,
             words,
             f"growth of λ within {CLOSE:.0%} and last loss within {RATE:.0%} of the run's, each seed",
@@ -322,24 +321,24 @@ def _judge_shapes(shapes: xr.Dataset) -> tuple[Claim, ...]:
     moves: dict[str, bool | None] = {}
     words = {}
     base = ends["base"]
-    for case, (seen, said) in ends.items():
+    for case, (observed, predicted) in ends.items():
         if case == "base":
             continue
-        seen, said = seen / base[0], said / base[1]
-        still = abs(np.log(seen)) <= np.log1p(CLOSE)
-        moves[case] = None if still else np.sign(np.log(seen)) == np.sign(np.log(said))
-        words[case] = f"× {said:.2f}, run × {seen:.2f}"
+        observed, predicted = observed / base[0], predicted / base[1]
+        still = abs(np.log(observed)) <= np.log1p(CLOSE)
+        moves[case] = None if still else np.sign(np.log(observed)) == np.sign(np.log(predicted))
+        words[case] = f"× {predicted:.2f}, run × {observed:.2f}"
     return (
         claim(
             "shape-size",
-            "The model says how sharp Armijo's rule leaves networks of any shape.",
-            {case: _close(said, seen, CLOSE) for case, (seen, said) in ends.items()},
-            {case: f"λ = {said:.2f}, run {seen:.2f}" for case, (seen, said) in ends.items()},
+            "The model predicts how sharp Armijo's rule leaves networks of any shape.",
+            {case: _close(predicted, observed, CLOSE) for case, (observed, predicted) in ends.items()},
+            {case: f"λ = {predicted:.2f}, run {observed:.2f}" for case, (observed, predicted) in ends.items()},
             f"λ at the end, mean over seeds, within {CLOSE:.0%} of the run's",
         ),
         claim(
             "shape-trend",
-            "The model says which way width, depth and samples move it.",
+            "The model predicts in which direction width, depth and samples change it.",
             moves,
             words,
             f"up or down as in the run, where the run moves by over {CLOSE:.0%} from the base",
@@ -359,7 +358,7 @@ def _sharpness(run: xr.Dataset) -> float:
 def draw(dataset: xr.Dataset):
     from matplotlib.lines import Line2D
 
-    scales, shapes, rules, polyak, found = (
+    scales, shapes, rules, polyak, drifts = (
         unpack(dataset, key) for key in ("scales", "shapes", "rules", "polyak", "drift")
     )
     figure = sheet(DOUBLE, 6.8)
@@ -390,10 +389,10 @@ def draw(dataset: xr.Dataset):
     _against(grid[0, 1], {"": list(_points(scales, "case", lowest))}, "step of least $λ$")
     _against(grid[0, 2], {"": list(_points(scales, "case", rate))}, "$dλ/dt$ after it")
     _ends(grid[1, 1], polyak)
-    _signs(grid[1, 2], found)
+    _signs(grid[1, 2], drifts)
     kinds: dict[str, list] = {}
-    for word, seen, said in _points(shapes, "case", _sharpness):
-        kinds.setdefault(word.partition(" ")[0].rstrip(","), []).append((word, seen, said))
+    for word, observed, predicted in _points(shapes, "case", _sharpness):
+        kinds.setdefault(word.partition(" ")[0].rstrip(","), []).append((word, observed, predicted))
     _against(grid[2, 2], kinds, "$λ$ at the end")
     grid[1, 0].set_ylim(top=2.5 * grid[1, 0].get_ylim()[1])
     letter(grid.ravel())
@@ -405,9 +404,9 @@ def draw(dataset: xr.Dataset):
 def _curve(ax, part, name, i, label) -> None:
     """Run and model: a thick light line under a thin dark one."""
     style = look(i)
-    run, said = (part.sel(of=of) for of in ("run", "model"))
+    run, predicted = (part.sel(of=of) for of in ("run", "model"))
     ax.plot(run.step, smooth(run, name), color=style["color"], alpha=0.35, linewidth=3)
-    ax.plot(said.step, smooth(said, name), label=label, **style)
+    ax.plot(predicted.step, smooth(predicted, name), label=label, **style)
     ax.legend(loc="best", labelspacing=0.2)
 
 
@@ -422,8 +421,8 @@ def _plain(axis) -> None:
 def _against(ax, kinds, label) -> None:
     """Model against run, with the diagonal."""
     for i, (kind, points) in enumerate(kinds.items()):
-        seen, said = (np.array([point[k] for point in points]) for k in (1, 2))
-        ax.plot(seen, said, linestyle="none", markersize=4, label=kind, **look(i, marker=True))
+        observed, predicted = (np.array([point[k] for point in points]) for k in (1, 2))
+        ax.plot(observed, predicted, linestyle="none", markersize=4, label=kind, **look(i, marker=True))
     values = np.array([point[1:] for points in kinds.values() for point in points], float)
     low, high = np.nanmin(values), np.nanmax(values)
     margin = 0.08 * (high - low) + 1e-3 * abs(high)
@@ -443,8 +442,8 @@ def _ends(ax, polyak) -> None:
     ax.legend()
 
 
-def _signs(ax, found) -> None:
-    """What is said of dλ/dt against what is seen; grey where they have different signs."""
+def _signs(ax, drifts) -> None:
+    """Predicted against observed dλ/dt; grey where their signs differ."""
     from matplotlib.ticker import NullLocator
 
     least, most = 1e-4, 10.0
@@ -453,12 +452,17 @@ def _signs(ax, found) -> None:
     for i, (by, label) in enumerate({"force": "all modes of the run", "fast": "fast map"}.items()):
         style = look(i, marker=True) | ({"markerfacecolor": "white"} if i else {})
         ax.plot(
-            found[by].values.ravel(), found.seen.values.ravel(), linestyle="none", markersize=3, label=label, **style
+            drifts[by].values.ravel(),
+            drifts.observed.values.ravel(),
+            linestyle="none",
+            markersize=3,
+            label=label,
+            **style,
         )
     ax.plot([-most, most], [-most, most], **EDGE)
     for scale in (ax.set_xscale, ax.set_yscale):
         scale("symlog", linthresh=least)
-    ax.set(xlim=(-most, most), ylim=(-most, most), xlabel="$dλ/dt$ said", ylabel="$dλ/dt$ seen")
+    ax.set(xlim=(-most, most), ylim=(-most, most), xlabel="predicted $dλ/dt$", ylabel="observed $dλ/dt$")
     ticks = [-1, -1e-2, 0, 1e-2, 1]
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])

@@ -17,7 +17,7 @@ from paper_figures._style import DOUBLE, legend_above, letter, look, sheet, styl
 CAPTION = """
 Loss, step size, sharpness and their product (25-step moving averages) in full-batch training under the best of two
 constant steps, Armijo's line search and Polyak's step with a cap, for several networks, data sets and losses; dashed
-line: the edge, ηλ = 2. Data sets that are not on this machine are left out.
+line: the edge, ηλ = 2. Data sets that are not installed are left out.
 """
 SOURCES = ("2312.00209",)
 DTYPE = "float32"

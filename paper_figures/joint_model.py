@@ -17,12 +17,12 @@ from paper_figures._parts import claim, pack, unpack
 from paper_figures._style import BLACK, BLUE, DOUBLE, EDGE, RED, legend_above, letter, sheet, styled
 
 CAPTION = """
-The simple joint model, x' = (1 − ηλ)x and λ' = λ + η(α − ½βx²) with α = μ(λ_∞ − λ), G, κ and the loss of the floor
-frozen, and η from the rule itself. (a) Sharpness λ (solid) and the edge 2/η (dashed, a moving average). (b) y = ηλ − 2.
+The simple joint model, x' = (1 − ηλ)x and λ' = λ + η(α − ½βx²) with α = μ(λ_∞ − λ), G, κ and the loss of the floor held
+fixed, and η from the rule itself. (a) Sharpness λ (solid) and the edge 2/η (dashed, a moving average). (b) y = ηλ − 2.
 (c) The plane of λ and x², with the nullclines of x (solid) and of λ (dashed, x² = 2α/β), the path (grey, from the open
 circle) and fixed points (filled: stable). With a constant step the nullcline of x is the line λ = 2/η, and the path
-winds onto the crossing. With a clamping rule it is the curve x² = r*G/λ²: the path follows it, y vanishes at once, and
-nothing holds λ on its way to where sharpening ends. CDAT at σ = 2 has no such curve: x² grows until λ answers.
+spirals into the crossing. With a clamped rule it is the curve x² = r*G/λ²: the path follows it, y vanishes at once, and
+λ rises to the end of sharpening. CDAT at σ = 2 has no such curve: x² grows until λ responds.
 """
 SOURCES = ("2407.06183", "2209.15594")
 DTYPE = "float64"

@@ -24,12 +24,12 @@ from paper_figures._style import BLACK, BLUE, DOUBLE, EDGE, GREY, RED, letter, s
 CAPTION = """
 The normalised step s = ηλ on orbits of Polyak's rule against its constant c, after a transient, and below the largest
 Lyapunov exponent per step (red above 0). Left: the fast map at A = λL̄/G = 20. Middle: descent on a valley of that A,
-whose bulk is moved by the large steps beyond the flip, which the fast map leaves out. Then a network on digits, whose A
-is not held, and what the model of centre and oscillation says of it from the same initial weights, shown nothing of the
-runs. Dotted: the flip that the fast map predicts, with the bulk held, c = ½ + 1/(4A) + …, and for the network c = ½.
-The thin line below is the fast map's exponent again; the network's cannot lie much below 0, for it has directions that
-neither grow nor shrink. Below the model: how far its law of s is from the network's (Kolmogorov–Smirnov; dashed: 0.1),
-and in grey that of one more run of the network which starts 1e-4 away.
+whose bulk is moved by the large steps beyond the flip, which the fast map neglects. Then a network on digits, whose A
+varies, and the model of centre and oscillation of it, from the same initial weights. Dotted: the flip of the fast map,
+with a fixed bulk, c = ½ + 1/(4A) + …, and for the network c = ½. The thin line below is the fast map's exponent again;
+the network's cannot be much below 0, because it has directions that neither grow nor shrink. Below the model: the
+distance of its law of s from the network's (Kolmogorov–Smirnov; dashed: 0.1), and in grey that of a perturbed copy of
+the network's run.
 """
 SOURCES = ("2312.00209", "2206.04172")
 DTYPE = "float64"
@@ -114,10 +114,10 @@ def compute(quick: bool) -> xr.Dataset:
     fast = fast[["period"]].assign(s=(A + r / 2) / (c * (1 + r)), lyapunov=fast.lyapunov.sum("exponent"))
 
     valley = ValleyRatio(Valley(SHARPNESS, B, [1.0], [SHARPNESS / (2 * A)], [0.1, -1.0]))
-    found = analysis.orbit_diagram(valley, values, [0.0, 0.0], **options)
-    products = jax.vmap(jax.vmap(valley.product, (0, None)))(jnp.asarray(found.orbit.values), jnp.asarray(values))
+    diagram = analysis.orbit_diagram(valley, values, [0.0, 0.0], **options)
+    products = jax.vmap(jax.vmap(valley.product, (0, None)))(jnp.asarray(diagram.orbit.values), jnp.asarray(values))
     on_valley = xr.Dataset({"s": (("p", "sample"), np.asarray(products))}, {"p": fast.p})
-    on_valley = on_valley.assign(lyapunov=found.lyapunov.sum("exponent"))
+    on_valley = on_valley.assign(lyapunov=diagram.lyapunov.sum("exponent"))
     network, model = _network(chosen["network"])
     return pack({"fast": fast, "valley": on_valley, "network": network, "model": model})
 
@@ -164,9 +164,9 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         part, name = unpack(dataset, key), PARTS[key]
         # The network's A is large at first and moves, and c = ½ is the limit of large A.
         predicted, bound = (0.5, 0.1) if key == "network" else (flip(), 0.02)
-        found, top = onset(part), float(part.lyapunov.max())
-        met[name] = abs(found - predicted) < bound and top > 0.05
-        numbers[name] = f"fluctuates from c = {found:.3f} on against {predicted:.3f}, largest exponent {top:.2f}"
+        start, top = onset(part), float(part.lyapunov.max())
+        met[name] = abs(start - predicted) < bound and top > 0.05
+        numbers[name] = f"fluctuates from c = {start:.3f} on against {predicted:.3f}, largest exponent {top:.2f}"
     network, model = unpack(dataset, "network"), unpack(dataset, "model")
     near, copies = model.distance.values <= DISTANCE, model.copy_distance.values <= DISTANCE
     starts, between = (onset(network), onset(model)), float(np.diff(model.p).max())

@@ -15,10 +15,10 @@ from paper_figures._parts import claim, flips, pack, unpack
 from paper_figures._style import BLACK, DOUBLE, fit_text, letter, sheet, styled
 
 CAPTION = """
-(a) Polyak's rule on its fast map, the bulk held, over c and A = λL̄/G, with the flip 4c² − (A + 3/2)c + A/2 = 0. (b)
-CDAT on its fast map over σ and the curvature κ of the bulk, with the flip σ² − (1 + 3κ)σ + 4κ = 0, which is σ = 1 at κ
-= 0. (c) Armijo's rule on its fast map over c₁ and the backtracking factor: the mean of s. (d) The two-layer net u·v on
-one sample with target 0 over its initial weights, η = 1: below ηλ₀ = 2 (inner circle) it converges, beyond it
+(a) Polyak's rule on its fast map, with a fixed bulk, over c and A = λL̄/G, with the flip 4c² − (A + 3/2)c + A/2 = 0.
+(b) CDAT on its fast map over σ and the curvature κ of the bulk, with the flip σ² − (1 + 3κ)σ + 4κ = 0, which is σ = 1
+at κ = 0. (c) Armijo's rule on its fast map over c₁ and the backtracking factor: the mean of s. (d) The two-layer net
+u·v on one sample with target 0 over its initial weights, η = 1: below ηλ₀ = 2 (inner circle) it converges, beyond it
 catapults, and far beyond it diverges; the outer circle is ηλ₀ = 4, the border of wide nets. (e–h) Valleys over the
 strength of sharpening α and of self-stabilisation β, in units in which λ = G = 1, under four rules: the measured q =
 βx²/2α, by which sharpness rises (blue, q < 1) or falls (red). Line: predicted q = 1. Grey: the oscillation threw the
@@ -105,10 +105,10 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     numbers["(d)"] = ", ".join(texts) + f", {rose:.1%} of the latter after a catapult"
     for spec in _tuners(dataset):
         one = unpack(dataset, spec)
-        said = (one.trend_predicted.notnull() & one.trend_measured.notnull()).values
-        agree = int((one.trend_predicted == one.trend_measured).values[said].sum())
-        met[spec] = agree > 0.8 * said.sum() if said.any() else None
-        numbers[spec] = f"sign of dλ/dt as predicted at {agree} of {int(said.sum())} points"
+        decided = (one.trend_predicted.notnull() & one.trend_measured.notnull()).values
+        agree = int((one.trend_predicted == one.trend_measured).values[decided].sum())
+        met[spec] = agree > 0.8 * decided.sum() if decided.any() else None
+        numbers[spec] = f"sign of dλ/dt as predicted at {agree} of {int(decided.sum())} points"
     criterion = "over 95 % of the points of (a) and (d), and over 80 % of those of (e–h) where both are known"
     return (claim("borders", "Borders between regimes lie where the theory puts them.", met, numbers, criterion),)
 
@@ -144,8 +144,8 @@ def draw(dataset: xr.Dataset):
         image = ax.pcolormesh(one.alpha, one.beta, values, norm=LogNorm(0.05, 20), cmap="RdBu_r", rasterized=True)
         ax.set_facecolor("#bdbdbd")
         # Below the edge q = 0, which has no logarithm.
-        said = np.log(np.clip(one.q_predicted.values, 1e-6, 1e6))
-        predicted = np.ma.masked_invalid(np.where(np.isfinite(values), said, np.nan))
+        log_q = np.log(np.clip(one.q_predicted.values, 1e-6, 1e6))
+        predicted = np.ma.masked_invalid(np.where(np.isfinite(values), log_q, np.nan))
         # Where λ is pinned q = 1 all over, and there is no line.
         if predicted.count() and predicted.min() < 0 < predicted.max():
             ax.contour(one.alpha, one.beta, predicted, [0.0], colors=BLACK, linewidths=1.2)
@@ -163,7 +163,7 @@ def draw(dataset: xr.Dataset):
 
 
 def _borders(grid) -> None:
-    """What theory says of the borders."""
+    """The borders by theory."""
     line: dict[str, Any] = {"color": "white", "linewidth": 2.4}
     dashes: dict[str, Any] = {"color": BLACK, "linewidth": 1.1, "linestyle": (0, (4, 2))}
     A = np.geomspace(4.5, 100, 200)

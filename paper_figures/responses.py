@@ -13,11 +13,11 @@ from paper_figures._parts import claim
 from paper_figures._style import DOUBLE, fit_text, sheet, styled
 
 CAPTION = """
-Every step-size rule as a function s = Φ(r) of the energy ratio r = λ²x²/G of an oscillation that is held, with the edge
-at s = 2 (dashed). Where Φ falls through 2 the rule bounds the oscillation itself (clamped, blue); where it does not,
-the sharpness must answer (self-stabilised, orange); below 2 the oscillation dies out (green). Filled circles are stable
-equilibria of the fast map, open ones unstable, with their multiplier m; diamonds are equilibria of rules with memory.
-The band is the range that s runs through while r is held. Steps are in units of 1/λ.
+Every step-size rule as a function s = Φ(r) of the energy ratio r = λ²x²/G of an oscillation that is held fixed, with
+the edge at s = 2 (dashed). Where Φ falls through 2 the rule bounds the oscillation itself (clamped, blue); where it
+does not, the sharpness must respond (self-stabilised, orange); below 2 the oscillation decays (green). Filled circles
+are stable equilibria of the fast map, open ones unstable, with their multiplier m; diamonds are equilibria of rules
+with memory. The band is the range of s at fixed r. Steps are in units of 1/λ.
 """
 SOURCES = ("2312.00209", "2407.06183")
 DTYPE = "float64"
@@ -37,7 +37,7 @@ SCALED = {
 }
 QUICK = ("constant", "polyak")
 
-# What the theory says in closed form of these rules, for A = 10 and κ = 0.05.
+# Closed forms of these rules, for A = 10 and κ = 0.05.
 EXPECTED = {
     "constant:2.02": (Kind.SELF_STABILISED, None),
     "schedule:constant_schedule,value=0.8": (Kind.BELOW_EDGE, None),

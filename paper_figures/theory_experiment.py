@@ -12,12 +12,12 @@ from eosmodel.studies.plans import run_plan
 from paper_figures._style import DOUBLE, fit_text, sheet, styled
 
 CAPTION = """
-Top: sharpness, step size and loss of a tanh network on digits with squared loss (thick grey) and what theories say that
-start from the same weights and are shown nothing of the run: the model of centre and oscillation (solid), the edge
-alone, a gradient flow with η = 2/λ (dotted), and gradient flow clocked by the tuner's step. Moving averages over 25
-steps; theories that leave the panel are cut off. Bottom: the error of the model of centre and oscillation, the median
-over steps of |Δ ln|, for all tuners and two losses. A circle marks a chaotic run: repeated from weights perturbed
-by a relative 1e-4 it differs by more than 0.05 in the same measure, so no theory can be near it step by step.
+Top: sharpness, step size and loss of a tanh network on digits with squared loss (thick grey) and of theories that start
+from the same weights and see nothing of the run: the model of centre and oscillation (solid), the edge alone, a
+gradient flow with η = 2/λ (dotted), and gradient flow clocked by the tuner's step. Moving averages over 25 steps;
+theories that leave the panel are cut off. Bottom: the error of the model of centre and oscillation, the median over
+steps of |Δ ln|, for all tuners and two losses. A circle marks a chaotic run: repeated from weights perturbed by a
+relative 1e-4 it differs by more than 0.05 in the same measure, so no theory can be near it step by step.
 """
 SOURCES = ("2312.00209", "2410.24206")
 DTYPE = "float32"
