@@ -7,6 +7,7 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.results import measures
+from eosmodel.results.formatting import number
 from paper_figures._style import EDGE
 
 ROWS = {
@@ -72,5 +73,5 @@ def _scale(ax, name: str, values: np.ndarray) -> None:
     decades = np.log10(ends[1] / ends[0])
     subs = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)
     ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, "g")))
     ax.yaxis.set_minor_formatter(NullFormatter())

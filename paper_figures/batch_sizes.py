@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel.judging.verdicts import Claim
+from eosmodel.results.formatting import number
 from paper_figures._batches import best, common, final, judged, over_seeds, swept
 from paper_figures._panels import ROWS, column
 from paper_figures._parts import claim
@@ -59,7 +60,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     for spec in dataset.tuner.values.tolist():
         values = dataset.final_sharpness.sel(tuner=spec).median("seed").values
         falls[spec] = bool(np.all(np.diff(values) > 0)) if len(sizes) > 1 else None
-        sharpness[spec] = "λ = " + ", ".join(f"{x:.3g}" for x in values)
+        sharpness[spec] = "λ = " + ", ".join(map(number, values))
     losses = {rule: final(runs).median("seed").values for rule, runs in _chosen(dataset).items()}
     if "armijo" in losses:
         table = np.stack(list(losses.values()))
@@ -67,7 +68,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         # Sizes rise, and the last is the full batch.
         rank["Armijo"] = bool(place[-1] == len(table) and place[:-1].min() < len(table))
         rows = zip(sizes, place, losses["armijo"] / losses["constant"], strict=True)
-        ranks["Armijo"] = ", ".join(f"{at} of {len(table)} at B = {size} (loss {q:.3g})" for size, at, q in rows)
+        ranks["Armijo"] = ", ".join(f"{at} of {len(table)} at B = {size} (loss {number(q)})" for size, at, q in rows)
     return (
         judged(dataset, "a"),
         judged(dataset, "b"),
@@ -139,5 +140,5 @@ def _over_sizes(panels, dataset: xr.Dataset, chosen: dict[str, xr.Dataset]) -> N
         ax.set_xticks(sizes, [_size(dataset, size) for size in sizes])
         ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, "g")))
         ax.yaxis.set_minor_formatter(NullFormatter())

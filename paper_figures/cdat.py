@@ -7,6 +7,7 @@ import xarray as xr
 
 from eosmodel import plotting
 from eosmodel.judging.verdicts import Claim
+from eosmodel.results.formatting import number
 from eosmodel.studies.sweep import FULL
 from paper_figures._batches import best, common, final, judged, over_seeds, swept
 from paper_figures._panels import ROWS, column
@@ -49,7 +50,9 @@ def compute(quick: bool) -> xr.Dataset:
 def _full(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
     """Full-batch runs by name: CDAT at the σ that are shown, the best constant step and the best schedule."""
     cdat = unpack(dataset, "cdat").isel(batch_size=-1)
-    shown = {f"CDAT, σ = {x:g}": cdat.isel(tuner=i) for i, x in enumerate(cdat.tuner_sigma.values) if x in SHOWN}
+    shown = {
+        f"CDAT, σ = {number(x, 'g')}": cdat.isel(tuner=i) for i, x in enumerate(cdat.tuner_sigma.values) if x in SHOWN
+    }
     return shown | {label: one.sel(tuner=best(one)) for label, one in _references(dataset).items()}
 
 
@@ -67,8 +70,8 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     for name, loss in losses.items():
         # σ = 1 is the greedy rule, of which the opposite is claimed.
         met[name] = all((loss > bar) == name.endswith("= 1") for bar in bars.values())
-        over = ", ".join(f"{loss / bar:.3g} of the {full[label].tuner.item()}'s" for label, bar in bars.items())
-        numbers[name] = f"final loss {loss:.3g}, {over}"
+        over = ", ".join(f"{number(loss / bar)} of the {full[label].tuner.item()}'s" for label, bar in bars.items())
+        numbers[name] = f"final loss {number(loss)}, {over}"
     sigma, table = cdat.tuner_sigma.values, final(cdat).median("seed").values
     scopes = {"all σ": sigma > 0, "σ ≥ 1": sigma >= 1}
     lowest = {name: sigma[scope][table[scope].argmin(axis=0)] for name, scope in scopes.items()}
@@ -87,7 +90,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             "medians",
             "The σ of lowest median loss falls with the batch size.",
             {name: _falls(sigmas) if several else None for name, sigmas in lowest.items()},
-            {name: "σ = " + ", ".join(f"{x:g}" for x in sigmas) for name, sigmas in lowest.items()},
+            {name: "σ = " + ", ".join(number(x, "g") for x in sigmas) for name, sigmas in lowest.items()},
             f"at B = {', '.join(map(str, cdat.batch_size.values))}: never larger at a smaller batch, and smaller at "
             "the smallest than at the largest",
         ),
@@ -124,7 +127,7 @@ def _map(ax, cdat: xr.Dataset) -> None:
     plotting.sweep_map(cdat, axes=ax)
     ax.grid(False)
     ax.set_title("final loss of CDAT")
-    ax.set_yticks(range(cdat.sizes["tuner"]), [f"{sigma:g}" for sigma in cdat.tuner_sigma.values])
+    ax.set_yticks(range(cdat.sizes["tuner"]), [number(sigma, "g") for sigma in cdat.tuner_sigma.values])
     ax.set_ylabel("$\\sigma$")
     sizes = ["all" if size == cdat.attrs["samples"] else str(size) for size in cdat.batch_size.values.tolist()]
     ax.set_xticks(range(len(sizes)), sizes)

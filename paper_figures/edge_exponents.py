@@ -17,6 +17,7 @@ from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
+from eosmodel.results.formatting import number
 from eosmodel.theory import FastMap, held
 from eosmodel.tuners.registry import from_spec
 from paper_figures._parts import claim, finished, pack, unpack
@@ -231,7 +232,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         median, mean = float(np.median(s)), float(np.mean(s))
         if max(abs(median / 2 - 1), abs(mean / 2 - 1)) > NEAR and not steady(run):
             elsewhere[name] = zero[name]
-            words[name] = f"median s {median:.2f}, mean {mean:.3g}, {written[name]}"
+            words[name] = f"median s {number(median, '.2f')}, mean {number(mean)}, {written[name]}"
     felt: dict[str, bool | None] = {}
     line: dict[str, bool | None] = {}
     felt_words, line_words = {}, {}
@@ -247,8 +248,9 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         delta, value, name = float(np.median(softening(run))), measures.edge_exponent(run), f"bent valley {i + 1}"
         line[name] = finished(run) and abs(value - expected(delta)) <= EXPONENT
         line_words[name] = f"δ = {delta:+.3f}, Λ = {value:+.3f} against {expected(delta):+.3f}"
-    bound = f"|Λ| ≤ {EXPONENT:g} over the last half"
-    when = f"for runs that finished and whose s comes within {REACHED:.0%} of 2 or exceeds it at some of these steps"
+    bound = f"|Λ| ≤ {number(EXPONENT)} over the last half"
+    reached = number(REACHED, ".0%")
+    when = f"for runs that finished and whose s comes within {reached} of 2 or exceeds it at some of these steps"
     return (
         claim(
             "zero-on-toys",
@@ -269,7 +271,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             "Λ = 0 also where s is not 2: rules whose step fluctuates are at the edge on average only.",
             elsewhere,
             words,
-            f"{bound}, where the median or the mean of s is over 10 % off 2 and ln s spreads by over {STEADY:g}",
+            f"{bound}, where the median or the mean of s is over 10 % off 2 and ln s spreads by over {number(STEADY)}",
         ),
         claim(
             "felt",
@@ -277,14 +279,14 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             "oscillation of one mode about a floor at rest it is so by construction.",
             felt,
             felt_words,
-            f"|⟨ln|1 − ηλ̂|⟩| ≤ {EXPONENT:g}, {when}",
+            f"|⟨ln|1 − ηλ̂|⟩| ≤ {number(EXPONENT)}, {when}",
         ),
         claim(
             "softening",
             "Where the step is steady, Λ is ln((1 − δ)/(1 + δ)), by the softening δ of the mode at its amplitude.",
             line,
             line_words,
-            f"Λ within {EXPONENT:g} of it at the median δ, where ln s spreads by at most {STEADY:g}",
+            f"Λ within {number(EXPONENT)} of it at the median δ, where ln s spreads by at most {number(STEADY)}",
         ),
     )
 

@@ -14,6 +14,7 @@ from eosmodel.dynamics import Descent
 from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
+from eosmodel.results.formatting import number
 from eosmodel.theory import FastMap, averages
 from eosmodel.tuners import Polyak
 from eosmodel.tuners.registry import from_spec
@@ -226,8 +227,11 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             "armijo-rate",
             "The model predicts how fast it then sharpens.",
             {name: _close(predicted, observed, RATE) for name, observed, predicted in rates},
-            {name: f"{predicted:.4f} a step, run {observed:.4f}" for name, observed, predicted in rates},
-            f"mean dλ/dt over the {AFTER} steps after the least λ within {RATE:.0%} of the run's",
+            {
+                name: f"{number(predicted, '.4f')} a step, run {number(observed, '.4f')}"
+                for name, observed, predicted in rates
+            },
+            f"mean dλ/dt over the {AFTER} steps after the least λ within {number(RATE, '.0%')} of the run's",
         ),
         claim(
             "polyak-turns",
@@ -240,8 +244,8 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             "polyak-ends",
             "The model predicts how sharp Polyak's step leaves the network, for every c.",
             {t: _close(predicted, observed, CLOSE) for t, observed, predicted in ends},
-            {t: f"λ = {predicted:.2f}, run {observed:.2f}" for t, observed, predicted in ends},
-            f"λ at the end within {CLOSE:.0%} of the run's",
+            {t: f"λ = {number(predicted, '.2f')}, run {number(observed, '.2f')}" for t, observed, predicted in ends},
+            f"λ at the end within {number(CLOSE, '.0%')} of the run's",
         ),
         _judge_sign(drifts, "fast", "polyak-sign", "q of one mode, that of the rule's fast map"),
         _judge_sign(drifts, "force", "polyak-sign-force", "q of the run's own oscillation, all modes of it"),
@@ -260,14 +264,16 @@ def _judge_sign(drifts: xr.Dataset, by: str, id: str, words: str) -> Claim:
         agree, count = int((np.sign(predicted) == np.sign(observed))[there].sum()), int(there.sum())
         met[name] = agree > SHARE * count if count else None
         size = float(np.median(np.abs(predicted / observed)[there])) if count else np.nan
-        numbers[name] = f"sign as predicted in {agree} of {count} intervals, median of |predicted/observed| {size:.3g}"
+        numbers[name] = (
+            f"sign as predicted in {agree} of {count} intervals, median of |predicted/observed| {number(size)}"
+        )
     return claim(
         id,
         f"Under Polyak's step λ falls where q > 1 and rises where q < 1, {words}.",
         met,
         numbers,
-        f"signs agree in over {SHARE:.0%} of the stretches of {STRETCH} steps in which λ falls by over {MOVES:.0%}, "
-        "and of those in which it rises by as much",
+        f"signs agree in over {number(SHARE, '.0%')} of the stretches of {STRETCH} steps in which "
+        f"λ falls by over {number(MOVES, '.0%')}, and of those in which it rises by as much",
     )
 
 
@@ -281,14 +287,17 @@ def _judge_rules(rules: xr.Dataset) -> tuple[Claim, ...]:
         known = set(RULES) <= set(grown)
         sharpens[of] = grown["greedy"] > 2 * grown["cdat:2"] if known else None
         lags[of] = loss["greedy"] > loss["cdat:2"] if known else None
-        numbers[of] = ", ".join(f"{t} λ × {grown[t]:.2f} and loss {loss[t]:.4f}" for t in grown)
+        numbers[of] = ", ".join(f"{t} λ × {number(grown[t], '.2f')} and loss {number(loss[t], '.4f')}" for t in grown)
     close: dict[str, bool | None] = {}
     words = {}
     for (name, observed, predicted), (_, lost, expected) in zip(
         _points(rules, "tuner", growth), _points(rules, "tuner", _loss), strict=True
     ):
         close[name] = _close(predicted, observed, CLOSE) and _close(expected, lost, RATE)
-        words[name] = f"λ × {predicted:.2f}, run {observed:.2f}; loss {expected:.4f}, run {lost:.4f}"
+        words[name] = (
+            f"λ × {number(predicted, '.2f')}, run {number(observed, '.2f')}; "
+            f"loss {number(expected, '.4f')}, run {number(lost, '.4f')}"
+        )
     return (
         claim(
             "greedy-sharpens",
@@ -309,7 +318,8 @@ def _judge_rules(rules: xr.Dataset) -> tuple[Claim, ...]:
             "The model predicts by how much.",
             close,
             words,
-            f"growth of λ within {CLOSE:.0%} and last loss within {RATE:.0%} of the run's, each seed",
+            f"growth of λ within {number(CLOSE, '.0%')} and last loss within {number(RATE, '.0%')} of the run's, "
+            "each seed",
         ),
     )
 
@@ -327,21 +337,24 @@ def _judge_shapes(shapes: xr.Dataset) -> tuple[Claim, ...]:
         observed, predicted = observed / base[0], predicted / base[1]
         still = abs(np.log(observed)) <= np.log1p(CLOSE)
         moves[case] = None if still else np.sign(np.log(observed)) == np.sign(np.log(predicted))
-        words[case] = f"× {predicted:.2f}, run × {observed:.2f}"
+        words[case] = f"× {number(predicted, '.2f')}, run × {number(observed, '.2f')}"
     return (
         claim(
             "shape-size",
             "The model predicts how sharp Armijo's rule leaves networks of any shape.",
             {case: _close(predicted, observed, CLOSE) for case, (observed, predicted) in ends.items()},
-            {case: f"λ = {predicted:.2f}, run {observed:.2f}" for case, (observed, predicted) in ends.items()},
-            f"λ at the end, mean over seeds, within {CLOSE:.0%} of the run's",
+            {
+                case: f"λ = {number(predicted, '.2f')}, run {number(observed, '.2f')}"
+                for case, (observed, predicted) in ends.items()
+            },
+            f"λ at the end, mean over seeds, within {number(CLOSE, '.0%')} of the run's",
         ),
         claim(
             "shape-trend",
             "The model predicts in which direction width, depth and samples change it.",
             moves,
             words,
-            f"up or down as in the run, where the run moves by over {CLOSE:.0%} from the base",
+            f"up or down as in the run, where the run moves by over {number(CLOSE, '.0%')} from the base",
         ),
     )
 
@@ -414,7 +427,7 @@ def _plain(axis) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, "g")))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -465,6 +478,6 @@ def _signs(ax, drifts) -> None:
     ax.set(xlim=(-most, most), ylim=(-most, most), xlabel="predicted $dλ/dt$", ylabel="observed $dλ/dt$")
     ticks = [-1, -1e-2, 0, 1e-2, 1]
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axis.set_ticks(ticks, labels=[number(tick, "g") for tick in ticks])
         axis.set_minor_locator(NullLocator())
     ax.legend(loc="lower right", labelspacing=0.1, handletextpad=0.2)

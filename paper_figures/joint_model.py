@@ -10,6 +10,7 @@ import xarray as xr
 
 from eosmodel import analysis
 from eosmodel.judging.verdicts import Claim
+from eosmodel.results.formatting import number
 from eosmodel.theory import FastMap
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.registry import from_spec
@@ -108,7 +109,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         late = one.isel(step=slice(one.sizes["step"] // 2, None))
         q = float((FROZEN["beta"] * late.square / (2 * FROZEN["mu"] * (FROZEN["limit"] - late.sharpness))).median())
         s, last = float((late.stepsize * late.sharpness).mean()), float(late.sharpness[-1])
-        numbers[spec] = f"q = βx²/2α = {q:.3g}, ⟨ηλ⟩ = {s:.3f}, λ ends at {last:.2f}"
+        numbers[spec] = f"q = βx²/2α = {number(q)}, ⟨ηλ⟩ = {number(s, '.3f')}, λ ends at {number(last, '.2f')}"
         if spec.startswith("constant"):
             balanced[spec] = abs(q - 1) < 0.1 and abs(s - 2) < 0.02 and abs(last - 20) < 0.2
         elif spec == "cdat:2":

@@ -16,6 +16,7 @@ from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives import Valley, data, mlp
 from eosmodel.rays import ray
 from eosmodel.results import measures
+from eosmodel.results.formatting import number
 from eosmodel.theory import FastMap
 from eosmodel.tuners import Polyak
 from paper_figures._parts import claim, flips, pack, unpack
@@ -166,7 +167,10 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         predicted, bound = (0.5, 0.1) if key == "network" else (flip(), 0.02)
         start, top = onset(part), float(part.lyapunov.max())
         met[name] = abs(start - predicted) < bound and top > 0.05
-        numbers[name] = f"fluctuates from c = {start:.3f} on against {predicted:.3f}, largest exponent {top:.2f}"
+        numbers[name] = (
+            f"fluctuates from c = {number(start, '.3f')} on against {number(predicted, '.3f')}, "
+            f"largest exponent {number(top, '.2f')}"
+        )
     network, model = unpack(dataset, "network"), unpack(dataset, "model")
     near, copies = model.distance.values <= DISTANCE, model.copy_distance.values <= DISTANCE
     starts, between = (onset(network), onset(model)), float(np.diff(model.p).max())
@@ -183,12 +187,13 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
             "The model of centre and oscillation, shown nothing of the runs, has the network's orbit diagram over c.",
             {"onset": abs(starts[0] - starts[1]) < 1.5 * between, "laws of s": near.mean() >= SHARE},
             {
-                "onset": f"network {starts[0]:.3f}, model {starts[1]:.3f}",
-                "laws of s": f"{near.sum()} of {near.size} within {DISTANCE}, median {np.median(model.distance):.3f}; "
-                f"one more run of the network {copies.sum()}, median {np.median(model.copy_distance):.3f}",
+                "onset": f"network {number(starts[0], '.3f')}, model {number(starts[1], '.3f')}",
+                "laws of s": f"{near.sum()} of {near.size} within {number(DISTANCE)}, "
+                f"median {number(np.median(model.distance), '.3f')}; "
+                f"one more run of the network {copies.sum()}, median {number(np.median(model.copy_distance), '.3f')}",
             },
             "onsets at most one c of the grid apart; "
-            f"Kolmogorov–Smirnov distance of at most {DISTANCE} at {SHARE:.0%} of c",
+            f"Kolmogorov–Smirnov distance of at most {number(DISTANCE)} at {number(SHARE, '.0%')} of c",
         ),
     )
 

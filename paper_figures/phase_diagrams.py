@@ -9,6 +9,7 @@ from eosmodel import analysis, plotting
 from eosmodel.analysis import Regime, phase_diagram
 from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.two_layer import TwoLayerScalar
+from eosmodel.results.formatting import number
 from eosmodel.theory import FastMap
 from eosmodel.tuners.registry import from_spec
 from paper_figures._parts import claim, flips, pack, unpack
@@ -90,7 +91,8 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     flip = polyak.A.copy(data=flips("polyak", polyak.A.values)[0])
     away = np.abs(polyak.c - flip) > 2 * float(polyak.c[1] - polyak.c[0])
     agree = float((stable == (polyak.c < flip)).where(away & (polyak.A > 4.5)).mean())
-    met["(a)"], numbers["(a)"] = agree > 0.95, f"{agree:.1%} of the points on the side of the flip that is predicted"
+    met["(a)"] = agree > 0.95
+    numbers["(a)"] = f"{number(agree, '.1%')} of the points on the side of the flip that is predicted"
     u, v = catapult["start[0]"], catapult["start[1]"]
     kernel = REFERENCE["step"] * (u**2 + v**2)
     shares = {}
@@ -101,8 +103,8 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         shares[name] = float(catapult.regime.isin([int(code) for code in wanted]).where(inside).mean())
     met["(d)"] = all(share > 0.95 for share in shares.values())
     rose = float((catapult.regime == Regime.CATAPULT).where((kernel > 2.05) & (kernel < 3.95)).mean())
-    texts = [f"{share:.1%} end as predicted for ηλ₀ {name}" for name, share in shares.items()]
-    numbers["(d)"] = ", ".join(texts) + f", {rose:.1%} of the latter after a catapult"
+    texts = [f"{number(share, '.1%')} end as predicted for ηλ₀ {name}" for name, share in shares.items()]
+    numbers["(d)"] = ", ".join(texts) + f", {number(rose, '.1%')} of the latter after a catapult"
     for spec in _tuners(dataset):
         one = unpack(dataset, spec)
         decided = (one.trend_predicted.notnull() & one.trend_measured.notnull()).values

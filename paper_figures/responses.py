@@ -7,6 +7,7 @@ import xarray as xr
 
 from eosmodel import analysis, plotting
 from eosmodel.judging.verdicts import Claim
+from eosmodel.results.formatting import number
 from eosmodel.theory import Kind
 from eosmodel.tuners.registry import REGISTRY, from_spec
 from paper_figures._parts import claim
@@ -72,7 +73,7 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         if formula is not None:
             r, expected = float(one.r_star[0]), formula(dataset.attrs["A"], dataset.attrs["kappa"])
             met[spec] &= bool(abs(np.log(r / expected)) < 0.01)
-            numbers[spec] += f", r* = {r:.4g} against {expected:.4g}"
+            numbers[spec] += f", r* = {number(r, '.4g')} against {number(expected, '.4g')}"
     counts = {Kind(int(k)).label: int((dataset.kind == k).sum()) for k in np.unique(dataset.kind)}
     return (
         claim(
