@@ -11,7 +11,7 @@ from eosmodel.curvature import Modes, grow, leading, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
 from eosmodel.dynamics.center import alignment, due, every, look, oscillation_center, turning
-from eosmodel.dynamics.course import Course, aim, followed, init_direction, to_edge
+from eosmodel.dynamics.lines import Course, aim, followed, init_direction, to_edge
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 

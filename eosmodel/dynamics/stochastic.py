@@ -9,7 +9,7 @@ from eosmodel.curvature import Modes, grow, leading, scaled, shrink
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
 from eosmodel.dynamics.center import alignment, due, every, look, oscillation_center
-from eosmodel.dynamics.course import Course, aim, followed, init_direction
+from eosmodel.dynamics.lines import Course, aim, followed, init_direction
 from eosmodel.objectives.batches import AbstractBatches, Noise
 from eosmodel.rays import along
 from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize

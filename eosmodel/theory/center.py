@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from eosmodel.curvature import Modes, leading, linearize, oscillation, sharp, sharpness_gradient, track
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.dynamics.center import oscillation_center, turning
-from eosmodel.dynamics.course import aim
+from eosmodel.dynamics.lines import aim
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.rays import steepest
