@@ -1,10 +1,11 @@
-"""The top of the Hessian spectrum, followed along a run inside jitted code, and the slow coefficients there.
+"""The leading eigenpairs of the Hessian, tracked along a run inside jitted code, and the slow coefficients there.
 
-The tracker keeps the leading `modes` Ritz pairs of the full-batch Hessian from step to step. Each call takes fresh
+A tracker keeps the leading Ritz pairs of the full-batch Hessian from step to step. Each update takes fresh
 Hessian–vector products only, so every Ritz value is a lower bound of the eigenvalue it stands for (Courant–Fischer),
 and the residual ‖Hu − λu‖/λ that comes with it bounds the distance to a true eigenvalue from above.
 """
 
+import abc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,12 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from eosmodel._checks import check_count, check_range
+
 # Below this dimension a dense solve is exact and cheaper than any iteration.
 _DENSE_DIM = 24
 # A direction whose squared length left after orthogonalisation is below this (relative to 1) adds only rounding.
 _RANK_FLOOR = 1e-3
-# The other modes must be known well enough to be seen coming when they overtake the first.
+# The other modes must be known well enough to notice in time that one overtakes the first.
 _OTHERS = 4
+# An update pays for at most that many steps since the one before.
+_MAX_ELAPSED = 5
 
 
 class Modes(eqx.Module):
@@ -87,27 +92,80 @@ def _dense(matvec, dim, modes, dtype):
     return pairs, TrackInfo(jnp.asarray(0, dtype), jnp.asarray(dim, jnp.int32), jnp.asarray(True))
 
 
-def track(
-    matvec: Callable[[Array], Array], pairs: Modes, *, rtol: float = 1.5e-2, max_expansions: int = 8
-) -> tuple[Modes, TrackInfo]:
-    """Update the leading eigenpairs to a Hessian that has changed a little: locally optimal block Rayleigh–Ritz.
+class AbstractTracker(eqx.Module):
+    """How the leading eigenpairs are followed from step to step.
 
-    The start is the Ritz problem on [u_1 … u_k]: k products. The worst residual then joins the basis, one product,
-    and again while one exceeds its tolerance, each time with the direction p in which u_1 last moved, up to
-    `max_expansions` times. Near convergence the error of λ_1 is at most residual²·λ/gap. `make bench` measures it
-    against a converged solver. (A p kept from the call before costs a product and saves less than one.)
+    An extension supplies `init` and `update`. Whatever pairs they return are carried by the run: `Modes`, or a module
+    of its own with the fields of `Modes` and more, such as a counter.
+    """
+
+    @abc.abstractmethod
+    def init(self, fn: Callable, weights: Float[Array, " dim"]) -> tuple[Array, Array, Modes]:
+        """Loss, gradient and leading eigenpairs at `weights`, from scratch."""
+
+    @abc.abstractmethod
+    def update(self, matvec: Callable[[Array], Array], pairs: Modes, elapsed: int = 1) -> tuple[Modes, TrackInfo]:
+        """The eigenpairs of a Hessian that has changed a little.
+
+        Args:
+            matvec: v ↦ Hv at the point of interest, as from `linearize`.
+            pairs: those of a nearby point.
+            elapsed: steps between the two points; more of them may take more work.
+        """
+
+
+class Tracker(AbstractTracker):
+    """Locally optimal block Rayleigh–Ritz, to a tolerance and within a budget.
+
+    An update starts with the Ritz problem on [u_1 … u_k]: k products. The worst residual then joins the basis, one
+    product, and again while one exceeds its tolerance, each time with the direction p in which u_1 last moved, until
+    the budget is spent. Near convergence the error of λ_1 is at most residual²·λ/gap. `make bench` measures it
+    against a converged solver. (A p kept from the update before costs a product and saves less than one.) With up to
+    24 weights the pairs are those of a dense solve.
 
     Args:
-        matvec: v ↦ Hv at the point of interest, as from `linearize`.
-        pairs: pairs at a nearby point, or from `cold_start`.
-        rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|; the other modes are held to four times that.
-        max_expansions: the budget beyond the first k products, at least 1.
+        modes: number of pairs k, ≥ 1; as many as there are weights if that is less.
+        rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|, > 0; the other modes are held to four times that. `init` solves to a
+            tolerance of its own.
+        budget: products beyond the first k of an update, ≥ 1, for each elapsed step up to five.
 
-    Returns:
-        The new `Modes`, and a `TrackInfo`; `converged` is false where the budget ran out.
+    Raises:
+        ValueError: an argument outside its range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> curvatures = jnp.arange(100.0)
+        >>> tracker = Tracker(modes=2)
+        >>> _, _, pairs = tracker.init(lambda w: 0.5 * curvatures @ w**2, jnp.ones(100))
+        >>> pairs, info = tracker.update(lambda v: 2 * curvatures * v, pairs)
+        >>> pairs.values.round(1).tolist(), bool(info.converged)
+        ([198.0, 196.0], True)
 
     Source: Knyazev (2001), LOBPCG, with one conjugate direction and an adaptive number of residuals.
     """
+
+    modes: int = eqx.field(static=True, default=3)
+    rtol: float = eqx.field(static=True, default=1.5e-2)
+    budget: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self):
+        check_count("Tracker", "modes", self.modes)
+        check_range("Tracker", "rtol", self.rtol, 0, low_open=True)
+        check_count("Tracker", "budget", self.budget)
+
+    def init(self, fn, weights):
+        return leading(fn, weights, self.modes)
+
+    def update(self, matvec, pairs, elapsed=1):
+        return _track(matvec, pairs, self.rtol, self.budget * min(elapsed, _MAX_ELAPSED))
+
+
+def as_tracker(tracker: AbstractTracker | int, budget: int = 8) -> AbstractTracker:
+    """A tracker as it is; a number of modes as a `Tracker` of so many with that budget."""
+    return tracker if isinstance(tracker, AbstractTracker) else Tracker(tracker, budget=budget)
+
+
+def _track(matvec, pairs, rtol, max_expansions) -> tuple[Modes, TrackInfo]:
     modes, dim = pairs.vectors.shape
     if dim <= _DENSE_DIM:
         return _dense(matvec, dim, modes, pairs.vectors.dtype)
@@ -172,7 +230,7 @@ def cold_start(
     vectors = jax.random.normal(jax.random.key(0), (modes, dim), dtype)
     vectors = jnp.linalg.qr(vectors.at[0].add(_unit(guess) * jnp.sqrt(jnp.asarray(dim, dtype))).T)[0].T
     pairs = Modes(jnp.zeros(modes, dtype), vectors)
-    return track(matvec, pairs, rtol=rtol, max_expansions=budget)
+    return _track(matvec, pairs, rtol, budget)
 
 
 def sharp(pairs: Modes) -> Bool[Array, " modes"]:
@@ -258,11 +316,11 @@ def scaled(fn: Any, scale: Float[Array, " dim"] | None) -> Any:
     return fn if scale is None else Scaled(fn, scale)
 
 
-def grow(vector: Array, scale: Array | None) -> Array:
-    """S·v: a gradient in the coordinates of a scale, or a displacement in them as one of the weights."""
+def scale_by(vector: Array, scale: Array | None) -> Array:
+    """S·v: a gradient of f as one of `scaled(f, S)`, or a displacement of z as one of w; v itself without a scale."""
     return vector if scale is None else scale * vector
 
 
-def shrink(vector: Array, scale: Array | None) -> Array:
-    """v/S: weights, or a displacement of them, in the coordinates of a scale."""
+def unscale_by(vector: Array, scale: Array | None) -> Array:
+    """v/S: weights w, or a displacement of them, as z; v itself without a scale."""
     return vector if scale is None else vector / scale

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from eosmodel.curvature import (
+    AbstractTracker,
+    Modes,
+    Tracker,
+    TrackInfo,
     cold_start,
     hvp,
     linearize,
     oscillation,
     sharpness_gradient,
     slow_coefficients,
-    track,
 )
 from eosmodel.objectives import Valley
 from eosmodel.objectives import data as datasets
@@ -45,7 +48,7 @@ def solve(matrix, guess, modes, budget=400):
 
 @jax.jit
 def follow(matrix, pairs):
-    return track(lambda v: matrix @ v, pairs)
+    return Tracker(2).update(lambda v: matrix @ v, pairs)
 
 
 def converged_values(objective, weights, k):
@@ -181,3 +184,78 @@ def test_slow_coefficients_of_the_valley_are_closed_forms():
     # One Newton step along the mode finds the floor of a valley whose oscillation is harmonic.
     at_start = oscillation(jax.grad(valley)(valley.initial()), pairs)
     np.testing.assert_allclose(at_start[0], 0.3, rtol=1e-12)
+
+
+class Pairs(eqx.Module):
+    """The state of `PowerTracker`: what `Modes` has, and a counter."""
+
+    values: jax.Array
+    vectors: jax.Array
+    updates: jax.Array
+
+
+class PowerTracker(AbstractTracker):
+    """A fixed amount of work: three products a pair, and a random direction at every fourth update."""
+
+    modes: int = eqx.field(static=True, default=2)
+
+    def init(self, fn, weights):
+        value, gradient, pairs = Tracker(self.modes).init(fn, weights)
+        return value, gradient, Pairs(pairs.values, pairs.vectors, jnp.asarray(0))
+
+    def update(self, matvec, pairs, elapsed=1):
+        key = jax.random.fold_in(jax.random.key(0), pairs.updates)
+        random = jax.random.normal(key, pairs.vectors[-1].shape, pairs.vectors.dtype)
+        vectors = pairs.vectors + jnp.where(pairs.updates % 4 == 3, 1e-3, 0) * random
+        for _ in range(3):
+            basis = jnp.linalg.qr(jnp.concatenate([vectors, jax.vmap(matvec)(vectors)]).T)[0].T
+            inner = basis @ jax.vmap(matvec)(basis).T
+            values, axes = jnp.linalg.eigh(0.5 * (inner + inner.T))
+            vectors = (axes.T @ basis)[::-1][: self.modes]
+        values = values[::-1][: self.modes]
+        residual = jnp.linalg.norm(matvec(vectors[0]) - values[0] * vectors[0]) / values[0]
+        info = TrackInfo(residual, jnp.asarray(9 * self.modes + 1, jnp.int32), residual < 1e-2)
+        return Pairs(values, vectors, pairs.updates + 1), info
+
+
+@pytest.mark.parametrize("track_every", [1, 3])
+def test_a_tracker_of_ones_own_follows_a_run_as_the_default_does(network, track_every):
+    """With a state of its own, also where the eigenpairs are updated only now and then, and in a theory."""
+    from eosmodel.dynamics import Descent
+    from eosmodel.simulation import run
+    from eosmodel.theory import CenterOscillation
+    from eosmodel.tuners import OnEdge
+
+    tuner = OnEdge(jnp.asarray(1.0))
+    progress, default = (
+        run(Descent(network, tuner, tracker, track_every, 0), network.initial(), 20)
+        for tracker in (PowerTracker(), Tracker(2, rtol=1e-3, budget=50))
+    )
+    assert int(progress.carry.state.center.updates) == len(range(0, 20, track_every))
+    for name in ("sharpness", "iterate_sharpness", "loss"):
+        np.testing.assert_allclose(progress.rows[name], default.rows[name], rtol=2e-2)
+    model, default = (
+        run(CenterOscillation(network, tuner, tracker), network.initial(), 20).rows
+        for tracker in (PowerTracker(), Tracker(2, rtol=1e-3, budget=50))
+    )
+    np.testing.assert_allclose(model["sharpness"], default["sharpness"], rtol=2e-2)
+
+
+def test_a_tracker_checks_its_numbers_and_a_count_stands_for_the_default():
+    from eosmodel.dynamics import Descent
+    from eosmodel.theory import RodFlow
+    from eosmodel.tuners import Constant
+
+    for name, value in (("modes", 0), ("modes", 1.5), ("rtol", 0.0), ("budget", 0)):
+        with pytest.raises(ValueError, match=f"Tracker: {name}"):
+            Tracker(**{name: value})
+    assert Descent(None, Constant(0.1), 2).tracker == Tracker(2, budget=8)
+    assert RodFlow(None, Constant(0.1), 2).tracker == Tracker(2, budget=4)
+
+
+def test_what_is_spent_on_an_update_grows_with_the_steps_since_the_last_up_to_five():
+    matrix = jnp.asarray(symmetric(np.linspace(0, 1, 60) ** 0.1, 4))
+    rough = Modes(jnp.zeros(1), jnp.ones((1, 60)) / jnp.sqrt(60.0))
+    for elapsed, expansions in ((1, 3), (2, 6), (5, 15), (9, 15)):
+        info = Tracker(1, rtol=1e-9, budget=3).update(lambda v: matrix @ v, rough, elapsed)[1]
+        assert int(info.products) == 1 + expansions

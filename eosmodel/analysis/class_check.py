@@ -12,6 +12,7 @@ import xarray as xr
 
 from eosmodel._checks import check_count, check_range
 from eosmodel._status import Status
+from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent
 from eosmodel.objectives.valleys import Valley
 from eosmodel.simulation import run
@@ -228,7 +229,7 @@ def _one(tuner, grid, kappa, gamma, steps):
         lambda leaf: jnp.full(ratio.size, leaf, dtype) if eqx.is_array_like(leaf) else leaf,
         tuner,
     )
-    dynamics = Descent(valleys, rules, modes=1, measure_every=1)
+    dynamics = Descent(valleys, rules, tracker=Tracker(1), measure_every=1)
     done = run(dynamics, valleys.start, steps, axes=(_BATCHED, 0))
     rows = {name: done.rows[name].reshape(*ratio.shape, steps) for name in _ROWS}
     with warnings.catch_warnings():

@@ -1,6 +1,14 @@
 """What can be run: real descent, full batch or stochastic, and the contract that theories share with it."""
 
-from eosmodel.dynamics.base import AbstractDynamics, Row, SeededStart, blank, divergence_bound, status_of
+from eosmodel.dynamics.base import (
+    AbstractDynamics,
+    Row,
+    SeededStart,
+    blank,
+    divergence_bound,
+    status_of,
+    step_report,
+)
 from eosmodel.dynamics.descent import Descent
 from eosmodel.dynamics.stochastic import StochasticDescent
 
@@ -13,4 +21,5 @@ __all__ = [
     "blank",
     "divergence_bound",
     "status_of",
+    "step_report",
 ]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._status import Status
+from eosmodel.tuners.base import TunerInfo
 
 Row = dict[str, Array]
 """What one step reports: names of `eosmodel.results.names.VARIABLES` and their values."""
@@ -45,6 +46,14 @@ def status_of(loss, stepsize, gradient_norm, bound) -> Int[Array, ""]:
     finite = jnp.isfinite(loss) & jnp.isfinite(stepsize) & jnp.isfinite(gradient_norm)
     bad = jnp.where(finite, int(Status.DIVERGED), int(Status.NONFINITE))
     return jnp.where(finite & (loss <= bound), int(Status.OK), bad).astype(jnp.int32)
+
+
+def step_report(loss, stepsize, gradient_norm, bound, info: TunerInfo | None = None) -> tuple[Row, Int[Array, ""]]:
+    """The row that every step under a tuner has, and its `status_of`; without `info` of the tuner no evaluations."""
+    row = {"loss": loss, "stepsize": stepsize}
+    if info is not None:
+        row |= {"evaluations": info.evaluations, "search_failed": info.failed}
+    return row, status_of(loss, stepsize, gradient_norm, bound)
 
 
 def divergence_bound(value, multiple) -> Array:

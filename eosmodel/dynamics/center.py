@@ -1,6 +1,6 @@
-"""What a run sees at the centre of its oscillation: eigenpairs, the loss there, the slow coefficients.
+"""What is observed at the centre of a run's oscillation: eigenpairs, the loss there, the slow coefficients.
 
-Of a preconditioned direction everything is seen in the coordinates in which its preconditioner is the identity, see
+Of a preconditioned direction everything is observed in the coordinates in which its preconditioner is the identity, see
 `curvature.scaled`.
 """
 
@@ -10,58 +10,73 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from eosmodel.curvature import Modes, SlowCoefficients, linearize, off_modes, oscillation, slow_coefficients, track
+from eosmodel.curvature import (
+    AbstractTracker,
+    Modes,
+    SlowCoefficients,
+    linearize,
+    off_modes,
+    oscillation,
+    slow_coefficients,
+)
 from eosmodel.dynamics.base import Row, blank
-
-# Expansions of the tracker for every step since the last time, up to a limit.
-_BUDGET, _LONGEST = 8, 5
 
 
 def oscillation_center(
     weights: Float[Array, " dim"],
     gradient: Float[Array, " dim"],
     pairs: Modes,
-    turned: Float[Array, " dim"] | None = None,
+    smoothing: Float[Array, " dim"] | None = None,
 ) -> tuple[Float[Array, " dim"], Float[Array, " modes"]]:
-    """The centre at which a step is seen, w − Σ_i x_i u_i + P⊥ turned, and the amplitudes x_i.
+    """The centre of the oscillation, w − Σ_i x_i u_i + P⊥ smoothing, and the amplitudes x_i.
 
     Along the modes of the step before it is a Newton step, x_i = (u_i·∇L)/λ_i. Off them, with
-    turned = ½(ρ_t d_t − ρ_{t−1} d_{t−1}) of `turning`, it is the average (w_{t−1} + 2w_t + w_{t+1})/4 of three
-    iterates, shorter where a step goes beyond the edge. The average cancels the oscillation of every mode near the
-    edge, tracked or not, and leaves a smooth path in place. Without it the Hessian at the centre would alternate with
-    the modes that are not tracked. None leaves it out: noise does not alternate.
+    smoothing = ½(ρ_t d_t − ρ_{t−1} d_{t−1}) of `smoothing_displacement`, it is the average (w_{t−1} + 2w_t + w_{t+1})/4
+    of three iterates, shorter where a step goes beyond the edge. The average cancels the oscillation of every mode near
+    the edge, tracked or not, and leaves a smooth path in place. Without it the Hessian at the centre would alternate
+    with the modes that are not tracked. None leaves it out: noise does not alternate.
     """
     amplitude = oscillation(gradient, pairs)
     center = weights - amplitude @ pairs.vectors
-    return center if turned is None else center + off_modes(turned, pairs), amplitude
+    return center if smoothing is None else center + off_modes(smoothing, pairs), amplitude
 
 
-def turning(
+def smoothing_displacement(
     stepsize: Float[Array, ""],
     direction: Float[Array, " dim"],
     sharpness: Float[Array, ""],
-    before: Float[Array, " dim"],
+    previous: Float[Array, " dim"],
     t: Int[Array, ""],
 ) -> tuple[Float[Array, " dim"], Float[Array, " dim"]]:
-    """½(ρ_t d_t − ρ_{t−1} d_{t−1}) for `oscillation_center`, 0 at the first step; and ρ_t d_t, `before` of the next.
+    """½(ρ_t d_t − ρ_{t−1} d_{t−1}) for `oscillation_center`, 0 at the first step; and ρ_t d_t, `previous` of the next.
 
     ρ = min(η/2, 1/λ), with λ in units in which the edge of stability is at ηλ = 2.
     """
     edge = jnp.where(sharpness > 0, 1 / jnp.where(sharpness > 0, sharpness, 1), 0)
-    now = jnp.minimum(0.5 * stepsize, edge) * direction
-    return 0.5 * (now - jnp.where(t == 0, now, before)), now
+    half_step = jnp.minimum(0.5 * stepsize, edge) * direction
+    return 0.5 * (half_step - jnp.where(t == 0, half_step, previous)), half_step
 
 
-def look(
-    fn: Callable, center: Float[Array, " dim"], pairs: Modes, due: Bool[Array, ""], stride: int
+def observe_center(
+    fn: Callable,
+    center: Float[Array, " dim"],
+    pairs: Modes,
+    tracker: AbstractTracker,
+    measured: Bool[Array, ""],
+    elapsed: int,
 ) -> tuple[Modes, Row]:
-    """Eigenpairs and L̄ at the centre, `stride` steps after those of `pairs`, and where `due` α, β, κ, G: pairs and a
-    row. `fn` and `center` in z."""
+    """Eigenpairs and L̄ at the centre, and where `measured` also α, β, κ, G, as pairs and a row.
+
+    Args:
+        fn, center: the loss and the centre, both in the coordinates z of `curvature.scaled`.
+        pairs: eigenpairs at the centre `elapsed` steps before.
+        tracker: how they are updated.
+    """
     loss, gradient, matvec = linearize(fn, center)
-    pairs, solved = track(matvec, pairs, max_expansions=_BUDGET * min(stride, _LONGEST))
+    pairs, info = tracker.update(matvec, pairs, elapsed)
     nan = jnp.full_like(loss, jnp.nan)
     slow = jax.lax.cond(
-        due,
+        measured,
         lambda: slow_coefficients(fn, center, gradient, pairs),
         lambda: SlowCoefficients(nan, nan, nan, nan),
     )
@@ -69,29 +84,34 @@ def look(
         "sharpness": pairs.values[0],
         "eigenvalues": pairs.values,
         "center_loss": loss,
-        **solved._asdict(),
+        **info._asdict(),
         **slow._asdict(),
     }
     return pairs, row
 
 
-def every(
-    t: Int[Array, ""], stride: int, pairs: Modes, seen: Callable[[Modes], tuple[Modes, Row]]
+def run_every(
+    t: Int[Array, ""], stride: int, pairs: Modes, observe: Callable[[Modes], tuple[Modes, Row]]
 ) -> tuple[Modes, Row]:
-    """`seen(pairs)` at every `stride`-th step; between them the old pairs and a blank row, never an old value."""
+    """`observe(pairs)` at every `stride`-th step; between them the old pairs and a blank row, never an old value."""
     if stride == 1:
-        return seen(pairs)
-    _, like = jax.eval_shape(seen, pairs)
+        return observe(pairs)
+    _, like = jax.eval_shape(observe, pairs)
 
-    def skipped(pairs):
-        return pairs, blank(like) | {"products": jnp.zeros_like(like["products"])}
+    def skip(pairs):
+        return pairs, blank_observation(like)
 
-    return jax.lax.cond(t % stride == 0, seen, skipped, pairs)
+    return jax.lax.cond(t % stride == 0, observe, skip, pairs)
 
 
-def due(t: Int[Array, ""], stride: int) -> Bool[Array, ""]:
-    """When to measure slow coefficients: every `stride` steps (0: never), and at all of the first two such stretches,
-    for the first steps change everything at once, and a grid that misses them misplaces all that follows."""
+def blank_observation(row: Row) -> Row:
+    """A row of the same shapes for a step without an observation: blank, and no products taken."""
+    return blank(row) | {"products": jnp.zeros(row["products"].shape, row["products"].dtype)}
+
+
+def is_scheduled(t: Int[Array, ""], stride: int) -> Bool[Array, ""]:
+    """Whether step t is one of every `stride` (0: never) or in the first two such stretches. In the first steps
+    everything changes at once, and a grid that misses them misplaces all that follows."""
     return (t % stride == 0) | (t < 2 * stride) if stride else jnp.asarray(False)
 
 

@@ -1,4 +1,4 @@
-"""The full-batch experiment: real descent on an objective under a tuner, with the sharpness followed at the centre."""
+"""The full-batch experiment: descent on an objective under a tuner, with the sharpness tracked at the centre."""
 
 from typing import Any
 
@@ -7,11 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eosmodel.curvature import Modes, grow, leading, scaled, shrink
+from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, scale_by, scaled, unscale_by
 from eosmodel.directions import Direction
-from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import alignment, due, every, look, oscillation_center, turning
-from eosmodel.dynamics.lines import Course, aim, followed, init_direction, to_edge
+from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, step_report
+from eosmodel.dynamics.center import (
+    alignment,
+    is_scheduled,
+    observe_center,
+    oscillation_center,
+    run_every,
+    smoothing_displacement,
+)
+from eosmodel.dynamics.lines import DirectionState, init_direction, step_line, to_edge, update_growth
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
@@ -26,7 +33,7 @@ class Descent(AbstractDynamics):
 
     Fields
         objective, tuner: what is run.
-        modes: number of leading eigenpairs followed.
+        tracker: how the leading eigenpairs are followed; a number stands for `Tracker(modes=number)`.
         track_every: solve for the eigenpairs every that many steps; rows between have NaN, never an old value.
         measure_every: measure α, β, κ, G every that many steps, and at every step of the first two such stretches
             (0: never); only on tracked steps.
@@ -37,7 +44,7 @@ class Descent(AbstractDynamics):
 
     objective: AbstractObjective
     tuner: AbstractTuner
-    modes: int = eqx.field(static=True, default=3)
+    tracker: AbstractTracker = eqx.field(converter=as_tracker, default=Tracker())
     track_every: int = eqx.field(static=True, default=1)
     measure_every: int = eqx.field(static=True, default=10)
     divergence: float = eqx.field(static=True, default=1e6)
@@ -47,57 +54,64 @@ class Descent(AbstractDynamics):
     class State(eqx.Module):
         weights: Float[Array, " dim"]
         tuner: Memory
-        course: Course | None
+        direction: DirectionState | None
         center: Modes
         iterate: Modes | None
-        pull: Float[Array, " dim"]
+        half_step: Float[Array, " dim"]
         bound: Float[Array, ""]
 
     def init(self, start):
         gradient = None if self.direction is None else jax.grad(self.objective)(start)
-        course = init_direction(self.direction, self.objective, start, gradient)
-        scale = None if course is None else course.scale
-        value, _, pairs = leading(scaled(self.objective, scale), shrink(start, scale), self.modes)
+        direction = init_direction(self.direction, self.objective, start, gradient)
+        scale = None if direction is None else direction.scale
+        value, _, pairs = self.tracker.init(scaled(self.objective, scale), unscale_by(start, scale))
         iterate = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
         memory = init_memory(self.tuner, start, self.tuner_state)
-        return self.State(start, memory, course, pairs, iterate, jnp.zeros_like(start), bound)
+        return self.State(start, memory, direction, pairs, iterate, jnp.zeros_like(start), bound)
 
     def center(self, state, gradient, direction, stepsize, scale, t):
         """The centre at the state's weights, the amplitudes x_i along the modes, and ρd, which the next step needs; the
         first two in the coordinates of the scale."""
-        top = to_edge(self.direction, state.center.values[0])
-        turned, pull = turning(stepsize, direction, top, state.pull, t)
-        here = shrink(state.weights, scale)
-        return *oscillation_center(here, grow(gradient, scale), state.center, shrink(turned, scale)), pull
+        sharpness = to_edge(self.direction, state.center.values[0])
+        smoothing, half_step = smoothing_displacement(stepsize, direction, sharpness, state.half_step, t)
+        weights = unscale_by(state.weights, scale)
+        center, amplitude = oscillation_center(
+            weights, scale_by(gradient, scale), state.center, unscale_by(smoothing, scale)
+        )
+        return center, amplitude, half_step
 
     def step(self, state, t):
-        aimed = aim(self.objective, self.objective, state.weights, self.direction, state.course, state.iterate, t)
-        value, gradient, line, course, scale, iterate, sharpness = aimed
-        norm = jnp.linalg.norm(gradient)
-        stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, gradient)
-        center, amplitude, pull = self.center(state, gradient, line.direction, stepsize, scale, t)
+        line = step_line(
+            self.objective,
+            self.objective,
+            state.weights,
+            self.direction,
+            state.direction,
+            self.tracker,
+            state.iterate,
+            t,
+        )
+        stepsize, memory, info = select_stepsize(self.tuner, line.ray, state.tuner, line.gradient)
+        center, amplitude, half_step = self.center(state, line.gradient, line.ray.direction, stepsize, line.scale, t)
 
-        def seen(pairs):
-            pairs, row = look(
-                scaled(self.objective, scale), center, pairs, due(t, self.measure_every), self.track_every
-            )
+        def observe(pairs):
+            measured = is_scheduled(t, self.measure_every)
+            fn = scaled(self.objective, line.scale)
+            pairs, row = observe_center(fn, center, pairs, self.tracker, measured, self.track_every)
             return pairs, row | {"amplitude": amplitude}
 
-        pairs, tracked = every(t, self.track_every, state.center, seen)
-        course, extra = followed(self.direction, course, stepsize, tracked["sharpness"])
-        row = {
-            "loss": value,
-            "stepsize": stepsize,
-            "iterate_sharpness": sharpness,
+        pairs, observed = run_every(t, self.track_every, state.center, observe)
+        direction, growth = update_growth(self.direction, line.direction, stepsize, observed["sharpness"])
+        norm = jnp.linalg.norm(line.gradient)
+        row, status = step_report(line.value, stepsize, norm, state.bound, info)
+        row |= {
+            "iterate_sharpness": line.sharpness,
             "gradient_norm": norm,
-            "alignment": alignment(pairs, grow(gradient, scale)),
-            "evaluations": info.evaluations,
-            "search_failed": info.failed,
-            "ascending": line.slope > 0,
-            **tracked,
-            **extra,
+            "alignment": alignment(pairs, scale_by(line.gradient, line.scale)),
+            "ascending": line.ray.slope > 0,
+            **observed,
+            **growth,
         }
-        new = state.weights + stepsize * line.direction
-        status = status_of(value, stepsize, norm, state.bound)
-        return self.State(new, memory, course, pairs, iterate, pull, state.bound), row, status
+        weights = state.weights + stepsize * line.ray.direction
+        return self.State(weights, memory, direction, pairs, line.pairs, half_step, state.bound), row, status

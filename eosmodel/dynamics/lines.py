@@ -1,4 +1,4 @@
-"""Where the steps of a run go: what it carries for a `Direction`, and what that does to the edge of stability."""
+"""The line that a step takes: what a run carries for its `Direction`, and what that does to the edge of stability."""
 
 from typing import Any, NamedTuple
 
@@ -7,48 +7,54 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eosmodel.curvature import Modes, linearize, scaled, shrink, track
+from eosmodel.curvature import AbstractTracker, Modes, linearize, scaled, unscale_by
 from eosmodel.directions import Direction
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import FunctionRay, along
 
 
-class Course(eqx.Module):
-    """Where steps go: the state of a `Direction`, S of its preconditioner, and the mode whose growth is followed."""
+class DirectionState(eqx.Module):
+    """What a run carries for its `Direction`.
+
+    Fields
+        state: the direction's own state.
+        scale: S of its preconditioner, None where that is the identity.
+        mode: an oscillating mode that the direction's linear memory amplifies or damps, see `Direction.growth`.
+    """
 
     state: Any
     scale: Float[Array, " dim"] | None
     mode: Float[Array, "2"]
 
 
-def init_direction(direction: Direction | None, objective: AbstractObjective, start, gradient) -> Course | None:
-    """The course before the first step; S is that of the first direction."""
+def init_direction(direction: Direction | None, objective: AbstractObjective, start, gradient) -> DirectionState | None:
+    """The state before the first step; S is that of the first direction. None for steepest descent."""
     if direction is None:
         return None
     tree = objective.tree(start)
     state = direction.init(tree)
     scale = direction(objective.tree(gradient), state, tree)[2]
-    return Course(state, scale, jnp.asarray([1.0, 0.0], start.dtype))
+    return DirectionState(state, scale, jnp.asarray([1.0, 0.0], start.dtype))
 
 
 def update_direction(
-    direction: Direction | None, objective: AbstractObjective, weights, gradient, course: Course | None
-):
-    """The direction of a step and the new course; (None, None) for steepest descent."""
-    if direction is None or course is None:
+    direction: Direction | None, objective: AbstractObjective, weights, gradient, state: DirectionState | None
+) -> tuple[Array | None, DirectionState | None]:
+    """The direction d of a step and the new state; (None, None) for steepest descent."""
+    if direction is None or state is None:
         return None, None
-    d, state, scale = direction(objective.tree(gradient), course.state, objective.tree(weights))
-    return d, Course(state, scale, course.mode)
+    d, inner, scale = direction(objective.tree(gradient), state.state, objective.tree(weights))
+    return d, DirectionState(inner, scale, state.mode)
 
 
-def followed(direction: Direction | None, course: Course | None, stepsize, sharpness):
-    """The course with its mode one step further, and the row of it: nothing without a direction."""
-    if direction is None or course is None:
+def update_growth(direction: Direction | None, state: DirectionState | None, stepsize, sharpness):
+    """The state with its mode one step further, and the row `growth`; (None, {}) for steepest descent."""
+    if direction is None or state is None:
         return None, {}
-    mode, growth = direction.growth(course.mode, stepsize, sharpness)
+    mode, growth = direction.growth(state.mode, stepsize, sharpness)
     if not direction.understood:
         growth = jnp.full_like(growth, jnp.nan)
-    return Course(course.state, course.scale, mode), {"growth": growth}
+    return DirectionState(state.state, state.scale, mode), {"growth": growth}
 
 
 def to_edge(direction: Direction | None, sharpness):
@@ -56,36 +62,62 @@ def to_edge(direction: Direction | None, sharpness):
     return sharpness if direction is None else sharpness * (2 / direction.edge)
 
 
-class Aim(NamedTuple):
-    """What a step sees before its tuner does: value and gradient of the step's loss, the line, the course turned along
-    it, S of its preconditioner, and where the tuner needs them the eigenpairs of the step's loss at the weights (else
-    None, and a λ of NaN)."""
+class StepLine(NamedTuple):
+    """What is known of a step before the tuner selects its size.
+
+    Fields
+        value, gradient: of the step's loss at the weights.
+        ray: the loss along the step's direction.
+        direction: the state of the `Direction` after this step's direction.
+        scale: S of its preconditioner.
+        pairs: eigenpairs of the step's loss at the weights, None where the tuner needs none.
+        sharpness: λ_1 of those pairs, else NaN.
+    """
 
     value: Array
     gradient: Array
-    line: FunctionRay
-    course: Course | None
+    ray: FunctionRay
+    direction: DirectionState | None
     scale: Array | None
     pairs: Modes | None
     sharpness: Array
 
 
-def aim(fn: Any, full: AbstractObjective, weights, direction: Direction | None, course: Course | None, pairs, t) -> Aim:
-    """Look at a step's loss `fn`, and turn towards where the step goes.
+def steepest_line(fn: Any, weights, tracker: AbstractTracker, pairs: Modes | None, t, elapsed: int = 1) -> StepLine:
+    """The line of a step of steepest descent on `fn`; arguments as in `step_line`."""
+    return step_line(fn, fn, weights, None, None, tracker, pairs, t, elapsed)
+
+
+def step_line(
+    fn: Any,
+    full: AbstractObjective,
+    weights: Float[Array, " dim"],
+    direction: Direction | None,
+    state: DirectionState | None,
+    tracker: AbstractTracker,
+    pairs: Modes | None,
+    t,
+    elapsed: int = 1,
+) -> StepLine:
+    """The line of a step on the loss `fn`.
 
     Args:
-        fn: the loss of the step; `full` gives the weights' shapes to the direction.
+        fn: the loss of the step; `full` gives the shapes of the weights to the direction.
+        weights: where the step begins.
+        direction, state: where it goes; None for steepest descent.
+        tracker, elapsed: how the eigenpairs are updated.
         pairs: eigenpairs of the step before, None for a tuner that needs no sharpness.
+        t: index of the step.
     """
     if pairs is None:
         value, gradient = jax.value_and_grad(fn)(weights)
         sharpness = jnp.full_like(value, jnp.nan)
     else:
-        scale = None if course is None else course.scale
-        value, gradient, matvec = linearize(scaled(fn, scale), shrink(weights, scale))
-        gradient = shrink(gradient, scale)
-        pairs, _ = track(matvec, pairs)
+        scale = None if state is None else state.scale
+        value, gradient, matvec = linearize(scaled(fn, scale), unscale_by(weights, scale))
+        gradient = unscale_by(gradient, scale)
+        pairs, _ = tracker.update(matvec, pairs, elapsed)
         sharpness = pairs.values[0]
-    d, course = update_direction(direction, full, weights, gradient, course)
-    line = along(fn, weights, value, gradient, d, t, to_edge(direction, sharpness))
-    return Aim(value, gradient, line, course, None if course is None else course.scale, pairs, sharpness)
+    d, state = update_direction(direction, full, weights, gradient, state)
+    ray = along(fn, weights, value, gradient, d, t, to_edge(direction, sharpness))
+    return StepLine(value, gradient, ray, state, None if state is None else state.scale, pairs, sharpness)

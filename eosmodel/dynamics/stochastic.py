@@ -1,22 +1,22 @@
-"""The stochastic experiment: every step sees a loss drawn for it, and the full loss is looked at beside it."""
+"""The stochastic experiment: every step sees a loss drawn for it, and the full loss is observed beside it."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from eosmodel.curvature import Modes, grow, leading, scaled, shrink
+from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, scale_by, scaled, unscale_by
 from eosmodel.directions import Direction
-from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import alignment, due, every, look, oscillation_center
-from eosmodel.dynamics.lines import Course, aim, followed, init_direction
+from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, step_report
+from eosmodel.dynamics.center import alignment, is_scheduled, observe_center, oscillation_center, run_every
+from eosmodel.dynamics.lines import DirectionState, init_direction, step_line, update_growth
 from eosmodel.objectives.batches import AbstractBatches, Noise
-from eosmodel.rays import along
+from eosmodel.rays import steepest
 from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
 
 
 class StochasticDescent(AbstractDynamics):
-    """Descent on batches: gradient, line and whatever the tuner looks at are those of the loss drawn for the
+    """Descent on batches: gradient, line and whatever the tuner evaluates are those of the loss drawn for the
     step; a rule that needs the sharpness gets the batch's own, one that needs the secant the last step's on this batch.
 
     Beside it, on tracked steps, of the full loss: its value, and at the centre w̄ = w − Σ_i x_i u_i,
@@ -29,13 +29,13 @@ class StochasticDescent(AbstractDynamics):
 
     Fields
         batches: the stochastic objective.
-        tuner, modes, track_every, measure_every, divergence, direction: as in `Descent`; a batch's loss above the
+        tuner, tracker, track_every, measure_every, divergence, direction: as in `Descent`; a batch's loss above the
             bound ends the run.
     """
 
     batches: AbstractBatches
     tuner: AbstractTuner
-    modes: int = eqx.field(static=True, default=3)
+    tracker: AbstractTracker = eqx.field(converter=as_tracker, default=Tracker())
     track_every: int = eqx.field(static=True, default=1)
     measure_every: int = eqx.field(static=True, default=10)
     divergence: float = eqx.field(static=True, default=1e6)
@@ -45,7 +45,7 @@ class StochasticDescent(AbstractDynamics):
         weights: Float[Array, " dim"]
         seed: Int[Array, ""]
         tuner: Memory
-        course: Course | None
+        direction: DirectionState | None
         center: Modes
         batch: Modes | None
         bound: Float[Array, ""]
@@ -56,54 +56,55 @@ class StochasticDescent(AbstractDynamics):
         gradient = None
         if self.direction is not None:
             gradient = jax.grad(self.batches.draw(seed, jnp.zeros_like(seed)))(weights)
-        course = init_direction(self.direction, full, weights, gradient)
-        scale = None if course is None else course.scale
-        value, _, pairs = leading(scaled(full, scale), shrink(weights, scale), self.modes)
+        direction = init_direction(self.direction, full, weights, gradient)
+        scale = None if direction is None else direction.scale
+        value, _, pairs = self.tracker.init(scaled(full, scale), unscale_by(weights, scale))
         batch = pairs if self.tuner.needs_sharpness else None
         bound = divergence_bound(value, self.divergence)
-        return self.State(weights, seed, init_memory(self.tuner, weights), course, pairs, batch, bound)
+        return self.State(weights, seed, init_memory(self.tuner, weights), direction, pairs, batch, bound)
 
     def step(self, state, t):
-        weights, dtype = state.weights, state.weights.dtype
+        weights = state.weights
         full, batch = self.batches.objective, self.batches.draw(state.seed, t)
-        aimed = aim(batch, full, weights, self.direction, state.course, state.batch, t)
-        value, gradient, line, course, scale, modes, sharpness = aimed
-        norm = jnp.linalg.norm(gradient)
-        change = gradient_change(batch, weights, gradient, state.tuner, scale)
-        stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, gradient, change)
+        line = step_line(batch, full, weights, self.direction, state.direction, self.tracker, state.batch, t)
+        change = gradient_change(batch, weights, line.gradient, state.tuner, line.scale)
+        stepsize, memory, info = select_stepsize(self.tuner, line.ray, state.tuner, line.gradient, change)
 
-        def seen(pairs):
-            loss, whole = jax.value_and_grad(full)(weights)
-            center, amplitude = oscillation_center(shrink(weights, scale), grow(whole, scale), pairs)
-            now = due(t, self.measure_every)
-            pairs, row = look(scaled(full, scale), center, pairs, now, self.track_every)
-            here = grow(center, scale)
-            nothing = Noise.unknown(pairs.values.shape[0], dtype)
-            noise = jax.lax.cond(now, lambda: self.batches.noise(here, pairs, scale), lambda: nothing)
-            steep = along(batch, weights, value, gradient, None, t, sharpness)
-            square = jnp.vdot(gradient, gradient)
-            row = row | {
-                "loss": loss,
-                "amplitude": amplitude,
-                "alignment": alignment(pairs, grow(gradient, scale)),
-                "batch_sharpness": steep.curvature() / jnp.where(square > 0, square, jnp.nan),
-                **noise._asdict(),
-            }
-            return pairs, row
-
-        pairs, tracked = every(t, self.track_every, state.center, seen)
-        course, extra = followed(self.direction, course, stepsize, tracked["sharpness"])
-        row = {
-            "batch_loss": value,
-            "stepsize": stepsize,
-            "iterate_sharpness": sharpness,
+        pairs, observed = run_every(
+            t, self.track_every, state.center, lambda pairs: self._observe(batch, weights, line, pairs, t)
+        )
+        direction, growth = update_growth(self.direction, line.direction, stepsize, observed["sharpness"])
+        norm = jnp.linalg.norm(line.gradient)
+        row, status = step_report(line.value, stepsize, norm, state.bound, info)
+        row |= {
+            "batch_loss": line.value,
+            "iterate_sharpness": line.sharpness,
             "gradient_norm": norm,
-            "evaluations": info.evaluations,
-            "search_failed": info.failed,
-            "ascending": line.slope > 0,
-            **tracked,
-            **extra,
+            "ascending": line.ray.slope > 0,
+            **observed,  # with `loss`, the full one
+            **growth,
         }
-        new = weights + stepsize * line.direction
-        status = status_of(value, stepsize, norm, state.bound)
-        return self.State(new, state.seed, memory, course, pairs, modes, state.bound), row, status
+        new = weights + stepsize * line.ray.direction
+        return self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound), row, status
+
+    def _observe(self, batch, weights, line, pairs, t):
+        """Of the full loss: its value, and what there is at the centre; of the batch: its curvature along its own
+        gradient."""
+        full, scale = self.batches.objective, line.scale
+        loss, gradient = jax.value_and_grad(full)(weights)
+        center, amplitude = oscillation_center(unscale_by(weights, scale), scale_by(gradient, scale), pairs)
+        measured = is_scheduled(t, self.measure_every)
+        pairs, row = observe_center(scaled(full, scale), center, pairs, self.tracker, measured, self.track_every)
+        unknown = Noise.unknown(pairs.values.shape[0], weights.dtype)
+        center = scale_by(center, scale)
+        noise = jax.lax.cond(measured, lambda: self.batches.noise(center, pairs, scale), lambda: unknown)
+        ray = steepest(batch, weights, line.value, line.gradient, t, line.sharpness)
+        square = jnp.vdot(line.gradient, line.gradient)
+        row |= {
+            "loss": loss,
+            "amplitude": amplitude,
+            "alignment": alignment(pairs, scale_by(line.gradient, scale)),
+            "batch_sharpness": ray.curvature() / jnp.where(square > 0, square, jnp.nan),
+            **noise._asdict(),
+        }
+        return pairs, row

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_count
-from eosmodel.curvature import Modes, grow
+from eosmodel.curvature import Modes, scale_by
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.networks import Network
 
@@ -166,19 +166,19 @@ def sample_noise(net: Network, weights: Float[Array, " dim"], pairs: Modes, scal
     """`Noise` over the samples of a network: forward sweeps of all losses along the modes, and a gradient a sample."""
 
     def along(v, w):
-        return jax.jvp(net.losses, (w,), (grow(v, scale),))[1]
+        return jax.jvp(net.losses, (w,), (scale_by(v, scale),))[1]
 
     slopes = jax.lax.map(lambda v: along(v, weights), pairs.vectors)
     first = pairs.vectors[0]
-    bends = jax.jvp(lambda w: along(first, w), (weights,), (grow(first, scale),))[1]
+    bends = jax.jvp(lambda w: along(first, w), (weights,), (scale_by(first, scale),))[1]
 
     def square(i):
-        gradient = grow(jax.grad(net.on(i[None]))(weights), scale)
+        gradient = scale_by(jax.grad(net.on(i[None]))(weights), scale)
         return jnp.vdot(gradient, gradient)
 
     samples = net.x.shape[0]
     squares = jax.lax.map(square, jnp.arange(samples), batch_size=min(_AT_ONCE, samples))
-    mean = grow(jax.grad(net)(weights), scale)
+    mean = scale_by(jax.grad(net)(weights), scale)
     along_modes = jnp.var(slopes, axis=1)
     total = jnp.mean(squares) - jnp.vdot(mean, mean)
     return Noise(jnp.var(net.losses(weights)), along_modes, jnp.var(bends), total - jnp.sum(along_modes))

@@ -1,7 +1,7 @@
 """Theories: dynamics that predict a run without making it, from the full network down to one mode."""
 
 from eosmodel.theory.base import AbstractTheory, AbstractWholeTheory, Problem, Setup
-from eosmodel.theory.center import CenterOscillation, GradientFlow, Ingredients, center_oscillation
+from eosmodel.theory.center import AfterDescent, CenterOscillation, Ingredients, center_oscillation
 from eosmodel.theory.central_flow import CentralFlow
 from eosmodel.theory.classes import Classification, Held, Kind, classify, held
 from eosmodel.theory.closures import AbstractClosure, Floor, FrozenClosure, MeasuredClosure, ValleyClosure
@@ -17,6 +17,7 @@ from eosmodel.theory.entries import (
     RodFlowTheory,
 )
 from eosmodel.theory.fast_map import Averages, FastMap, averages, response
+from eosmodel.theory.gradient_flow import GradientFlow
 from eosmodel.theory.low_dim import Coefficients, DrivenValley, FrozenValley, valley_at
 from eosmodel.theory.noisy_averages import Stationary, stationary
 from eosmodel.theory.noisy_map import NoisyFastMap
@@ -31,6 +32,7 @@ __all__ = [
     "AbstractClosure",
     "AbstractTheory",
     "AbstractWholeTheory",
+    "AfterDescent",
     "Averages",
     "CenterOscillation",
     "CentralFlow",

@@ -1,56 +1,28 @@
-"""The centre–oscillation model of descent on any objective, and gradient flow as the same model without oscillation.
+"""The centre–oscillation model of descent on any objective.
 
 Two time scales are separated: a centre w̄ that follows the valley floor, and amplitudes x_i along the leading
-Hessian modes u_i. The modelled iterate is p = w̄ + Σ x_i u_i, and the tuner looks along the true line through p.
+Hessian modes u_i. The modelled iterate is p = w̄ + Σ x_i u_i, and the tuner sees the true line through p.
 """
 
-from typing import Literal, NamedTuple
+import dataclasses
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from eosmodel.curvature import Modes, leading, linearize, oscillation, sharp, sharpness_gradient, track
-from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
-from eosmodel.dynamics.center import oscillation_center, turning
-from eosmodel.dynamics.lines import aim
+from eosmodel._checks import check_count
+from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, linearize
+from eosmodel.dynamics import AbstractDynamics, divergence_bound
+from eosmodel.dynamics.center import oscillation_center, smoothing_displacement
+from eosmodel.dynamics.lines import steepest_line
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
-from eosmodel.rays import steepest
-from eosmodel.theory._steps import relaxation, valid
+from eosmodel.theory import ingredients as parts
+from eosmodel.theory._steps import BUDGET, model_report
 from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
-
-
-class Ingredients(NamedTuple):
-    """What the centre–oscillation model is made of; the defaults are the model, others show what each ingredient does.
-
-    Fields
-        force: on the centre, "even": ½(∇L(p) + ∇L(2w̄ − p)), every even order; or "cubic": ∇L(w̄) + ½ Σ x_i² ∇λ_i.
-        restoring: on the oscillation, "odd": ½(∇L(p) − ∇L(2w̄ − p)), every odd order; or "harmonic": Σ λ_i x_i u_i.
-        line: what the tuner sees, "true": the loss along the ray; or "parabola": that of the second-order expansion of
-            the loss about w̄.
-        floor: how the centre follows the valley floor along the modes, "flow": φ_i = (1 − e^{−ηλ_i})/λ_i; or "newton":
-            φ_i = 1/λ_i.
-        turning: what the turning of the modes leaves of the oscillation outside them, "kept": goes to the centre; or
-            "lost".
-        start: "split" by one Newton step along the modes; or "whole": no oscillation, the centre at w_0.
-        threshold: a mode oscillates only where ηλ_i exceeds this; the centre takes its amplitude elsewhere.
-        noise: least |x_i|; below it an oscillation is held there.
-        after: steps before the model begins. They are descent's own, p' = p − ηg₊, in the model's coordinates: the odd
-            force off the modes goes to the centre, and force, restoring, line and turning are the first of each. As
-            many as the run has make it descent itself, and with `noise` above 0 nearly so.
-    """
-
-    force: Literal["even", "cubic"] = "even"
-    restoring: Literal["odd", "harmonic"] = "odd"
-    line: Literal["true", "parabola"] = "true"
-    floor: Literal["flow", "newton"] = "flow"
-    turning: Literal["kept", "lost"] = "kept"
-    start: Literal["split", "whole"] = "split"
-    threshold: float = 0.0
-    noise: float = 0.0
-    after: int = 0
 
 
 class CenterOscillation(AbstractDynamics):
@@ -66,7 +38,7 @@ class CenterOscillation(AbstractDynamics):
     P⊥ projects the modes out, X = Σ x_i u_i and H = ∇²L(w̄). The centre relaxes along the modes as the gradient flow
     would, and what it does not take of the force goes to the oscillation, so that the iterate is conserved along the
     modes and a drifting valley floor excites them as it does in a real run; no noise floor is needed. Amplitudes are
-    carried from one step's modes to the next by projection, and what the turning modes leave behind goes to the
+    carried from one step's modes to the next by projection, and what the rotating modes leave behind goes to the
     centre, which conserves the iterate too. So does the linear force off the modes, P⊥HX: it is 0 for eigenvectors of
     H, and the modes are nearly that. At the start w_0 is split by one Newton step along the modes. What the model
     leaves out is the rest of the odd force off the modes, P⊥(A − HX), of third order in x. By that alone a step of
@@ -74,29 +46,57 @@ class CenterOscillation(AbstractDynamics):
     ε = ‖P⊥(A − HX)‖/‖g₊‖, is in every row as `left_out`.
 
     The modes are those of the Hessian where a real run has its own, at `dynamics.center.oscillation_center` of p,
-    so λ and L̄ are read alike of both. That point is not w̄, which still swings along every mode that is not followed.
+    so that λ and L̄ of both are comparable. That point is not w̄, which still oscillates along every mode that is not
+    tracked.
 
-    A stochastic objective kicks both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
+    A stochastic objective moves both: with n = ∇L_B(p) − ∇L(p) the noise of the step's draw at the modelled iterate,
 
         w̄' gets −η P⊥n,    x_i' gets −η u_i·n,
 
-    and the tuner looks along −∇L_B(p) at the drawn loss. The start is then (weights, seed of the draws).
+    and the tuner sees the drawn loss along −∇L_B(p). The start is then (weights, seed of the draws).
 
     A step takes two gradients (three with noise), one Hessian–vector product, and one linearisation with the tracker's
     products; under a rule that needs the sharpness also that at p, as in a run.
 
+    F, A, φ and the rest are parts that can be replaced, see `theory.ingredients`; the defaults are the model, and
+    others show what each part does.
+
     Fields
         objective, tuner: what is modelled; the objective may be stochastic.
-        modes: number of oscillating modes.
-        ingredients: see `Ingredients`.
+        tracker: how the oscillating modes are followed; a number stands for a `Tracker` of so many modes.
         divergence: a loss above this multiple of the initial one ends the run.
+        force, restoring: F and A.
+        off_modes: what the centre takes of the odd force outside the modes, P⊥HX.
+        line: what the tuner sees.
+        floor: φ.
+        remainder: what becomes of the oscillation that the rotating modes leave behind.
+        start: how the weights are split at the start.
+        limits: limits on the amplitudes, in the order in which they act.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import eosmodel as eos
+        >>> from eosmodel.simulation import run
+        >>> from eosmodel.theory.ingredients import CubicForce
+        >>> floor = eos.objectives.Valley(22.0, 4.0, [1.0], [0.5], [0.1, -3.0])
+        >>> model = CenterOscillation(floor, eos.tuners.Constant(jnp.asarray(0.1)), 1, force=CubicForce())
+        >>> rows = run(model, floor.initial(), 2000).rows
+        >>> round(float(rows["sharpness"][-1]), 3), round(float(rows["amplitude"][-1, 0]) ** 2, 3)  # 2/η and 2α/β
+        (20.0, 0.5)
     """
 
     objective: AbstractObjective | AbstractBatches
     tuner: AbstractTuner
-    modes: int = eqx.field(static=True, default=3)
-    ingredients: Ingredients = eqx.field(static=True, default=Ingredients())
+    tracker: AbstractTracker = eqx.field(converter=partial(as_tracker, budget=BUDGET), default=Tracker(budget=BUDGET))
     divergence: float = eqx.field(static=True, default=1e6)
+    force: parts.AbstractForce = parts.EvenForce()
+    restoring: parts.AbstractRestoring = parts.OddForce()
+    off_modes: parts.AbstractOffModes = parts.LinearOffModes()
+    line: parts.AbstractLine = parts.TrueLine()
+    floor: parts.AbstractFloor = parts.FlowRelaxation()
+    remainder: parts.AbstractRemainder = parts.KeptRemainder()
+    start: parts.AbstractStart = parts.SplitStart()
+    limits: tuple[parts.AbstractLimit, ...] = ()
 
     class State(eqx.Module):
         center: Float[Array, " dim"]
@@ -104,181 +104,169 @@ class CenterOscillation(AbstractDynamics):
         pairs: Modes
         tuner: Memory
         iterate: Modes | None
-        pull: Float[Array, " dim"]
+        half_step: Float[Array, " dim"]
         bound: Float[Array, ""]
         seed: Int[Array, ""] | None
+
+    @property
+    def _noisy(self) -> bool:
+        return isinstance(self.objective, AbstractBatches)
 
     @property
     def _full(self) -> AbstractObjective:
         return self.objective.objective if isinstance(self.objective, AbstractBatches) else self.objective
 
     def init(self, start):
-        weights, seed = start if isinstance(self.objective, AbstractBatches) else (start, None)
-        value, gradient, pairs = leading(self._full, weights, self.modes)
-        amplitude = oscillation(gradient, pairs)
-        if self.ingredients.start == "whole":
-            amplitude = jnp.zeros_like(amplitude)
-        bound = divergence_bound(value, self.divergence)
+        weights, seed = start if self._noisy else (start, None)
+        value, gradient, pairs = self.tracker.init(self._full, weights)
+        amplitude = self.start(gradient, pairs)
         center = weights - amplitude @ pairs.vectors
         iterate = pairs if self.tuner.needs_sharpness else None
-        memory = init_memory(self.tuner, weights)
+        memory, bound = init_memory(self.tuner, weights), divergence_bound(value, self.divergence)
         return self.State(center, amplitude, pairs, memory, iterate, jnp.zeros_like(center), bound, seed)
 
     def step(self, state, t):
-        full, made_of = self._full, self.ingredients
+        full = self._full
         drawn = self.objective.draw(state.seed, t) if isinstance(self.objective, AbstractBatches) else full
-        noisy = drawn is not full
+        displacement = state.amplitude @ state.pairs.vectors
+        iterate = state.center + displacement
 
-        def begun(of_model, of_descent):
-            return jnp.where(t < made_of.after, of_descent, of_model) if made_of.after else of_model
+        # The iterate alternates across the valley floor and moves about twice as far in a step as the centre.
+        true = steepest_line(drawn, iterate, self.tracker, state.iterate, t, elapsed=2)
+        value, above = jax.value_and_grad(full)(iterate) if self._noisy else (true.value, true.gradient)
+        ray = self.line(full, state.center, displacement, true.ray)
+        gradient = -ray.direction
+        change = gradient_change(drawn, iterate, gradient, state.tuner) if self._noisy else None
+        stepsize, memory, tuner_info = select_stepsize(self.tuner, ray, state.tuner, gradient, change)
 
-        carried = state.amplitude @ state.pairs.vectors
-        iterate = state.center + carried
-        aimed = aim(drawn, full, iterate, None, None, state.iterate, t)
-        value, above = jax.value_and_grad(full)(iterate) if noisy else (aimed.value, aimed.gradient)
-        line, gradient = aimed.line, aimed.gradient
-        if made_of.line == "parabola":
-            level, slope, bend = _parabola(full, state.center, carried)
-            square = jnp.vdot(slope, slope)
+        smoothing, half_step = smoothing_displacement(stepsize, -above, state.pairs.values[0], state.half_step, t)
+        run_center, _ = oscillation_center(iterate, above, state.pairs, None if self._noisy else smoothing)
+        center_loss, _, matvec = linearize(full, run_center)
+        pairs, tracked = self.tracker.update(matvec, state.pairs)
 
-            def bent(w):
-                along = -jnp.vdot(slope, w - iterate) / square
-                return begun(level - along * square + 0.5 * along**2 * bend, drawn(w))
+        # The state in the new modes, and the two equations.
+        u, remainder = pairs.vectors, parts.outside(displacement, pairs)
+        at = parts.expand(full, state.center + remainder, pairs, u @ displacement, above)
+        force, restoring, off_modes = self.force(at), self.restoring(at), self.off_modes(at)
+        phi = self.floor(stepsize, pairs)
+        center = self.remainder(state.center, remainder)
+        center = center - stepsize * (at.outside(force) + off_modes) - (phi * (u @ force)) @ u
+        amplitude = at.amplitude - stepsize * (u @ restoring) - (stepsize - phi) * (u @ force)
+        if self._noisy:
+            noise = true.gradient - above
+            center = center - stepsize * at.outside(noise)
+            amplitude = amplitude - stepsize * (u @ noise)
+        for limit in self.limits:
+            center, amplitude = limit(center, amplitude, stepsize, pairs)
 
-            gradient = begun(slope, gradient)
-            line = steepest(bent, iterate, begun(level, aimed.value), gradient, t, aimed.sharpness)
-        change = gradient_change(drawn, iterate, gradient, state.tuner) if noisy else None
-        stepsize, memory, tuner_info = select_stepsize(self.tuner, line, state.tuner, gradient, change)
-
-        turned, pull = turning(stepsize, -above, state.pairs.values[0], state.pull, t)
-        seen_at, _ = oscillation_center(iterate, above, state.pairs, None if noisy else turned)
-        center_loss, _, matvec = linearize(full, seen_at)
-        pairs, info = track(matvec, state.pairs, max_expansions=4)
-        values, vectors = pairs.values, pairs.vectors
-
-        def outside(v):
-            return v - (vectors @ v) @ vectors
-
-        amplitude = vectors @ carried
-        displacement = amplitude @ vectors
-        resting = state.center + outside(carried)
-        at_rest, linear = jax.jvp(jax.grad(full), (resting,), (displacement,))
-        below = jax.grad(full)(resting - displacement)
-        even, odd = 0.5 * (above + below), 0.5 * (above - below)
-        off = outside(odd)
-        kept = begun(outside(linear), off)
-        left_out = jnp.linalg.norm(off - kept) / jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny)
-        if made_of.force == "cubic":
-            rises = jax.vmap(lambda u: sharpness_gradient(full, resting, u))(vectors)
-            even = begun(at_rest + 0.5 * amplitude**2 @ rises, even)
-        if made_of.restoring == "harmonic":
-            odd = begun((values * amplitude) @ vectors, odd)
-        if made_of.turning == "lost":
-            resting = begun(state.center, resting)
-
-        force = vectors @ even
-        relaxed = relaxation(stepsize, values)
-        if made_of.floor == "newton":
-            relaxed = jnp.where(sharp(pairs), 1 / jnp.where(sharp(pairs), values, 1), relaxed)
-        center = resting - stepsize * (outside(even) + kept) - (relaxed * force) @ vectors
-        amplitude_next = amplitude - stepsize * (vectors @ odd) - (stepsize - relaxed) * force
-        if noisy:
-            noise = aimed.gradient - above
-            center = center - stepsize * outside(noise)
-            amplitude_next = amplitude_next - stepsize * (vectors @ noise)
-        if made_of.threshold > 0:
-            still = jnp.where(stepsize * values > made_of.threshold, 0, amplitude_next)
-            center, amplitude_next = center + still @ vectors, amplitude_next - still
-        if made_of.noise > 0:
-            least = jnp.where(amplitude_next < 0, -made_of.noise, made_of.noise)
-            amplitude_next = jnp.where(jnp.abs(amplitude_next) < made_of.noise, least, amplitude_next)
-        row = {
-            "loss": value,
-            "stepsize": stepsize,
-            "sharpness": values[0],
-            "center_loss": center_loss,
-            "left_out": left_out,
-            "eigenvalues": values,
-            "amplitude": amplitude,
-            **info._asdict(),
-            "evaluations": tuner_info.evaluations,
-            "search_failed": tuner_info.failed,
+        left_out = jnp.linalg.norm(at.outside(at.odd) - off_modes)
+        norm = jnp.linalg.norm(gradient)
+        row, status = model_report(value, stepsize, norm, state.bound, pairs.values, center_loss, tuner_info)
+        row |= {
+            "left_out": left_out / jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny),
+            "amplitude": at.amplitude,
+            **tracked._asdict(),
         }
-        if noisy:
-            row["batch_loss"] = aimed.value
-        status = valid(status_of(value, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
-        new = self.State(center, amplitude_next, pairs, memory, aimed.pairs, pull, state.bound, state.seed)
+        if self._noisy:
+            row["batch_loss"] = true.value
+        new = self.State(center, amplitude, pairs, memory, true.pairs, half_step, state.bound, state.seed)
         return new, row, status
+
+    def as_descent(self) -> "CenterOscillation":
+        """Descent in the coordinates of this model, p' = p − ηg₊, with its modes, floor, start and limits."""
+        return dataclasses.replace(
+            self,
+            force=parts.EvenForce(),
+            restoring=parts.OddForce(),
+            off_modes=parts.OddOffModes(),
+            line=parts.TrueLine(),
+            remainder=parts.KeptRemainder(),
+        )
+
+
+class AfterDescent(AbstractDynamics):
+    """Descent for some steps, and then a model from the centre and the oscillation that it has reached.
+
+    Fields
+        model: the model; until it begins its `as_descent` runs, so that state and rows are alike.
+        steps: steps before it begins, ≥ 1; as many as the run has make it descent itself.
+
+    Raises:
+        ValueError: steps < 1.
+    """
+
+    model: CenterOscillation
+    steps: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_count("AfterDescent", "steps", self.steps)
+
+    @property
+    def tuner(self) -> AbstractTuner:
+        return self.model.tuner
+
+    def init(self, start):
+        return self.model.init(start)
+
+    def step(self, state, t):
+        descent = self.model.as_descent()
+        return jax.lax.cond(
+            t < self.steps, lambda state: descent.step(state, t), lambda state: self.model.step(state, t), state
+        )
+
+
+class Ingredients(NamedTuple):
+    """The ingredients of the centre–oscillation model by words, as a specification `oscillation:force=cubic,…` has
+    them; the defaults are the model.
+
+    Fields
+        force: on the centre, "even" (`EvenForce`) or "cubic" (`CubicForce`).
+        restoring: on the oscillation, "odd" (`OddForce`) or "harmonic" (`Harmonic`).
+        line: what the tuner sees, "true" (`TrueLine`) or "parabola" (`Parabola`).
+        floor: how the centre follows the valley floor, "flow" (`FlowRelaxation`) or "newton" (`NewtonFloor`).
+        turning: what the rotation of the modes leaves behind, "kept" (`KeptRemainder`) or "lost" (`LostRemainder`).
+        start: "split" (`SplitStart`) or "whole" (`WholeStart`).
+        threshold: a mode oscillates only where ηλ_i exceeds this (`Threshold`); 0 for every mode.
+        noise: least |x_i| (`LeastAmplitude`).
+        after: steps of descent before the model begins (`AfterDescent`).
+    """
+
+    force: Literal["even", "cubic"] = "even"
+    restoring: Literal["odd", "harmonic"] = "odd"
+    line: Literal["true", "parabola"] = "true"
+    floor: Literal["flow", "newton"] = "flow"
+    turning: Literal["kept", "lost"] = "kept"
+    start: Literal["split", "whole"] = "split"
+    threshold: float = 0.0
+    noise: float = 0.0
+    after: int = 0
+
+
+_PARTS: dict[str, dict[str, Any]] = {
+    "force": {"even": parts.EvenForce(), "cubic": parts.CubicForce()},
+    "restoring": {"odd": parts.OddForce(), "harmonic": parts.Harmonic()},
+    "line": {"true": parts.TrueLine(), "parabola": parts.Parabola()},
+    "floor": {"flow": parts.FlowRelaxation(), "newton": parts.NewtonFloor()},
+    "turning": {"kept": parts.KeptRemainder(), "lost": parts.LostRemainder()},
+    "start": {"split": parts.SplitStart(), "whole": parts.WholeStart()},
+}
 
 
 def center_oscillation(
     objective: AbstractObjective | AbstractBatches, tuner: AbstractTuner, modes: int = 3, **words
-) -> AbstractDynamics:
-    """The centre–oscillation model whose ingredients are named by words, see `Ingredients`.
+) -> CenterOscillation | AfterDescent:
+    """The centre–oscillation model with ingredients named by words, see `Ingredients`.
 
     Example:
         >>> import eosmodel as eos
         >>> floor = eos.objectives.Valley(22.0, 4.0, [1.0], [0.5], [0.1, -3.0])
-        >>> model = center_oscillation(floor, eos.tuners.Constant(0.1), 1, force="cubic")
+        >>> model = center_oscillation(floor, eos.tuners.Constant(0.1), 1, force="cubic", after=20)
     """
-    return CenterOscillation(objective, tuner, modes, Ingredients(**words))
-
-
-class GradientFlow(AbstractDynamics):
-    """Gradient flow with the tuner's own step as its clock: the model with the oscillation left out.
-
-    The tuner looks along the ray at the flow's weights w, and the flow is advanced by a time η:
-    exactly along the tracked modes, w' = w − η P⊥g − Σ_i u_i φ_i (u_i·g), to first order off them, where ηλ is small.
-    Under the on-edge tuner this is the EOS-only model: η = 2/λ, whatever λ does.
-
-    Fields as in `CenterOscillation`.
-    """
-
-    objective: AbstractObjective
-    tuner: AbstractTuner
-    modes: int = eqx.field(static=True, default=3)
-    divergence: float = eqx.field(static=True, default=1e6)
-
-    class State(eqx.Module):
-        weights: Float[Array, " dim"]
-        pairs: Modes
-        tuner: Memory
-        bound: Float[Array, ""]
-
-    def init(self, start):
-        value, _, pairs = leading(self.objective, start, self.modes)
-        bound = divergence_bound(value, self.divergence)
-        return self.State(start, pairs, init_memory(self.tuner, start), bound)
-
-    def step(self, state, t):
-        value, gradient, matvec = linearize(self.objective, state.weights)
-        pairs, info = track(matvec, state.pairs, max_expansions=4)
-        values, vectors = pairs.values, pairs.vectors
-        square = jnp.vdot(gradient, gradient)
-        line = steepest(self.objective, state.weights, value, gradient, t, values[0])
-        stepsize, memory, tuner_info = select_stepsize(self.tuner, line, state.tuner, gradient)
-        force = vectors @ gradient
-        excess = stepsize - relaxation(stepsize, values)
-        weights = state.weights - stepsize * gradient + (excess * force) @ vectors
-        row = {
-            "loss": value,
-            "stepsize": stepsize,
-            "sharpness": values[0],
-            "center_loss": value,
-            "eigenvalues": values,
-            **info._asdict(),
-            "evaluations": tuner_info.evaluations,
-            "search_failed": tuner_info.failed,
-        }
-        status = valid(status_of(value, stepsize, jnp.sqrt(square), state.bound), values[0])
-        return self.State(weights, pairs, memory, state.bound), row, status
-
-
-def _parabola(fn, center, oscillation):
-    """The second-order expansion of a loss about the centre, at center + oscillation: its value, its gradient g and
-    g·Hg."""
-    value, gradient, matvec = linearize(fn, center)
-    bent = matvec(oscillation)
-    slope = gradient + bent
-    level = value + jnp.vdot(gradient, oscillation) + 0.5 * jnp.vdot(oscillation, bent)
-    return level, slope, jnp.vdot(slope, matvec(slope))
+    given = Ingredients(**words)
+    chosen = {name: choices[getattr(given, name)] for name, choices in _PARTS.items()}
+    limits: list[parts.AbstractLimit] = [parts.Threshold(given.threshold)] if given.threshold > 0 else []
+    limits += [parts.LeastAmplitude(given.noise)] if given.noise > 0 else []
+    remainder = chosen.pop("turning")
+    tracker = Tracker(modes, budget=BUDGET)
+    model = CenterOscillation(objective, tuner, tracker, remainder=remainder, limits=tuple(limits), **chosen)
+    return AfterDescent(model, given.after) if given.after else model

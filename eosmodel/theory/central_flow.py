@@ -1,5 +1,6 @@
 """The central flow of a tuner: the motion of the centre alone, with an oscillation that is known from a balance."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,30 +11,38 @@ from jaxtyping import Array, Bool, Float
 
 from eosmodel._checks import check_count
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, leading, linearize, off_modes, oscillation, sharp, sharpness_gradient, track
-from eosmodel.dynamics import AbstractDynamics, blank, divergence_bound, status_of
-from eosmodel.dynamics.center import due
+from eosmodel.curvature import (
+    AbstractTracker,
+    Modes,
+    Tracker,
+    as_tracker,
+    linearize,
+    off_modes,
+    oscillation,
+    sharp,
+    sharpness_gradient,
+)
+from eosmodel.dynamics import AbstractDynamics, divergence_bound
+from eosmodel.dynamics.center import blank_observation, is_scheduled
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.theory._steps import relaxation, valid
+from eosmodel.theory._steps import BUDGET, model_report, relaxation
 from eosmodel.theory.complementarity import nonnegative, semidefinite, symmetric_basis
 from eosmodel.theory.fast_map import FastMap
 from eosmodel.tuners.base import AbstractTuner
 
 # ln r where there is no oscillation; e^−60 fits float32.
-_NONE = -60.0
+_LOG_ZERO = -60.0
 _BISECTIONS = 48
-# The balance may not ask for a fall of λ by more than this share in one step.
-_REACH = 0.5
+# The balance may not demand that λ falls by more than this share in one step.
+_MAX_DROP = 0.5
 # The fast map is followed over 2^6 and 2^7 steps about the balance.
 _DOUBLINGS = 6
 # A rule that jumps has no s = 2, and bisection ends at the jump.
 _AT_TWO = 1e-3
-# Share of the pull-back by which the complementarity may be missed.
-_MISSED = 1e-3
-# Searches for the level, each in the directions that the solution at the one before oscillates in.
+# The complementarity may be violated by this share of the drop δ.
+_TOLERANCE = 1e-3
+# Searches for the level, each in the directions in which the solution of the one before oscillates.
 _ROUNDS = 2
-# Expansions of the tracker for every step since the last time, up to a limit.
-_BUDGET, _LONGEST = 4, 5
 
 
 class _AtStep(AbstractTuner):
@@ -57,15 +66,57 @@ class _AtStep(AbstractTuner):
         return self.tuner(eqx.tree_at(lambda r: r.step, ray, self.t), state)
 
 
+class _Observation(NamedTuple):
+    """The eigenpairs, ∇H of `symmetric_basis` and H in their modes."""
+
+    pairs: Modes
+    rises: Float[Array, "pairs dim"]
+    curvature: Float[Array, "modes modes"]
+
+
+class _Mean(NamedTuple):
+    """⟨η⟩, ⟨ηx²⟩ and ⟨r⟩ over an orbit of the fast map."""
+
+    stepsize: Float[Array, ""]
+    kick: Float[Array, ""]
+    r: Float[Array, ""]
+
+
+class _Level(NamedTuple):
+    """A drop δ of λ along fixed directions, the ln r there, and by how much the complementarity is violated."""
+
+    drop: Float[Array, ""]
+    log_r: Float[Array, ""]
+    violation: Float[Array, ""]
+
+
+class _Search(NamedTuple):
+    """One round of the search: the directions in which X oscillates, X, the level, and by how much the complementarity
+    of the whole X is violated."""
+
+    directions: Float[Array, "modes modes"]
+    energy: Float[Array, "modes modes"]
+    level: _Level
+    violation: Float[Array, ""]
+
+
 class _Balance(NamedTuple):
-    """X, the level c of λ, ln r, the drop δ from where λ goes without oscillation to c, 0 below the edge, whether there
-    is a balance, and whether one was missed: there is one along fixed directions, and no whole X was found."""
+    """The balance at one moment.
+
+    Fields
+        energy: X.
+        level: the level c of λ.
+        log_r: ln r.
+        drop: δ from where λ goes without oscillation to c; 0 below the edge.
+        exists: whether there is a balance.
+        unsolved: whether one was missed: there is one along fixed directions, and no whole X was found.
+    """
 
     energy: Float[Array, "modes modes"]
     level: Float[Array, ""]
     log_r: Float[Array, ""]
     drop: Float[Array, ""]
-    found: Bool[Array, ""]
+    exists: Bool[Array, ""]
     unsolved: Bool[Array, ""]
 
 
@@ -116,20 +167,21 @@ class CentralFlow(AbstractDynamics):
 
     A single step over n of the optimiser's would be unstable in the bulk beyond nηλ_b = 2, λ_b the largest curvature
     that is not among the modes; beside modes at ηλ = 2 that leaves little. But what is costly in a step, eigenpairs and
-    third derivatives, is slow, and every `stride`-th step alone has them anew. Between, u_i and ∇H_ij are held, H moves
-    on with w̄, H' = H + ∇H·Δw̄, and everything else is done as ever. So there is a row for every step; of those between,
-    `eigenvalues` and `sharpness` are this H's, and the tracker's columns are blank.
+    third derivatives, changes slowly, and only every `stride`-th step computes it anew. Between, u_i and ∇H_ij are
+    held, H moves on with w̄, H' = H + ∇H·Δw̄, and everything else is done as in every step. So there is a row for every
+    step; in those between, `eigenvalues` and `sharpness` are this H's, and the tracker's columns are blank.
 
     A step takes one gradient, one Hessian–vector product and some 100 calls of the tuner on parabolas, `burn_in` +
-    `window` more where it averages; where the modes are looked at, the tracker's products and the third derivatives of
+    `window` more where it averages; where the modes are updated, the tracker's products and the third derivatives of
     modes(modes + 1)/2 pairs.
 
     Args:
         objective, tuner: what is modelled.
-        modes: number of modes that may oscillate; the balance tries all 2^modes sets of them.
+        tracker: how the modes that may oscillate are followed; a number stands for a `Tracker` of so many modes. The
+            balance tries all 2^modes sets of them.
         divergence: a loss above this multiple of the initial one ends the run.
-        stride: steps from one look at the eigenpairs and third derivatives to the next; the first 2·`stride` have one
-            each.
+        stride: steps from one update of the eigenpairs and third derivatives to the next; the first 2·`stride` steps
+            have one each.
         burn_in, window: steps of the fast map left out and averaged over, in every step at an unstable balance.
 
     Raises:
@@ -138,9 +190,10 @@ class CentralFlow(AbstractDynamics):
     Example:
         >>> import jax.numpy as jnp
         >>> import eosmodel as eos
+        >>> from eosmodel.curvature import Tracker
         >>> from eosmodel.simulation import run
         >>> floor = eos.objectives.Valley(30.0, 4.0, [1.0], [0.01], [0.0, -5.0])
-        >>> flow = CentralFlow(floor, eos.tuners.Constant(jnp.asarray(0.1)), modes=1)
+        >>> flow = CentralFlow(floor, eos.tuners.Constant(jnp.asarray(0.1)), Tracker(1))
         >>> rows = run(flow, floor.initial(), 50).rows
         >>> round(float(rows["sharpness"][-1]), 3), round(float(rows["amplitude"][-1, 0]) ** 2, 3)  # 2/η and 2α/β
         (20.0, 0.05)
@@ -150,7 +203,7 @@ class CentralFlow(AbstractDynamics):
 
     objective: AbstractObjective
     tuner: AbstractTuner
-    modes: int = eqx.field(static=True, default=3)
+    tracker: AbstractTracker = eqx.field(converter=partial(as_tracker, budget=BUDGET), default=Tracker(budget=BUDGET))
     divergence: float = eqx.field(static=True, default=1e6)
     stride: int = eqx.field(static=True, default=1)
     burn_in: int = eqx.field(static=True, default=64)
@@ -175,12 +228,12 @@ class CentralFlow(AbstractDynamics):
         check_count("CentralFlow", "stride", self.stride)
 
     def init(self, start):
-        value, gradient, pairs = leading(self.objective, start, self.modes)
+        value, gradient, pairs = self.tracker.init(self.objective, start)
         fast = FastMap(self.tuner).init().astype(start.dtype)
-        off = _above_edge(self, start, pairs, fast)
-        amplitude = jnp.where(off, oscillation(gradient, pairs), 0)
+        above = _above_edge(self, start, pairs, fast)
+        amplitude = jnp.where(above, oscillation(gradient, pairs), 0)
         center = start - amplitude @ pairs.vectors
-        side = -off.astype(start.dtype)
+        side = -above.astype(start.dtype)
         energy, curvature = jnp.outer(amplitude, amplitude), jnp.diag(pairs.values)
         rises = jnp.zeros((len(symmetric_basis(pairs.values.size)), start.size), start.dtype)
         bound = divergence_bound(value, self.divergence)
@@ -189,90 +242,85 @@ class CentralFlow(AbstractDynamics):
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.center)
         basis = jnp.asarray(symmetric_basis(state.pairs.values.size), gradient.dtype)
-        (pairs, rises, curvature), solved = self._look(state, matvec, t)
+        (pairs, rises, curvature), tracked = self._observe(state, matvec, t)
         vectors, values = pairs.vectors, jnp.linalg.eigvalsh(curvature)[::-1]
         slopes = jnp.diagonal(curvature)
-        turn = vectors @ state.pairs.vectors.T
-        carried = turn @ state.energy @ turn.T
+        rotation = vectors @ state.pairs.vectors.T
+        carried = rotation @ state.energy @ rotation.T
 
+        # The balance, from H at the end of the step without oscillation and from B.
         steep = sharp(pairs)
-        bulk_of = jax.vmap(lambda rise: off_modes(rise, pairs))
-        both = jnp.all(jnp.where(basis != 0, steep[:, None] & steep, True), axis=(1, 2))
-        outside = jnp.where(both[:, None], bulk_of(rises), 0)
+        both_sharp = jnp.all(jnp.where(basis != 0, steep[:, None] & steep, True), axis=(1, 2))
+        outside = jnp.where(both_sharp[:, None], jax.vmap(lambda rise: off_modes(rise, pairs))(rises), 0)
         free = curvature - 2 / values[0] * jnp.einsum("nij,n->ij", basis, outside @ gradient)
         fast = self._maps(value, gradient, matvec, t)
         bulk = fast(values[0]).bulk_gradient_sq
         balance = _balance(fast, state.fast, free, outside @ outside.T, bulk)
         stored = slopes**2 @ jnp.diagonal(carried)
         side = jnp.sign(stored - balance.level**2 * jnp.trace(balance.energy))
-        met = balance.found & ((state.side == 0) | ((side != state.side) & (balance.drop > 0)))
+        balanced = balance.exists & ((state.side == 0) | ((side != state.side) & (balance.drop > 0)))
 
-        at_edge = met & (balance.drop > 0)
+        # The averages over the fast map there.
+        at_edge = balanced & (balance.drop > 0)
         level = jnp.where(at_edge, balance.level, values[0])
-        energy = jnp.where(met, balance.energy, carried)
-        log_r = jnp.where(met, balance.log_r, jnp.log(stored / bulk))
-        z = state.fast.at[0].set(jnp.clip(log_r, _NONE, -_NONE))
+        energy = jnp.where(balanced, balance.energy, carried)
+        log_r = jnp.where(balanced, balance.log_r, jnp.log(stored / bulk))
+        z = state.fast.at[0].set(jnp.clip(log_r, _LOG_ZERO, -_LOG_ZERO))
         at_rest = ~at_edge | _rests(fast(level), z)
-        (stepsize, kick, r), after = self._averages(fast(level), z, at_rest)
+        average, fast_next = self._averages(fast(level), z, at_rest)
+        stepsize = average.stepsize
         tiny = jnp.finfo(values.dtype).tiny
-        mean = jnp.where(at_edge, energy * kick / (stepsize * jnp.maximum(jnp.trace(energy), tiny)), energy)
-        loss = value + 0.5 * jnp.where(at_edge, bulk * r / level, slopes @ jnp.diagonal(energy))
+        averaged = energy * average.kick / (stepsize * jnp.maximum(jnp.trace(energy), tiny))
+        mean = jnp.where(at_edge, averaged, energy)
+        loss = value + 0.5 * jnp.where(at_edge, bulk * average.r / level, slopes @ jnp.diagonal(energy))
 
-        even = gradient + 0.5 * jnp.einsum("nij,ij->n", basis, mean) @ rises
-        force = vectors @ even
-        left = stepsize - relaxation(stepsize, slopes)
-        moved = (left * force) @ vectors - stepsize * even
-        # By its own map until it meets the balance; what the drifting floor leaves behind adds to it.
-        shrink, kicked = 1 - stepsize * slopes, left * force
-        alone = shrink[:, None] * energy * shrink + jnp.outer(kicked, kicked)
-        row = {
-            "loss": loss,
-            "stepsize": stepsize,
-            "sharpness": values[0],
-            "center_loss": value,
-            "eigenvalues": values,
-            "amplitude": jnp.sqrt(jnp.diagonal(mean)),
-            **solved,
-        }
-        # Without curvature or an X the step may be no number, or one that means nothing: no other status has a say.
-        status = valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), values[0])
+        # The centre, and an oscillation that is not at the balance.
+        force = gradient + 0.5 * jnp.einsum("nij,ij->n", basis, mean) @ rises
+        to_oscillation = (stepsize - relaxation(stepsize, slopes)) * (vectors @ force)
+        moved = to_oscillation @ vectors - stepsize * force
+        factor = 1 - stepsize * slopes
+        free_energy = factor[:, None] * energy * factor + jnp.outer(to_oscillation, to_oscillation)
+        energy = jnp.where(balanced, energy, jnp.where(steep[:, None] & steep, free_energy, 0))
+        side = jnp.where(balanced, 0, side)
+        curvature = curvature + jnp.einsum("nij,n->ij", basis, rises @ moved)
+
+        row, status = model_report(loss, stepsize, jnp.linalg.norm(gradient), state.bound, values, value)
+        row |= {"amplitude": jnp.sqrt(jnp.diagonal(mean)), **tracked}
+        # Without curvature or an X the step may be no number, or a meaningless one: that status goes before all others.
         lost = (values[0] <= 0) | balance.unsolved
         status = jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
-        energy = jnp.where(met, energy, jnp.where(steep[:, None] & steep, alone, 0))
-        side = jnp.where(met, 0, side)
-        curvature = curvature + jnp.einsum("nij,n->ij", basis, rises @ moved)
-        return (
-            self.State(state.center + moved, pairs, rises, curvature, energy, side, after, state.bound),
-            row,
-            status,
-        )
+        center = state.center + moved
+        return self.State(center, pairs, rises, curvature, energy, side, fast_next, state.bound), row, status
 
-    def _look(self, state, matvec, t):
-        """Modes, ∇H and H, and what the tracker says of them; between two looks as the flow itself has them."""
+    def _observe(self, state, matvec, t):
+        """The `_Observation` of a step and the row of the tracker; between two updates as the flow itself has moved
+        them."""
 
-        def seen():
-            pairs, info = track(matvec, state.pairs, max_expansions=_BUDGET * min(self.stride, _LONGEST))
-            return (pairs, _rises(self.objective, state.center, pairs.vectors), jnp.diag(pairs.values)), info._asdict()
+        def observe():
+            pairs, info = self.tracker.update(matvec, state.pairs, self.stride)
+            rises = _rises(self.objective, state.center, pairs.vectors)
+            return _Observation(pairs, rises, jnp.diag(pairs.values)), info._asdict()
 
         if self.stride == 1:
-            return seen()
-        like = jax.eval_shape(seen)[1]
-        held = (state.pairs, state.rises, state.curvature)
-        nothing = blank(like) | {"products": jnp.zeros_like(like["products"])}
-        return jax.lax.cond(due(t, self.stride), seen, lambda: (held, nothing))
+            return observe()
+        held = _Observation(state.pairs, state.rises, state.curvature)
+        nothing = blank_observation(jax.eval_shape(observe)[1])
+        return jax.lax.cond(is_scheduled(t, self.stride), observe, lambda: (held, nothing))
 
     def _averages(self, fast, z, at_rest):
-        """⟨η⟩, ⟨ηx²⟩ and ⟨r⟩ along the orbit from z, or of that one point where nothing has to be averaged."""
+        """The `_Mean` along the orbit from z, or at that one point where nothing has to be averaged; and the end of the
+        orbit."""
         burn_in, window = jnp.where(at_rest, 0, self.burn_in), jnp.where(at_rest, 1, self.window)
 
-        def look(i, carry):
+        def add(i, carry):
             z, sums = carry
-            seen = fast.observe(z)
-            row = jnp.stack([seen.stepsize, seen.kick, seen.r])
-            return fast(z), sums + jnp.where(i >= burn_in, row, 0)
+            at = fast.observe(z)
+            terms = _Mean(at.stepsize, at.kick, at.r)
+            return fast(z), jax.tree.map(lambda total, term: total + jnp.where(i >= burn_in, term, 0), sums, terms)
 
-        z, sums = jax.lax.fori_loop(0, burn_in + window, look, (z, jnp.zeros(3, z.dtype)))
-        return sums / window, z
+        zero = jnp.zeros((), z.dtype)
+        z, sums = jax.lax.fori_loop(0, burn_in + window, add, (z, _Mean(zero, zero, zero)))
+        return jax.tree.map(lambda total: total / window, sums), z
 
     def _maps(self, value, gradient, matvec, t):
         """The fast map for each level of λ, at one point of the flow."""
@@ -288,7 +336,7 @@ def _above_edge(flow, weights, pairs, z):
     """Whether a start is above the edge for the step that the tuner takes where nothing oscillates."""
     value, gradient, matvec = linearize(flow.objective, weights)
     fast = flow._maps(value, off_modes(gradient, pairs), matvec, jnp.asarray(0, jnp.int32))
-    return fast(pairs.values[0]).observe(z.at[0].set(_NONE)).s > 2
+    return fast(pairs.values[0]).observe(z.at[0].set(_LOG_ZERO)).s > 2
 
 
 def _rests(fast, z):
@@ -326,48 +374,47 @@ def _balance(fast, z, free, gram, bulk) -> _Balance:
     dtype = top.dtype
 
     def log_ratio(level, total):
-        return jnp.clip(jnp.log(level**3 * total / bulk), _NONE, -_NONE)
+        return jnp.clip(jnp.log(level**3 * total / bulk), _LOG_ZERO, -_LOG_ZERO)
 
     def grows(level, log_r):
         return fast(level).observe(z.at[0].set(log_r)).s > 2
 
     least = jnp.log(top * jnp.finfo(dtype).eps ** 2)
-    most = jnp.log(top * jnp.asarray(_REACH, dtype))
+    most = jnp.log(top * jnp.asarray(_MAX_DROP, dtype))
 
-    def level_in(turn):
-        squares = jnp.einsum("nij,ia,ja->an", basis, turn, turn)
+    def level_along(directions) -> _Level:
+        squares = jnp.einsum("nij,ia,ja->an", basis, directions, directions)
         solve = nonnegative(squares @ gram @ squares.T)
-        over = jnp.einsum("ia,ij,ja->a", turn, free, turn) - top
-
-        def total(drop):
-            return jnp.sum(solve(over + drop)[0])
+        over = jnp.einsum("ia,ij,ja->a", directions, free, directions) - top
 
         def halve(_, ends):
             low, high = ends
             middle = 0.5 * (low + high)
             drop = jnp.exp(middle)
-            up = grows(top - drop, log_ratio(top - drop, total(drop)))
+            total = jnp.sum(solve(over + drop)[0])
+            up = grows(top - drop, log_ratio(top - drop, total))
             return jnp.where(up, middle, low), jnp.where(up, high, middle)
 
         log_drop = jax.lax.fori_loop(0, _BISECTIONS, halve, (least, most))[0]
         drop = jnp.exp(log_drop)
-        sizes, miss = solve(over + drop)
-        return drop, log_ratio(top - drop, jnp.sum(sizes)), miss
+        sizes, violation = solve(over + drop)
+        return _Level(drop, log_ratio(top - drop, jnp.sum(sizes)), violation)
 
-    def improve(_, now):
-        drop, log_r, apart = level_in(now[0])
-        energy, turn, whole = semidefinite(gram, free - (top - drop) * jnp.eye(modes, dtype=dtype))
-        return turn, energy, drop, log_r, apart, whole
+    def improve(_, search: _Search) -> _Search:
+        level = level_along(search.directions)
+        identity = jnp.eye(modes, dtype=dtype)
+        energy, directions, violation = semidefinite(gram, free - (top - level.drop) * identity)
+        return _Search(directions, energy, level, violation)
 
-    none = jnp.zeros((), dtype)
+    zero = jnp.zeros((), dtype)
 
     def search():
-        start = (axes, jnp.zeros_like(free), none, none, none, none)
-        _, energy, drop, log_r, apart, whole = jax.lax.fori_loop(0, _ROUNDS, improve, start)
-        level, most_missed = top - drop, _MISSED * drop
-        reached, solved = jnp.log(drop) < most - 1e-3, whole <= most_missed
-        unsolved = reached & (apart <= most_missed) & ~solved
+        start = _Search(axes, jnp.zeros_like(free), _Level(zero, zero, zero), zero)
+        _, energy, (drop, log_r, along_violation), violation = jax.lax.fori_loop(0, _ROUNDS, improve, start)
+        level, tolerance = top - drop, _TOLERANCE * drop
+        reached, solved = jnp.log(drop) < most - 1e-3, violation <= tolerance
+        unsolved = reached & (along_violation <= tolerance) & ~solved
         return _Balance(level * energy, level, log_r, drop, reached & solved, unsolved)
 
-    rest = _Balance(jnp.zeros_like(free), top, none + _NONE, none, jnp.asarray(True), jnp.asarray(False))
+    rest = _Balance(jnp.zeros_like(free), top, zero + _LOG_ZERO, zero, jnp.asarray(True), jnp.asarray(False))
     return jax.lax.cond(grows(top, rest.log_r), search, lambda: rest)

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel.curvature import leading, linearize, oscillation
-from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
+from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.theory._steps import relaxation, valid
+from eosmodel.theory._steps import model_report, relaxation
 from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
@@ -78,7 +78,7 @@ class EdgeFlow(AbstractDynamics):
         sharpness = u @ bent
         amplitude = u @ state.oscillation
         displacement = amplitude * u
-        # What u has turned away from is no oscillation any more.
+        # The part of the oscillation that u has rotated away from goes to the centre.
         resting = state.center + (state.oscillation - displacement)
 
         iterate = resting + displacement
@@ -88,23 +88,16 @@ class EdgeFlow(AbstractDynamics):
         line = steepest(self.objective, iterate, value, above, t, sharpness)
         stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, above)
 
-        force = u @ even
-        left = (stepsize - relaxation(stepsize, sharpness)) * force
-        center = resting - stepsize * even + left * u
-        swing = (amplitude - stepsize * (u @ odd) - left) * u
+        to_oscillation = (stepsize - relaxation(stepsize, sharpness)) * (u @ even)
+        center = resting - stepsize * even + to_oscillation * u
+        displacement = (amplitude - stepsize * (u @ odd) - to_oscillation) * u
         length = jnp.linalg.norm(bent)
         direction = jnp.where(length > 0, bent / jnp.where(length > 0, length, 1), u)
-        row = {
-            "loss": value,
-            "stepsize": stepsize,
-            "sharpness": sharpness,
-            "center_loss": center_loss,
-            "eigenvalues": sharpness[None],
+        norm = jnp.linalg.norm(above)
+        row, status = model_report(value, stepsize, norm, state.bound, sharpness[None], center_loss, info)
+        row |= {
             "amplitude": amplitude[None],
             "residual": jnp.linalg.norm(bent - sharpness * u) / jnp.abs(sharpness),
             "products": jnp.asarray(1, jnp.int32),
-            "evaluations": info.evaluations,
-            "search_failed": info.failed,
         }
-        status = valid(status_of(value, stepsize, jnp.linalg.norm(above), state.bound), sharpness)
-        return self.State(center, swing, direction, memory, state.bound), row, status
+        return self.State(center, displacement, direction, memory, state.bound), row, status

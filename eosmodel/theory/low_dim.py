@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, linearize, off_modes, oscillation, sharpness_gradient, track
-from eosmodel.dynamics import AbstractDynamics, Descent, divergence_bound, status_of
+from eosmodel.curvature import Modes, Tracker, linearize, off_modes, oscillation, sharpness_gradient
+from eosmodel.dynamics import AbstractDynamics, Descent, divergence_bound, step_report
 from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
 from eosmodel.tuners.base import AbstractTuner
@@ -112,16 +112,8 @@ class DrivenValley(AbstractDynamics):
             two_mode_secant(eta, sharpness, kappa, bulk, sharp_gradient_sq),
             state.bound,
         )
-        row = {
-            "loss": value,
-            "stepsize": eta,
-            "sharpness": sharpness,
-            "center_loss": state.center_loss,
-            "amplitude": x,
-            "evaluations": info.evaluations,
-            "search_failed": info.failed,
-        }
-        status = status_of(value, eta, x, state.bound)
+        row, status = step_report(value, eta, x, state.bound, info)
+        row |= {"sharpness": sharpness, "center_loss": state.center_loss, "amplitude": x}
         lost = (status == int(Status.OK)) & ((sharpness <= 0) | (state.center_loss < self.f_min))
         return new, row, jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
 
@@ -143,7 +135,7 @@ class FrozenValley(AbstractDynamics):
 
     @property
     def _descent(self) -> Descent:
-        return Descent(self.valley, self.tuner, 1, 1, 0, tuner_state=self.tuner_state)
+        return Descent(self.valley, self.tuner, Tracker(1), 1, 0, tuner_state=self.tuner_state)
 
     def init(self, start):
         return self._descent.init(start)
@@ -177,7 +169,7 @@ def valley_at(fn, weights: Float[Array, " dim"], pairs: Modes, krylov: int = 3) 
     center = weights - amplitude @ pairs.vectors
     value, gradient, matvec = linearize(fn, center)
     # A tight tolerance, because the error of u enters all coefficients below, and the pairs are solved for only once.
-    pairs, _ = track(matvec, pairs, rtol=1e-4, max_expansions=200)
+    pairs, _ = Tracker(rtol=1e-4, budget=200).update(matvec, pairs)
     amplitude = pairs.vectors @ (weights - center)
     bulk = off_modes(gradient, pairs)
     rise = off_modes(sharpness_gradient(fn, center, pairs.vectors[0]), pairs)

@@ -1,16 +1,18 @@
 """A comparator for constant steps: two consecutive iterates as a rod, whose centre and extent flow."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._checks import check_count
-from eosmodel.curvature import Modes, leading, linearize, track
-from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
+from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, linearize
+from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.theory._steps import valid
+from eosmodel.theory._steps import BUDGET, model_report
 from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
@@ -48,7 +50,7 @@ class RodFlow(AbstractDynamics):
 
     Args:
         objective, tuner: what is modelled.
-        modes: number of leading eigenpairs followed.
+        tracker: how the leading eigenpairs are followed; a number stands for a `Tracker` of so many modes.
         divergence: a loss above this multiple of the initial one ends the run.
         rods: rank of Σ, ≥ 1.
         substeps: Euler steps in a step, ≥ 2; with 4 the flow along a mode is stable up to ηλ = 3.4.
@@ -70,7 +72,7 @@ class RodFlow(AbstractDynamics):
 
     objective: AbstractObjective
     tuner: AbstractTuner
-    modes: int = eqx.field(static=True, default=3)
+    tracker: AbstractTracker = eqx.field(converter=partial(as_tracker, budget=BUDGET), default=Tracker(budget=BUDGET))
     divergence: float = eqx.field(static=True, default=1e6)
     rods: int = eqx.field(static=True, default=3)
     substeps: int = eqx.field(static=True, default=4)
@@ -87,7 +89,7 @@ class RodFlow(AbstractDynamics):
         check_count("RodFlow", "substeps", self.substeps, 2)
 
     def init(self, start):
-        value, gradient, pairs = leading(self.objective, start, self.modes)
+        value, gradient, pairs = self.tracker.init(self.objective, start)
         memory, first = init_memory(self.tuner, start), jnp.asarray(0, jnp.int32)
         line = steepest(self.objective, start, value, gradient, first, pairs.values[0])
         stepsize = select_stepsize(self.tuner, line, memory, gradient)[0]
@@ -97,7 +99,7 @@ class RodFlow(AbstractDynamics):
 
     def step(self, state, t):
         center_loss, _, matvec = linearize(self.objective, state.center)
-        pairs, solved = track(matvec, state.pairs, max_expansions=4)
+        pairs, tracked = self.tracker.update(matvec, state.pairs)
         added = jax.vmap(self.objective)(_ends(state.center, state.extent)) - center_loss
         loss = center_loss + 0.5 * jnp.sum(added)
 
@@ -105,22 +107,12 @@ class RodFlow(AbstractDynamics):
         value, gradient = jax.value_and_grad(self.objective)(iterate)
         line = steepest(self.objective, iterate, value, gradient, t, pairs.values[0])
         stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, gradient)
-        flowing = (state.center, state.extent)
         center, extent = jax.lax.fori_loop(
-            0, self.substeps, lambda _, now: self._flow(now[0], now[1], stepsize), flowing
+            0, self.substeps, lambda _, rod: self._flow(*rod, stepsize), (state.center, state.extent)
         )
-        row = {
-            "loss": loss,
-            "stepsize": stepsize,
-            "sharpness": pairs.values[0],
-            "center_loss": center_loss,
-            "eigenvalues": pairs.values,
-            "amplitude": jnp.linalg.norm(pairs.vectors @ state.extent.T, axis=1),
-            **solved._asdict(),
-            "evaluations": info.evaluations,
-            "search_failed": info.failed,
-        }
-        status = valid(status_of(loss, stepsize, jnp.linalg.norm(gradient), state.bound), pairs.values[0])
+        norm = jnp.linalg.norm(gradient)
+        row, status = model_report(loss, stepsize, norm, state.bound, pairs.values, center_loss, info)
+        row |= {"amplitude": jnp.linalg.norm(pairs.vectors @ state.extent.T, axis=1), **tracked._asdict()}
         return self.State(center, extent, pairs, memory, state.bound), row, status
 
     def _flow(self, center, extent, stepsize):

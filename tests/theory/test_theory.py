@@ -8,16 +8,16 @@ import pytest
 from scipy.linalg import expm
 
 import eosmodel as eos
-from eosmodel.curvature import cold_start, linearize, slow_coefficients
+from eosmodel.curvature import Tracker, cold_start, linearize, slow_coefficients
 from eosmodel.objectives import DenseQuadratic, Valley
 from eosmodel.simulation import run
 from eosmodel.theory import (
     THEORIES,
+    AfterDescent,
     CenterOscillation,
     Coefficients,
     DrivenValley,
     GradientFlow,
-    Ingredients,
     valley_at,
 )
 
@@ -53,7 +53,7 @@ def test_what_the_model_leaves_out_is_all_that_parts_its_step_from_descent():
     which is nothing before the model begins."""
     network = eos.objectives.mlp(eos.data.digits(60), width=6, init_scale=0.7)
     eta, tuner = 1.5, eos.tuners.Constant(jnp.asarray(1.5))
-    dynamics = CenterOscillation(network, tuner, ingredients=Ingredients(after=10))
+    dynamics = AfterDescent(CenterOscillation(network, tuner), 10)
     step, gradient = eqx.filter_jit(dynamics.step), jax.grad(network)
     state = dynamics.init(network.initial())
     shares = []
@@ -85,7 +85,7 @@ def test_gradient_flow_is_the_flow_along_its_modes():
     """On a quadratic with every mode tracked, one step of η is exp(−ηH)."""
     matrix = np.diag([5.0, 3.0, 1.0, 0.5])
     objective = DenseQuadratic(jnp.asarray(matrix), start=jnp.ones(4))
-    dynamics = GradientFlow(objective, eos.tuners.Constant(jnp.asarray(0.7)), modes=4)
+    dynamics = GradientFlow(objective, eos.tuners.Constant(jnp.asarray(0.7)), Tracker(4))
     state = run(dynamics, objective.initial(), 5).carry.state
     np.testing.assert_allclose(state.weights, expm(-5 * 0.7 * matrix) @ np.ones(4), rtol=1e-10)
 
