@@ -160,9 +160,9 @@ class Tracker(AbstractTracker):
         return _track(matvec, pairs, self.rtol, self.budget * min(elapsed, _MAX_ELAPSED))
 
 
-def as_tracker(tracker: AbstractTracker | int, budget: int = 8) -> AbstractTracker:
-    """A tracker as it is; a number of modes as a `Tracker` of so many with that budget."""
-    return tracker if isinstance(tracker, AbstractTracker) else Tracker(tracker, budget=budget)
+def as_tracker(tracker: AbstractTracker | int) -> AbstractTracker:
+    """A tracker as it is; a number of modes as a `Tracker` of so many."""
+    return tracker if isinstance(tracker, AbstractTracker) else Tracker(tracker)
 
 
 def _track(matvec, pairs, rtol, max_expansions) -> tuple[Modes, TrackInfo]:

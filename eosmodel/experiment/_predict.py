@@ -11,6 +11,7 @@ import xarray as xr
 
 from eosmodel._checks import as_arrays, check_range
 from eosmodel._status import Status
+from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._running import Settings, run_to_dataset
@@ -107,7 +108,7 @@ def _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, e
 
     def reached(t):
         # The same settings as a default run's, so that nothing is compiled again for the way there.
-        descent = Descent(objective, rule, modes, 1, MEASURE_EVERY)
+        descent = Descent(objective, rule, Tracker(modes), 1, MEASURE_EVERY)
         if t == 0:
             return descent.init(weights)
         carry = run(descent, weights, t).carry

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel._checks import as_arrays, check_range
+from eosmodel.curvature import Tracker
 from eosmodel.directions import Direction
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._running import Settings, run_to_dataset
@@ -82,10 +83,11 @@ def simulate(
     if isinstance(objective, AbstractBatches):
         seeded = seeded_start(objective, seeds, w0)
         rule = as_arrays(tuner, seeded.weights.dtype)
-        noisy = StochasticDescent(objective, rule, modes, track_every, due, direction=direction)
+        noisy = StochasticDescent(objective, rule, Tracker(modes), track_every, due, direction=direction)
         result = run_to_dataset(noisy, seeded, steps, settings)
     else:
         start = weights_of(objective, seeds, w0)
-        dynamics = Descent(objective, as_arrays(tuner, start.dtype), modes, track_every, due, direction=direction)
+        rule = as_arrays(tuner, start.dtype)
+        dynamics = Descent(objective, rule, Tracker(modes), track_every, due, direction=direction)
         result = run_to_dataset(dynamics, start, steps, settings)
     return record.describe(result.assign(edge=2.0 if direction is None else direction.edge))

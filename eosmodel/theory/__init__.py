@@ -1,7 +1,7 @@
 """Theories: dynamics that predict a run without making it, from the full network down to one mode."""
 
 from eosmodel.theory.base import AbstractTheory, AbstractWholeTheory, Problem, Setup
-from eosmodel.theory.center import AfterDescent, CenterOscillation, Ingredients, center_oscillation
+from eosmodel.theory.center import AfterDescent, CenterOscillation
 from eosmodel.theory.central_flow import CentralFlow
 from eosmodel.theory.classes import Classification, Held, Kind, classify, held
 from eosmodel.theory.closures import AbstractClosure, Floor, FrozenClosure, MeasuredClosure, ValleyClosure
@@ -51,7 +51,6 @@ __all__ = [
     "GradientFlow",
     "GradientFlowTheory",
     "Held",
-    "Ingredients",
     "Kind",
     "MeasuredClosure",
     "MeasuredValleyTheory",
@@ -68,7 +67,6 @@ __all__ = [
     "Stationary",
     "ValleyClosure",
     "averages",
-    "center_oscillation",
     "classify",
     "from_spec",
     "held",

@@ -4,11 +4,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from eosmodel._status import Status
+from eosmodel.curvature import AbstractTracker, Tracker
 from eosmodel.dynamics import Row, step_report
 from eosmodel.tuners.base import TunerInfo
 
-# A model's centre moves more smoothly than a run's: half of the tracker's default does for it.
-BUDGET = 4
+# A model's centre moves more smoothly than a run's, and half of a tracker's default budget suffices.
+_BUDGET = 4
+
+
+def model_tracker(tracker: AbstractTracker | int = 3) -> AbstractTracker:
+    """A tracker as it is; a number of modes as the default tracker of a model with so many."""
+    return tracker if isinstance(tracker, AbstractTracker) else Tracker(tracker, budget=_BUDGET)
 
 
 def relaxation(stepsize, values):

@@ -5,8 +5,6 @@ Hessian modes u_i. The modelled iterate is p = w̄ + Σ x_i u_i, and the tuner s
 """
 
 import dataclasses
-from functools import partial
-from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,14 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_count
-from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, linearize
+from eosmodel.curvature import AbstractTracker, Modes, linearize
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.dynamics.center import oscillation_center, smoothing_displacement
 from eosmodel.dynamics.lines import steepest_line
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.theory import ingredients as parts
-from eosmodel.theory._steps import BUDGET, model_report
+from eosmodel.theory._steps import model_report, model_tracker
 from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
 
 
@@ -87,7 +85,7 @@ class CenterOscillation(AbstractDynamics):
 
     objective: AbstractObjective | AbstractBatches
     tuner: AbstractTuner
-    tracker: AbstractTracker = eqx.field(converter=partial(as_tracker, budget=BUDGET), default=Tracker(budget=BUDGET))
+    tracker: AbstractTracker = eqx.field(converter=model_tracker, default=model_tracker())
     divergence: float = eqx.field(static=True, default=1e6)
     force: parts.AbstractForce = parts.EvenForce()
     restoring: parts.AbstractRestoring = parts.OddForce()
@@ -213,60 +211,3 @@ class AfterDescent(AbstractDynamics):
         return jax.lax.cond(
             t < self.steps, lambda state: descent.step(state, t), lambda state: self.model.step(state, t), state
         )
-
-
-class Ingredients(NamedTuple):
-    """The ingredients of the centre–oscillation model by words, as a specification `oscillation:force=cubic,…` has
-    them; the defaults are the model.
-
-    Fields
-        force: on the centre, "even" (`EvenForce`) or "cubic" (`CubicForce`).
-        restoring: on the oscillation, "odd" (`OddForce`) or "harmonic" (`Harmonic`).
-        line: what the tuner sees, "true" (`TrueLine`) or "parabola" (`Parabola`).
-        floor: how the centre follows the valley floor, "flow" (`FlowRelaxation`) or "newton" (`NewtonFloor`).
-        turning: what the rotation of the modes leaves behind, "kept" (`KeptRemainder`) or "lost" (`LostRemainder`).
-        start: "split" (`SplitStart`) or "whole" (`WholeStart`).
-        threshold: a mode oscillates only where ηλ_i exceeds this (`Threshold`); 0 for every mode.
-        noise: least |x_i| (`LeastAmplitude`).
-        after: steps of descent before the model begins (`AfterDescent`).
-    """
-
-    force: Literal["even", "cubic"] = "even"
-    restoring: Literal["odd", "harmonic"] = "odd"
-    line: Literal["true", "parabola"] = "true"
-    floor: Literal["flow", "newton"] = "flow"
-    turning: Literal["kept", "lost"] = "kept"
-    start: Literal["split", "whole"] = "split"
-    threshold: float = 0.0
-    noise: float = 0.0
-    after: int = 0
-
-
-_PARTS: dict[str, dict[str, Any]] = {
-    "force": {"even": parts.EvenForce(), "cubic": parts.CubicForce()},
-    "restoring": {"odd": parts.OddForce(), "harmonic": parts.Harmonic()},
-    "line": {"true": parts.TrueLine(), "parabola": parts.Parabola()},
-    "floor": {"flow": parts.FlowRelaxation(), "newton": parts.NewtonFloor()},
-    "turning": {"kept": parts.KeptRemainder(), "lost": parts.LostRemainder()},
-    "start": {"split": parts.SplitStart(), "whole": parts.WholeStart()},
-}
-
-
-def center_oscillation(
-    objective: AbstractObjective | AbstractBatches, tuner: AbstractTuner, modes: int = 3, **words
-) -> CenterOscillation | AfterDescent:
-    """The centre–oscillation model with ingredients named by words, see `Ingredients`.
-
-    Example:
-        >>> import eosmodel as eos
-        >>> floor = eos.objectives.Valley(22.0, 4.0, [1.0], [0.5], [0.1, -3.0])
-        >>> model = center_oscillation(floor, eos.tuners.Constant(0.1), 1, force="cubic", after=20)
-    """
-    given = Ingredients(**words)
-    chosen = {name: choices[getattr(given, name)] for name, choices in _PARTS.items()}
-    limits: list[parts.AbstractLimit] = [parts.Threshold(given.threshold)] if given.threshold > 0 else []
-    limits += [parts.LeastAmplitude(given.noise)] if given.noise > 0 else []
-    remainder = chosen.pop("turning")
-    tracker = Tracker(modes, budget=BUDGET)
-    model = CenterOscillation(objective, tuner, tracker, remainder=remainder, limits=tuple(limits), **chosen)
-    return AfterDescent(model, given.after) if given.after else model

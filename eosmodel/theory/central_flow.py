@@ -1,6 +1,5 @@
 """The central flow of a tuner: the motion of the centre alone, with an oscillation that is known from a balance."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,8 +13,6 @@ from eosmodel._status import Status
 from eosmodel.curvature import (
     AbstractTracker,
     Modes,
-    Tracker,
-    as_tracker,
     linearize,
     off_modes,
     oscillation,
@@ -25,7 +22,7 @@ from eosmodel.curvature import (
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.dynamics.center import blank_observation, is_scheduled
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.theory._steps import BUDGET, model_report, relaxation
+from eosmodel.theory._steps import model_report, model_tracker, relaxation
 from eosmodel.theory.complementarity import nonnegative, semidefinite, symmetric_basis
 from eosmodel.theory.fast_map import FastMap
 from eosmodel.tuners.base import AbstractTuner
@@ -203,7 +200,7 @@ class CentralFlow(AbstractDynamics):
 
     objective: AbstractObjective
     tuner: AbstractTuner
-    tracker: AbstractTracker = eqx.field(converter=partial(as_tracker, budget=BUDGET), default=Tracker(budget=BUDGET))
+    tracker: AbstractTracker = eqx.field(converter=model_tracker, default=model_tracker())
     divergence: float = eqx.field(static=True, default=1e6)
     stride: int = eqx.field(static=True, default=1)
     burn_in: int = eqx.field(static=True, default=64)

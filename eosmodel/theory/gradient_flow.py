@@ -1,16 +1,14 @@
 """Gradient flow clocked by a tuner: the centre–oscillation model without oscillation."""
 
-from functools import partial
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, linearize
+from eosmodel.curvature import AbstractTracker, Modes, linearize
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.theory._steps import BUDGET, model_report, relaxation
+from eosmodel.theory._steps import model_report, model_tracker, relaxation
 from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
@@ -26,7 +24,7 @@ class GradientFlow(AbstractDynamics):
 
     objective: AbstractObjective
     tuner: AbstractTuner
-    tracker: AbstractTracker = eqx.field(converter=partial(as_tracker, budget=BUDGET), default=Tracker(budget=BUDGET))
+    tracker: AbstractTracker = eqx.field(converter=model_tracker, default=model_tracker())
     divergence: float = eqx.field(static=True, default=1e6)
 
     class State(eqx.Module):

@@ -1,18 +1,16 @@
 """A comparator for constant steps: two consecutive iterates as a rod, whose centre and extent flow."""
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._checks import check_count
-from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, linearize
+from eosmodel.curvature import AbstractTracker, Modes, linearize
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
-from eosmodel.theory._steps import BUDGET, model_report
+from eosmodel.theory._steps import model_report, model_tracker
 from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
@@ -72,7 +70,7 @@ class RodFlow(AbstractDynamics):
 
     objective: AbstractObjective
     tuner: AbstractTuner
-    tracker: AbstractTracker = eqx.field(converter=partial(as_tracker, budget=BUDGET), default=Tracker(budget=BUDGET))
+    tracker: AbstractTracker = eqx.field(converter=model_tracker, default=model_tracker())
     divergence: float = eqx.field(static=True, default=1e6)
     rods: int = eqx.field(static=True, default=3)
     substeps: int = eqx.field(static=True, default=4)
@@ -108,7 +106,7 @@ class RodFlow(AbstractDynamics):
         line = steepest(self.objective, iterate, value, gradient, t, pairs.values[0])
         stepsize, memory, info = select_stepsize(self.tuner, line, state.tuner, gradient)
         center, extent = jax.lax.fori_loop(
-            0, self.substeps, lambda _, rod: self._flow(*rod, stepsize), (state.center, state.extent)
+            0, self.substeps, lambda _, rod: self._flow(rod[0], rod[1], stepsize), (state.center, state.extent)
         )
         norm = jnp.linalg.norm(gradient)
         row, status = model_report(loss, stepsize, norm, state.bound, pairs.values, center_loss, info)

@@ -3,10 +3,12 @@
 from typing import ClassVar
 
 from eosmodel._checks import check_count
+from eosmodel.curvature import AbstractTracker
+from eosmodel.theory._steps import model_tracker
 from eosmodel.theory.base import AbstractWholeTheory
-from eosmodel.theory.center import GradientFlow
 from eosmodel.theory.central_flow import CentralFlow
 from eosmodel.theory.edge_flow import EdgeFlow
+from eosmodel.theory.gradient_flow import GradientFlow
 from eosmodel.theory.rod_flow import RodFlow
 from eosmodel.tuners import OnEdge
 
@@ -30,7 +32,7 @@ class CentralFlowTheory(AbstractWholeTheory):
         check_count("CentralFlowTheory", "stride", self.stride)
 
     def dynamics(self, objective, tuner, modes):
-        return CentralFlow(objective, tuner, _modes(self, modes), stride=self.stride)
+        return CentralFlow(objective, tuner, _tracker(self, modes), stride=self.stride)
 
 
 class EdgeFlowTheory(AbstractWholeTheory):
@@ -61,7 +63,7 @@ class RodFlowTheory(AbstractWholeTheory):
         _check_modes(self)
 
     def dynamics(self, objective, tuner, modes):
-        return RodFlow(objective, tuner, _modes(self, modes))
+        return RodFlow(objective, tuner, _tracker(self, modes))
 
 
 class GradientFlowTheory(AbstractWholeTheory):
@@ -82,7 +84,7 @@ class GradientFlowTheory(AbstractWholeTheory):
         _check_modes(self)
 
     def dynamics(self, objective, tuner, modes):
-        return GradientFlow(objective, tuner, _modes(self, modes))
+        return GradientFlow(objective, tuner, _tracker(self, modes))
 
 
 class EdgeOnlyTheory(AbstractWholeTheory):
@@ -104,7 +106,7 @@ class EdgeOnlyTheory(AbstractWholeTheory):
         _check_modes(self)
 
     def dynamics(self, objective, tuner, modes):
-        return GradientFlow(objective, OnEdge(sigma=2.0), _modes(self, modes))
+        return GradientFlow(objective, OnEdge(sigma=2.0), _tracker(self, modes))
 
 
 def _check_modes(theory) -> None:
@@ -112,5 +114,5 @@ def _check_modes(theory) -> None:
         check_count(type(theory).__name__, "modes", theory.modes)
 
 
-def _modes(theory, of_run: int) -> int:
-    return of_run if theory.modes is None else theory.modes
+def _tracker(theory, of_run: int) -> AbstractTracker:
+    return model_tracker(of_run if theory.modes is None else theory.modes)
