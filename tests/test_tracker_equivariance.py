@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eosmodel.curvature import Modes, cold_start, track
+from eosmodel.curvature import Modes, Tracker, cold_start
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 MODES = 3
@@ -29,7 +29,7 @@ def cold(matrix, guess):
 
 @jax.jit
 def warm(matrix, pairs):
-    return track(lambda v: matrix @ v, pairs)
+    return Tracker().update(lambda v: matrix @ v, pairs)
 
 
 class Problem(NamedTuple):

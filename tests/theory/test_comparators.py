@@ -12,6 +12,7 @@ from scipy.linalg import expm
 
 import eosmodel as eos
 from eosmodel._status import Status
+from eosmodel.curvature import Tracker
 from eosmodel.objectives import DenseQuadratic, Valley
 from eosmodel.simulation import run
 from eosmodel.theory import EdgeFlow, GradientFlow, RodFlow
@@ -95,7 +96,7 @@ def test_edge_flow_conserves_the_iterate_of_descent():
         _, state = follow(EdgeFlow, objective, eta, 25)
         descent = np.linalg.matrix_power(np.eye(12) - eta * matrix, 25) @ objective.initial()
         np.testing.assert_allclose(state.center + state.oscillation, descent, rtol=1e-9, atol=1e-12)
-        _, flow = follow(GradientFlow, objective, eta, 25, modes=1)
+        _, flow = follow(GradientFlow, objective, eta, 25, tracker=Tracker(1))
         bulk = flow.weights - top * (top @ flow.weights)
         np.testing.assert_allclose(state.center, bulk, rtol=1e-9, atol=1e-12)
 
