@@ -68,7 +68,7 @@ def evaluate(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> tuple[
         _judge(
             runs,
             "1",
-            "With a constant step, sharpness rises and then levels at 2/η; so it does with CDAT at σ = 2.",
+            "With a constant step, and with CDAT at σ = 2, sharpness rises and then levels off at 2/η.",
             "median ηλ within 10 % of 2 and |drift of ln λ| ≤ 0.05 over the last half, after a rise of at least 10 %",
             lambda name: name == "constant" or name == "cdat",
             conditions.levels_at_edge,
@@ -77,7 +77,7 @@ def evaluate(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> tuple[
         _judge(
             runs,
             "2",
-            "Under Armijo's rule sharpness keeps rising while the step shrinks; so it does under greedy and on-edge.",
+            "Under Armijo's rule, and under greedy and on-edge, sharpness keeps rising while the step size shrinks.",
             "drift of ln λ above 0.05 over the last half, with η falling meanwhile",
             lambda name: name.startswith("armijo") or name in ("greedy", "on-edge"),
             conditions.sharpens,
@@ -101,7 +101,7 @@ def evaluate(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> tuple[
         _judge(
             runs,
             "4",
-            "Polyak's step works at the edge of stability or beyond, and ends below both.",
+            "Polyak's step works at or beyond the edge of stability, and ends below a constant step and Armijo's rule.",
             "mean ηλ at least 1.8 and |Λ| ≤ 0.05; lower final loss than the best constant step and than Armijo's rule",
             lambda name: name in ("polyak", "sps-max"),
             conditions.beats_both,
@@ -170,7 +170,7 @@ def _theories(rows: Sequence[Mapping[str, Any]], experiment: xr.Dataset, theory:
         evidence.append(_evidence(tuner, np.array(met)[:, None], numbers))
     return Claim(
         "5",
-        "The edge alone (η = 2/λ) does not explain the dynamics; the theory that moves η and λ together does better.",
+        "The edge alone (η = 2/λ) does not explain the dynamics; a theory of η and λ together does better.",
         "for every tuner, a smaller sum of the errors of λ, η and L, over at least 90 % of the run's steps",
         combine(part.verdict for part in evidence),
         tuple(evidence),

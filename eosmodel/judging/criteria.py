@@ -39,20 +39,20 @@ def judge(validation: xr.Dataset) -> tuple[Claim, ...]:
     theory = cells.sel(theory=name)
     # A run that diverged before it could be judged is no failed prediction.
     ran = (cells.judged_steps > 1).values
-    kept = lasted(theory).values
+    complete = lasted(theory).values
     chaotic = (cells.chaotic == 1).values
     copy = statistics_of(cells, "copy")
     of_copy = {key: criterion.met.values for key, criterion in statistical(copy).items()}
     claims = []
     for key, criterion in criteria(theory).items():
-        asked = ran & (~chaotic if key == "steps" else chaotic & (key != "band" or has_bands(theory)))
-        claims.append(_criterion(key, name, criterion, asked, kept, of_copy.get(key)))
-    claims.append(_as_a_run(name, statistics_of(theory, "single"), copy, ran & chaotic, kept))
-    claims.append(_cost(name, theory.cost.values[ran & kept]))
-    claims.append(_warned(name, theory, ran & kept & ~chaotic))
+        mask = ran & (~chaotic if key == "steps" else chaotic & (key != "band" or has_bands(theory)))
+        claims.append(_criterion(key, name, criterion, mask, complete, of_copy.get(key)))
+    claims.append(_as_a_run(name, statistics_of(theory, "single"), copy, ran & chaotic, complete))
+    claims.append(_cost(name, theory.cost.values[ran & complete]))
+    claims.append(_warned(name, theory, ran & complete & ~chaotic))
     claims.append(_begun(name, theory, ~chaotic & (cells.judged_steps >= BEGINNING).values))
     baselines = _baselines(validation)
-    claims += [_ahead(name, other, cells, ran & kept & ~chaotic) for other in baselines]
+    claims += [_ahead(name, other, cells, ran & complete & ~chaotic) for other in baselines]
     others = [other for other in validation.theory.values[1:].tolist() if other not in baselines]
     claims += [_beside(name, other, cells, ran & ~chaotic) for other in others]
     return tuple(claims)
@@ -63,39 +63,39 @@ def _untested(id: str, text: str, criterion: str, reason: str) -> Claim:
 
 
 def _criterion(
-    id: str, name: str, criterion: Criterion, asked: np.ndarray, kept: np.ndarray, of_copy: np.ndarray | None
+    id: str, name: str, criterion: Criterion, mask: np.ndarray, complete: np.ndarray, of_copy: np.ndarray | None
 ) -> Claim:
-    """Whether a criterion is met in the cells where it is asked; the perturbed copy is counted beside the theory."""
+    """Whether a criterion is met in the cells of the mask by complete predictions; the perturbed copy beside it."""
     text = f"{name}: {criterion.text} ({'predictable' if id == 'steps' else 'chaotic'} runs)"
     rule = f"at least {number(SHARE, '.0%')} of the cells; a theory that ended early does not meet it"
-    met, values = (criterion.met.values & kept)[asked], criterion.values.values[asked]
+    met, values = (criterion.met.values & complete)[mask], criterion.values.values[mask]
     if not met.size:
         return _untested(id, text, rule, "no such cell")
     known = values[np.isfinite(values)]
     evidence = (
         f"{met.sum()} of {met.size} cells ({number(met.mean(), '.0%')})",
         f"median {number(np.median(known))}" if known.size else "no value is known",
-        f"theory ended early in {(asked & ~kept).sum()}",
-        *(() if of_copy is None else (f"the run's perturbed copy is as near in {(asked & of_copy).sum()}",)),
+        f"theory ended early in {(mask & ~complete).sum()}",
+        *(() if of_copy is None else (f"the run's perturbed copy is as near in {(mask & of_copy).sum()}",)),
     )
     return Claim(id, text, rule, combine(met.tolist(), SHARE), evidence)
 
 
-def _as_a_run(name: str, single: xr.Dataset, copy: xr.Dataset, asked: np.ndarray, kept: np.ndarray) -> Claim:
+def _as_a_run(name: str, single: xr.Dataset, copy: xr.Dataset, mask: np.ndarray, complete: np.ndarray) -> Claim:
     """Whether one prediction is as near to a chaotic run as the run's perturbed copy; more cannot be asked of it."""
     text = f"{name}: one prediction is as near to a chaotic run as one more run of the network"
     criterion = (
         "a sign test at 5 % does not find the run's perturbed copy nearer more often, for mean λ, law of s and edge "
         "exponent"
     )
-    if asked.sum() < 6:  # the sign test of five has p = 2/2⁵ at least
+    if mask.sum() < 6:  # the sign test of five has p = 2/2⁵ at least
         return _untested("as-a-run", text, criterion, "fewer than six such runs")
     met, evidence = [], []
     for symbol, key in zip(("mean λ", "KS", "Λ"), STATISTICS, strict=True):
         # A distance that is not known, or of a theory that has ended, is not near.
         of_theory, of_copy = (np.nan_to_num(abs(one[key].values), nan=np.inf) for one in (single, copy))
-        of_theory = np.where(kept, of_theory, np.inf)
-        nearer, further = int((asked & (of_theory < of_copy)).sum()), int((asked & (of_theory > of_copy)).sum())
+        of_theory = np.where(complete, of_theory, np.inf)
+        nearer, further = int((mask & (of_theory < of_copy)).sum()), int((mask & (of_theory > of_copy)).sum())
         chance = _sign_test(nearer, further)
         met.append(nearer >= further or chance >= 0.05)
         evidence.append(f"{symbol} nearer in {nearer} of {nearer + further} (p = {number(chance, '.1g')})")
@@ -118,12 +118,12 @@ def _cost(name: str, ratios: np.ndarray) -> Claim:
     return Claim("cost", text, criterion, combine([bool(middle <= COST)]), evidence)
 
 
-def _warned(name: str, theory: xr.Dataset, asked: np.ndarray) -> Claim:
+def _warned(name: str, theory: xr.Dataset, mask: np.ndarray) -> Claim:
     """Whether the errors are larger where the theory says that it leaves out more."""
     text = f"{name}: where it leaves out more of the gradient, its errors are larger (predictable runs)"
     criterion = "rank correlation of ε with the largest of the three errors, positive with p < 0.01"
     worst = largest_error(theory).values
-    known = asked & np.isfinite(worst) & np.isfinite(theory.left_out.values)
+    known = mask & np.isfinite(worst) & np.isfinite(theory.left_out.values)
     share, error = theory.left_out.values[known], worst[known]
     if known.sum() < 3 or min(np.ptp(share), np.ptp(error)) == 0:
         return _untested("warned", text, criterion, "fewer than three such runs, or all alike")
@@ -133,7 +133,7 @@ def _warned(name: str, theory: xr.Dataset, asked: np.ndarray) -> Claim:
     return Claim("warned", text, criterion, combine([chance < 0.01]), (evidence,))
 
 
-def _begun(name: str, theory: xr.Dataset, asked: np.ndarray) -> Claim:
+def _begun(name: str, theory: xr.Dataset, mask: np.ndarray) -> Claim:
     """Whether a theory that misses a run lost it at the beginning."""
     text = f"{name}: where it is off, it goes off in the first {BEGINNING} steps (predictable runs)"
     criterion = (
@@ -141,7 +141,7 @@ def _begun(name: str, theory: xr.Dataset, asked: np.ndarray) -> Claim:
         "smaller share of the others"
     )
     near, early = is_near(theory).values, (theory.reach < BEGINNING).values
-    missed, others = early[asked & ~near], early[asked & near]
+    missed, others = early[mask & ~near], early[mask & near]
     if not missed.size:
         return _untested("begun", text, criterion, "no such run")
     share = missed.mean()
@@ -156,9 +156,9 @@ def _baselines(validation: xr.Dataset) -> list[str]:
     return [name for name in names[1:] if name in baselines]
 
 
-def _ahead(name: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim:
+def _ahead(name: str, other: str, cells: xr.Dataset, mask: np.ndarray) -> Claim:
     """By what factor the error of λ is smaller than another theory's."""
-    own, others = (cells.sharpness_error.sel(theory=theory).values[asked] for theory in (name, other))
+    own, others = (cells.sharpness_error.sel(theory=theory).values[mask] for theory in (name, other))
     known = np.isfinite(own) & np.isfinite(others) & (own > 0)
     text = f"{name} is nearer to λ than {other} (predictable runs)"
     criterion = f"smaller error in at least {number(SHARE, '.0%')} of the cells that both have"
@@ -173,23 +173,23 @@ def _ahead(name: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim
     return Claim(f"ahead-{other}", text, criterion, combine((factor > 1).tolist(), SHARE), evidence)
 
 
-def _beside(name: str, other: str, cells: xr.Dataset, asked: np.ndarray) -> Claim:
+def _beside(name: str, other: str, cells: xr.Dataset, mask: np.ndarray) -> Claim:
     """Whether another theory meets the criterion of predictable runs where the first does not, or the other way."""
     first, second = (cells.sel(theory=theory) for theory in (name, other))
-    asked = asked & (second.theory_status != int(Status.NOT_RUN)).values
+    mask = mask & (second.theory_status != int(Status.NOT_RUN)).values
     text = f"{other} meets the criterion in more of the predictable runs than {name}"
     criterion = (
         f"more runs with errors of λ, η and L ≤ {number(NEAR)}, and p < 0.05 in a sign test of gained against lost runs"
     )
-    if not asked.any():
+    if not mask.any():
         return _untested(f"beside-{other}", text, criterion, "no such run")
-    own, others = ((is_near(theory) & lasted(theory)).values[asked] for theory in (first, second))
+    own, others = ((is_near(theory) & lasted(theory)).values[mask] for theory in (first, second))
     gained, lost = int((others & ~own).sum()), int((own & ~others).sum())
     chance = _sign_test(gained, lost)
     more = gained > lost
     # An error that is not known is not small.
     medians = (
-        number(np.median(np.nan_to_num(largest_error(theory).values[asked], nan=np.inf))) for theory in (second, first)
+        number(np.median(np.nan_to_num(largest_error(theory).values[mask], nan=np.inf))) for theory in (second, first)
     )
     evidence = (
         f"{others.sum()} against {own.sum()} of {own.size}, {gained} gained and {lost} lost "

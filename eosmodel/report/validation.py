@@ -1,7 +1,6 @@
 """The page of a validation: which criteria the theory meets, and every cell of the matrix."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from eosmodel._status import Status
 from eosmodel.judging.cells import lasted
 from eosmodel.judging.quantities import STATISTICS
 from eosmodel.judging.tables import compared_by, least_coverage
-from eosmodel.judging.verdicts import Claim
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
 from eosmodel.results.formatting import number
@@ -47,7 +45,7 @@ def write_validation(dataset: xr.Dataset, out: str | Path) -> Path:
         rows=[row | _of_first_theory(row) for row in rows],
         theories=_theories(dataset),
         pictures=pictures,
-        sentences=_summary(dataset, claims),
+        summary=_summary(dataset),
         variables=[
             (v.symbol, v.meaning) for v in (*validation.RUN_NUMBERS.values(), *validation.THEORY_NUMBERS.values())
         ],
@@ -85,18 +83,17 @@ def _theories(dataset: xr.Dataset) -> list[dict[str, Any]]:
     return table
 
 
-def _summary(dataset: xr.Dataset, claims: Sequence[Claim]) -> list[str]:
+def _summary(dataset: xr.Dataset) -> str:
     sizes = [
         words.count(dataset.sizes[name], what)
         for name, what in {"workload": "network", "loss_function": "loss", "tuner": "tuner", "seed": "seed"}.items()
     ]
     ran, chaotic = int((dataset.judged_steps > 1).sum()), int((dataset.chaotic > 0).sum())
     edge = int(dataset.first_edge.notnull().sum())
-    return [
+    return (
         f"{' × '.join(sizes)}: {words.count(dataset.status.size, 'run')}, of which {edge} reach the edge of stability "
-        f"(ηλ above 1.95) and {chaotic} are chaotic; {ran} last long enough to be judged.",
-        *(f"{claim.text}: {claim.verdict}, {claim.explanation}." for claim in claims),
-    ]
+        f"(ηλ above 1.95) and {chaotic} are chaotic; {ran} last long enough to be judged."
+    )
 
 
 def _pictures(dataset: xr.Dataset, rows) -> list[Picture]:
