@@ -30,8 +30,9 @@ class NetworkOptions:
 
     data: str = "digits"
     """digits, fashion-mnist, cifar10, sorting, or the path of an .npz file with arrays x and y."""
-    samples: int | None = 1000
-    """Number of samples, the first ones of the data set; None for all."""
+    samples: int | Literal["up-to-1000", "all", "none", "None"] = "up-to-1000"
+    """Number of samples, the first ones of the data set; all (or none, for no limit) for the whole set; by default all
+    of a data set of up to 1000 samples, and the first 1000 of a larger one."""
     net: Literal["mlp", "cnn", "transformer"] = "mlp"
     """Architecture."""
     width: int = 32

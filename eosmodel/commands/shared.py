@@ -16,6 +16,7 @@ import xarray as xr
 from eosmodel._checks import check_distinct
 from eosmodel.commands import module_of
 from eosmodel.commands.options import COMMANDS, NetworkOptions, name_of
+from eosmodel.objectives.data import load
 from eosmodel.results import record
 from eosmodel.simulation import atomic
 from eosmodel.studies import runners
@@ -46,11 +47,19 @@ def precision(options: Any) -> AbstractContextManager[None]:
 
 
 def network_options(options: NetworkOptions) -> dict[str, Any]:
-    """The arguments of `objectives.recipes.network`, a path made absolute."""
+    """The arguments of `objectives.recipes.network`: a path made absolute, the samples counted, the data hashed.
+
+    The hash keeps results of other data apart, should the file be replaced.
+    """
     chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(NetworkOptions)}
     if Path(options.data).suffix == ".npz":
         chosen["data"] = str(Path(options.data).resolve())
-    return chosen
+    samples = None if options.samples == "None" else options.samples
+    try:
+        data = load(chosen["data"], "all" if samples is None else samples)
+    except ValueError as error:
+        raise ValueError(f"--data {options.data} --samples {options.samples}: {error}") from None
+    return chosen | {"samples": len(data.x), "data_sha256": data.sha256}
 
 
 def config_of(options: Any, **changes: Any) -> dict[str, Any]:

@@ -7,21 +7,28 @@ from eosmodel.objectives.data import load
 from eosmodel.objectives.networks import NETWORKS, Network
 
 
-def network(*, data: str, net: str = "mlp", samples: int | None = None, **options: Any) -> Network:
+def network(
+    *, data: str, net: str = "mlp", samples: int | None = None, data_sha256: str | None = None, **options: Any
+) -> Network:
     """A network of `NETWORKS` on a data set of `data.DATASETS`.
 
     Args:
         data: name of the data set, or the path of an .npz file.
         net: name of the architecture.
         samples: number of samples, the first ones; all when None.
+        data_sha256: `Data.sha256` of the data that are meant; None for whatever is there.
         options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype.
 
     Raises:
-        ValueError: an unknown name, or an option that the data set or the architecture does not allow.
+        ValueError: an unknown name, data that are not those that are meant, or an option that the data set or the
+            architecture does not allow.
 
     Example:
         >>> network(data="digits", samples=50, width=4, depth=1).x.shape
         (50, 8, 8, 1)
     """
     build, _ = _specs.look_up(net, NETWORKS, "network")
-    return build(load(data, samples=samples), **options)
+    loaded = load(data, samples=samples)
+    if data_sha256 is not None and data_sha256 != loaded.sha256:
+        raise ValueError(f"data {data} have changed: SHA-256 {loaded.sha256[:12]}…, not {data_sha256[:12]}…")
+    return build(loaded, **options)

@@ -109,7 +109,8 @@ def words(value: Any) -> str:
 def command_line(config: Mapping[str, Any]) -> str | None:
     """The command that a configuration came from, every option written out; None if it came from none.
 
-    Defaults may change with the version; this command does not depend on them.
+    Defaults may change with the version; this command does not depend on them. What the command finds out by itself,
+    such as the hash of the data, is no option.
 
     >>> command_line({"command": "train", "steps": 50, "tuners": ["cdat:sigma=1"], "batch_size": None, "seeds": []})
     'eosmodel train --steps 50 --tuners cdat:sigma=1 --batch-size None'
@@ -118,7 +119,7 @@ def command_line(config: Mapping[str, Any]) -> str | None:
         return None
     line = ["eosmodel", config["command"]]
     for name, value in config.items():
-        if name in ("command", "version") or value is False or value == []:
+        if name in ("command", "version", "data_sha256") or value is False or value == []:
             continue
         line.append(f"--{name.replace('_', '-')}")
         if value is not True:

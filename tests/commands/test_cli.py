@@ -208,3 +208,25 @@ def test_mini_batches_and_a_direction_from_the_command_line(tmp_path):
     before = (out / "experiment.nc").stat().st_mtime_ns, next((out / "blocks").glob("*.nc")).stat().st_mtime_ns
     main([*args, "--resume"])
     assert before[1] == next((out / "blocks").glob("*.nc")).stat().st_mtime_ns
+
+
+def test_data_that_were_replaced_are_refused(tmp_path, fails, capsys):
+    file, out = tmp_path / "d.npz", str(tmp_path / "out")
+    rng = np.random.default_rng(0)
+    command = ["train", "--data", str(file), "--width", "2", "--depth", "1", "--steps", "3", "--tuners", "armijo"]
+    np.savez(file, x=rng.normal(size=(20, 2)), y=np.arange(20) % 2)
+    main([*command, "--out", out])
+    main([*command, "--out", out, "--resume"])
+    np.savez(file, x=rng.normal(size=(20, 2)), y=np.arange(20) % 2)
+    capsys.readouterr()
+    assert "differs in data_sha256" in fails(*command, "--out", out, "--resume")
+
+
+@pytest.mark.parametrize(("given", "count"), [((), 120), (("--samples", "all"), 120), (("--samples", "7"), 7)])
+def test_samples_of_a_small_file(tmp_path, given, count):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=rng.normal(size=(120, 2)), y=np.arange(120) % 2)
+    out = tmp_path / "out"
+    main(["train", "--data", str(tmp_path / "d.npz"), *given, "--width", "2", "--depth", "1", "--steps", "3",
+          "--tuners", "armijo", "--out", str(out)])  # fmt: skip
+    assert json.loads((out / "config.json").read_text())["samples"] == count

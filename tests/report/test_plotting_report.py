@@ -284,7 +284,7 @@ def test_the_full_command_gives_the_configuration_back():
 
     for line in (
         "eosmodel compare",
-        "eosmodel train --samples None --tuners 'constant:0.5' cdat:sigma=1,ema=0.9 --seeds 1 2 --dtype float64",
+        "eosmodel train --samples all --tuners 'constant:0.5' cdat:sigma=1,ema=0.9 --seeds 1 2 --dtype float64",
         "eosmodel compare --objective valley:modes=4 --steps 50 --theories oscillation",
         "eosmodel train --batch-size 64 --replacement --tuners armijo",
     ):
