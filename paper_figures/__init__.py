@@ -9,8 +9,8 @@ its title, and it has
 - `judge(dataset)`: what the numbers say of the figure's claims, as `eosmodel.judging.verdicts.Claim`;
 - `draw(dataset)`: the picture, which computes no dynamics.
 
-`python -m paper_figures` caches the dataset of `compute`, draws it, and writes the manifest. A new figure is one new
-module.
+`python -m paper_figures` computes a figure as a block of a study (`eosmodel.studies`), draws it from its file, and
+writes the manifest. A new figure is one new module.
 """
 
 import ast

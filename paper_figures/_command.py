@@ -1,11 +1,9 @@
-"""`python -m paper_figures`: compute what is not cached, draw, and keep the manifest."""
+"""`python -m paper_figures`: every figure is a block of a study, computed once and drawn from its file."""
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -19,10 +17,12 @@ import paper_figures
 from eosmodel import _specs
 from eosmodel.results import record
 from eosmodel.simulation import atomic
-from eosmodel.studies.blocks import plain
+from eosmodel.studies.blocks import Block, path_of, plain
+from eosmodel.studies.plans import run_blocks
 from paper_figures._style import RC
 
 MANIFEST = "manifest.json"
+BLOCKS = "blocks"
 FORMATS = ("pdf", "png")
 
 
@@ -66,15 +66,37 @@ def run(command: Figures) -> None:
         _specs.look_up(name, titles, "figure")
     chosen = [name for name in titles if not command.names or name in command.names]
     _prepare(command.out)
-    for i, name in enumerate(chosen):
-        module = paper_figures.load(name)
-        label = f"[{i + 1}/{len(chosen)}] {name}"
-        dataset = _dataset(name, module, command, label)
-        _draw(module, dataset, command.out / name)
+    blocks = [block_of(name, command.quick) for name in chosen]
+    if command.overwrite:
+        for block in blocks:
+            path_of(command.out / BLOCKS, block).unlink(missing_ok=True)
+    for block, dataset, new in run_blocks(blocks, command.out / BLOCKS):
+        print(
+            f"{block.label}: " + (f"computed in {float(dataset.seconds):.1f} s" if new else "from its file"), flush=True
+        )
+        module, stem = paper_figures.load(block.label), command.out / block.label
+        record.save(dataset, stem.with_name(f"{block.label}.nc"))
+        _draw(module, dataset, stem)
         # Read again, for another process may have added to it meanwhile.
-        entries = json.loads((command.out / MANIFEST).read_text()) | {name: entry(name, module, dataset)}
+        entries = json.loads((command.out / MANIFEST).read_text()) | {block.label: entry(block.label, module, dataset)}
         _write(command.out / MANIFEST, dict(sorted(entries.items())))
     print(f"wrote {len(chosen)} figure{'s' * (len(chosen) > 1)} and {command.out / MANIFEST}")
+
+
+def block_of(name: str, quick: bool) -> Block:
+    """The figure as a block of a study, known by the numbers that decide its result."""
+    module = paper_figures.load(name)
+    config = plain(**module.settings(quick), figure=name, quick=quick, dtype=module.DTYPE)
+    return Block(compute, config, name)
+
+
+def compute(config: dict[str, Any]) -> xr.Dataset:
+    """The dataset of a figure, in the figure's own precision."""
+    print(f"{config['figure']}: computing", flush=True)
+    module = paper_figures.load(config["figure"])
+    with jax.enable_x64(config["dtype"] == "float64"):
+        dataset = module.compute(config["quick"])
+    return dataset.assign_attrs(record.provenance(config))
 
 
 def entry(name: str, module: ModuleType, dataset: xr.Dataset) -> dict[str, Any]:
@@ -86,7 +108,7 @@ def entry(name: str, module: ModuleType, dataset: xr.Dataset) -> dict[str, Any]:
         "sources": [f"arXiv:{number}" for number in module.SOURCES],
         "claims": [claim.as_dict() for claim in module.judge(dataset)],
         "command": f"python -m paper_figures {name}{' --quick' * config['quick']}",
-        "seconds": float(dataset.attrs["seconds"]),
+        "seconds": float(dataset.seconds),
         "created": dataset.attrs["created"],
         "device": dataset.attrs["device"],
         "versions": json.loads(dataset.attrs["versions"]),
@@ -105,27 +127,6 @@ def _prepare(out: Path) -> None:
         raise FileExistsError(f"--out {out} is not empty and holds no figures of eosmodel; name another folder")
     out.mkdir(parents=True, exist_ok=True)
     _write(out / MANIFEST, {})
-
-
-def _dataset(name: str, module: ModuleType, command: Figures, label: str) -> xr.Dataset:
-    """From the cache if it is of this configuration and version, else computed and cached."""
-    identity = {"figure": name, "quick": command.quick, "dtype": module.DTYPE, "version": version("eosmodel")}
-    config = plain(**module.settings(command.quick), **identity)
-    path = command.out / f"{name}.nc"
-    if path.exists() and not command.overwrite:
-        dataset = record.load(path)
-        if json.loads(dataset.attrs["config"]) == config:
-            print(f"{label}: from {path}", flush=True)
-            return dataset
-    print(f"{label}: computing", flush=True)
-    begin = time.perf_counter()
-    with jax.enable_x64(module.DTYPE == "float64"):
-        dataset = module.compute(command.quick)
-    seconds = time.perf_counter() - begin
-    dataset = dataset.assign_attrs(record.provenance(config) | {"seconds": seconds})
-    record.save(dataset, path)
-    print(f"{label}: computed in {seconds:.1f} s", flush=True)
-    return record.load(path)
 
 
 def _draw(module: ModuleType, dataset: xr.Dataset, stem: Path) -> None:
