@@ -1,4 +1,4 @@
-"""The two classes put to the test: predicted from Φ, measured on valleys where the real tuner drives real descent."""
+"""A test of the two classes of tuners: predicted from Φ, and measured on valleys by gradient descent with the tuner."""
 
 import warnings
 from collections.abc import Sequence
@@ -49,25 +49,25 @@ SPECS = (
     "adagrad-norm:100",
     "sps-smoothed:0.35",
     "sps-smoothed:0.2",
-    # A first step of exactly 1/λ would end the oscillation for good.
+    # A first step of exactly 1/λ would set x to 0 for good.
     "zhang-hager:initial=0.3",
     "armijo-window:initial=0.3",
     "goldstein:initial=0.3",
     "strong-wolfe:initial=0.3",
 )
-"""Rules on both sides of the edge where their parameters allow it; steps in units of 1/λ."""
+"""Rules, if possible with parameters on both sides of the edge; steps in units of 1/λ."""
 
-# A drift within a quarter of what α alone gives counts as none, predicted or measured.
+# A drift of λ below this fraction of the one due to α alone counts as none, predicted or measured.
 _STILL = 0.25
-# γ within this of 0 is at the edge: the coefficients are means over a stretch of a run.
+# |γ| below this counts as at the edge, because the coefficients are averages over an interval of a run.
 _MARGIN = 0.02
-# ln r falls by more than this over the stretch: the oscillation dies.
+# The oscillation decays if ln r falls by more than this over the interval …
 _DIES = -3.0
-# … or lies below this, where it has died already.
+# … or lies below this.
 _DEAD = -30.0
-# Rows before a run leaves its valley, at the least, to say anything about it.
+# Least number of rows before a run leaves its valley for a measurement.
 _SHORTEST = 40
-# The second start has this much more ln r.
+# Difference of ln r between the two starts.
 _APART = 2.0
 _BATCHED = eqx.if_array(0)
 _SLOW = ("sharpness", "bulk_gradient_sq", "kappa", "center_loss", "alpha", "beta")
@@ -86,16 +86,16 @@ def default_specs() -> tuple[str, ...]:
 
 
 def probe_valley(alpha, beta, kappa, start_ratio, gamma=0.0) -> Valley:
-    """The valley with λ = G = 1 and given α, β, κ, started with the energy r = start_ratio in its oscillation.
+    """The valley with λ = G = 1 and given α, β and κ, started at r = λ²x²/G = start_ratio.
 
-    Two bulk modes of curvature κ: one along ∇λ, which holds the share α²/(βG) of G, and one that λ does not feel.
+    It has two bulk modes of curvature κ: one along ∇λ, with the fraction α²/(βG) of G, and one that does not affect λ.
 
     Example:
         >>> import jax.numpy as jnp
         >>> floor = probe_valley(*jnp.asarray([1e-3, 1e-4, 1e-2, 1.0]))
         >>> w = floor.initial()
-        >>> seen = floor.sharpness(w), floor.alpha(w), floor.bulk_gradient_sq(w), floor.kappa(w)
-        >>> [round(float(x), 6) for x in seen]
+        >>> coefficients = floor.sharpness(w), floor.alpha(w), floor.bulk_gradient_sq(w), floor.kappa(w)
+        >>> [round(float(x), 6) for x in coefficients]
         [1.0, 0.001, 1.0, 0.01]
     """
     along = -alpha / (jnp.sqrt(beta) * kappa)
@@ -116,62 +116,63 @@ def check_classes(
 ) -> xr.Dataset:
     """Kind and sign of dλ/dt of tuners over a grid of valleys, predicted and measured.
 
-    Units are those in which λ = G = 1 at the start, so α, β and a tuner's steps are α/λ², βG/λ⁴ and ηλ. Each valley is
-    run twice, from x² = 0.1 · 2α/β and from e² times that. The stretch looked at is the second half of the steps.
+    Units are chosen such that λ = G = 1 at the start, so that α, β and a tuner's steps are α/λ², βG/λ⁴ and ηλ. Each
+    valley is run twice, from x² = 0.1 · 2α/β and from e² times that. The second half of the steps is evaluated. A run
+    that leaves its valley (λ or the loss below 0, by too large an oscillation) ends there.
 
-    A run that leaves its valley (λ or the loss below 0: the kick of the oscillation was too large for it) ends there.
+    Predicted are kind and q, by `classify` from the medians of λ, G, κ, A, α and β, with a margin of 0.02.
 
-    Predicted, by `classify` from the medians of λ, G, κ, A, α, β over the stretch, with a margin of 0.02: kind and q.
+    Measured are
 
-    Measured:
-
-        kind, from r̂ = ⟨ηr⟩/⟨η⟩: does the oscillation follow the tuner (clamped), or 2α/β (self-stabilised)?
-            ended early                     undecided; status out-of-range where it left its valley
-            ln r falls by 3, or below −30   below the edge
-            ∂ ln r̂/∂ ln r(0) > ½            undecided: neither has set it
-            −∂ ln r̂/∂ ln β, along the grid  < ¼ clamped, > ¾ self-stabilised, else undecided
+        the kind, from r̂ = ⟨ηr⟩/⟨η⟩, which is set by the tuner (clamped) or by 2α/β (self-stabilised):
+            the run ended early                undecided; status out-of-range if it left its valley
+            ln r falls by 3, or is below −30   below the edge
+            ∂ ln r̂/∂ ln r(0) > ½               undecided: r̂ still depends on the start
+            −∂ ln r̂/∂ ln β, along the grid     < ¼ clamped, > ¾ self-stabilised, else undecided
         q = 1 − Δλ/Σηα, which in a valley is Σηβx²/Σ2ηα
 
-    and of both the trend, the sign of 1 − q, 0 where |1 − q| < ¼.
+    and for both the trend, the sign of 1 − q, or 0 if |1 − q| < ¼.
 
-    Where they are known to differ, and why:
+    Known disagreements, and their reasons:
 
-    - Constant steps with 4α > κλ² (α in these units): the balance λ = 2/η, x² = 2α/β of the valley is an unstable
-      spiral, and λ swings about 2/η more and more. The class is that of the moment, below the edge or above.
-    - CDAT at σ = 2: r grows by 4(1 − κ) a step whatever λ does. The balance takes r_q/4 steps to be reached; after it
-      λ slides down behind x² = 2α/β, or falls out of the valley, and is not pinned. It is held only where ∇λ takes
-      up most of the bulk's gradient (α² ≈ β): the kick −½x²∇λ then cancels that gradient at q = 1, and r with it.
-    - `ArmijoRestart`: s takes the values initial·λ·factorᵏ only, and a tooth just above 2 acts as a constant step.
-    - Where q ≫ 1 the kick changes λ, G and κ within a few steps: no separation of time scales. The sign is right, its
-      size is not, and the run soon leaves the valley (Polyak: x² ~ L̄).
-    - Chaos (Polyak, c > ½): ⟨ηx²⟩ rests on rare bursts, so its slope along the grid is noise of order one.
-    - On-edge at σ = 2 is undecided, and stays undecided until terms of higher order move x.
-    - AdaGrad-norm is predicted from a fresh memory; a run's b has grown, and it ends below the edge whatever its step.
-    - A rule that remembers losses (Zhang–Hager, the window) sees its reference lie above a floor that falls, which the
-      frozen floor of the fast map leaves out: the kind is right, r is larger than predicted.
-    - Barzilai–Borwein: their rare steps of 1/(κλ) move the bulk at once, so that nothing is slow. The bulk of one
-      curvature is solved within tens of steps (BB2), or the valley left (BB1); agreement that is found there is of
-      undecided with undecided.
-    - A normalised or clipped step that is below the edge for long lets x die; above the edge it is missed for as long
-      as it takes to grow back.
+    - Constant steps with 4α > κλ² (α in these units): the equilibrium λ = 2/η, x² = 2α/β of the valley is an unstable
+      spiral, so that λ oscillates about 2/η with growing amplitude. The class is that of the current λ.
+    - CDAT at σ = 2: r grows by 4(1 − κ) per step for any λ. It takes r_q/4 steps to reach x² = 2α/β; after that λ is
+      not stationary but decreases, or leaves the valley. It is stationary only if ∇λ contains most of the bulk gradient
+      (α² ≈ β): then −½x²∇λ cancels that gradient at q = 1, and r stops growing.
+    - `ArmijoRestart`: s takes only the values initial·λ·factorᵏ, and a value just above 2 acts as a constant step.
+    - If q ≫ 1, the oscillation changes λ, G and κ within a few steps, without separation of time scales. The sign is
+      then correct but not the size, and the run soon leaves the valley (Polyak: x² ~ L̄).
+    - Chaos (Polyak, c > ½): ⟨ηx²⟩ is dominated by rare bursts, so that its slope along the grid has an error of order
+      one.
+    - On-edge at σ = 2 is undecided, until terms of higher order change x.
+    - AdaGrad-norm is predicted from its initial state. In a run b has grown, and the rule ends below the edge for every
+      step.
+    - Rules that remember losses (Zhang–Hager, the window) have a reference above the loss while it falls, which the
+      constant loss of the fast map neglects: the kind is correct, but r is larger than predicted.
+    - Barzilai–Borwein: rare steps of 1/(κλ) move the whole bulk, so that no variable is slow. A bulk with a single
+      curvature converges within tens of steps (BB2), or the run leaves the valley (BB1); where prediction and
+      measurement agree, both are undecided.
+    - A normalised or clipped step that is below the edge for a long time lets x decay; once above the edge, x needs
+      time to grow again.
 
     Args:
         alpha: α, increasing, > 0, shape (alphas,).
-        beta: β, increasing, ≥ α² (a valley has α² ≤ βG); shape (betas,), two or more.
-        specs: tuners, as `tuners.from_spec` takes them; `default_specs()` when None.
-        kappa: κ of both bulk modes; the slow variables change by a factor e^(−κs) a step.
-        gamma: γ ≥ 0 of the valley, which stiffens a large oscillation.
-        steps: of each run, ≥ 40.
+        beta: β, increasing, ≥ α² (a valley has α² ≤ βG); shape (betas,), at least two.
+        specs: tuners, as for `tuners.from_spec`; `default_specs()` when None.
+        kappa: κ of both bulk modes; the slow variables change by a factor e^(−κs) per step.
+        gamma: γ ≥ 0 of the valley, which bounds large oscillations.
+        steps: number of steps of each run, ≥ 40.
 
     Returns:
-        Dataset over (tuner, alpha, beta). `disagreements` lists where the two differ.
+        Dataset over (tuner, alpha, beta). `disagreements` lists the differences.
 
     Raises:
         ValueError: an argument out of its range, or an unknown tuner.
 
     Example:
-        >>> found = check_classes([3e-4], [1e-6, 1e-5], ["cdat:1.5"], steps=300)
-        >>> found.kind_measured.values.ravel().tolist()  # clamped
+        >>> result = check_classes([3e-4], [1e-6, 1e-5], ["cdat:1.5"], steps=300)
+        >>> result.kind_measured.values.ravel().tolist()  # clamped
         [1, 1]
     """
     alpha, beta = np.atleast_1d(np.asarray(alpha, float)), np.atleast_1d(np.asarray(beta, float))
@@ -184,7 +185,7 @@ def check_classes(
         if values.ndim != 1 or np.any(np.diff(values) <= 0):
             raise ValueError(f"check_classes: {name} must be increasing, got {values}")
     if beta.size < 2:
-        raise ValueError(f"check_classes: beta must have two values or more, got {beta}")
+        raise ValueError(f"check_classes: beta must have at least two values, got {beta}")
     grid = np.stack(np.meshgrid(alpha, beta, indexing="ij"), axis=-1)
     specs = default_specs() if specs is None else specs
     parts = [_one(from_spec(spec), grid, kappa, gamma, steps) for spec in specs]
@@ -213,13 +214,13 @@ _MEANINGS = {
     "r_predicted": "⟨ηr⟩/⟨η⟩ on the fast map, where the tuner clamps",
     "r_measured": "⟨ηr⟩/⟨η⟩ of the run, r = λ²x²/G",
     "edge_exponent": "⟨ln|1 − ηλ|⟩ of the run",
-    "lambda_change": "Δ ln λ over the stretch",
-    "status": "how the runs from the two starts ended, the worse",
+    "lambda_change": "Δ ln λ over the second half of the run",
+    "status": "how the runs from the two starts ended, the worse of both",
 }
 
 
 def _one(tuner, grid, kappa, gamma, steps):
-    """Predicted and measured for one tuner over the grid, arrays (alphas, betas)."""
+    """The predictions and measurements for one tuner over the grid, arrays (alphas, betas)."""
     dtype = jnp.result_type(float)
     a, b = grid[..., 0], grid[..., 1]
     ratio = 0.2 * a / b * np.exp([[[0.0]], [[_APART]]])  # starts, alphas, betas
@@ -234,7 +235,7 @@ def _one(tuner, grid, kappa, gamma, steps):
     rows = {name: done.rows[name].reshape(*ratio.shape, steps) for name in _ROWS}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # rows past the end of a run are NaN
-        # Where λ or the loss is negative the mode found is another one.
+        # Where λ or the loss is negative, the leading eigenvector is a different mode.
         inside = (rows["loss"] >= 0) & (rows["sharpness"] > 2 * kappa)
         end = np.where(inside.all(-1), steps, np.argmin(inside, -1))[..., None]
         time = np.arange(steps)
@@ -247,7 +248,7 @@ def _one(tuner, grid, kappa, gamma, steps):
 
 
 def _measured(rows, log_beta, end):
-    """From rows of shape (starts, alphas, betas, steps), NaN outside the stretch that ends at `end`."""
+    """The measurements from rows of shape (starts, alphas, betas, steps), NaN outside the interval up to `end`."""
     eta, sharpness = rows["stepsize"], rows["sharpness"]
     r = sharpness**2 * rows["amplitude"] ** 2 / rows["bulk_gradient_sq"]
     kick = np.nansum(eta * r, -1) / np.nansum(eta, -1)
@@ -258,10 +259,10 @@ def _measured(rows, log_beta, end):
     steps = np.log(sharpness[0][..., 1:] / sharpness[0][..., :-1])
     q = 1 - np.nansum(np.diff(sharpness[0], axis=-1), -1) / np.nansum((eta * rows["alpha"])[0, ..., :-1], -1)
     q = np.where(end.min(0) >= _SHORTEST, q, np.nan)
-    dies = ((halves[1] - halves[0] < _DIES) | (halves[1] < _DEAD)) & (q < _STILL)
+    decays = ((halves[1] - halves[0] < _DIES) | (halves[1] < _DEAD)) & (q < _STILL)
     return {
-        # Beside a run that left its valley there is nothing to compare with.
-        "kind_measured": _measured_kind(np.where(end == log_r.shape[-1], np.log(kick), np.nan), dies, log_beta),
+        # A run that left its valley has no value to compare.
+        "kind_measured": _measured_kind(np.where(end == log_r.shape[-1], np.log(kick), np.nan), decays, log_beta),
         "q_measured": q,
         "trend_measured": _trend(q),
         "r_measured": kick[0],
@@ -270,16 +271,16 @@ def _measured(rows, log_beta, end):
     }
 
 
-def _measured_kind(log_r, dies, log_beta):
-    """From ln r̂ of both starts; NaN in it decides nothing."""
+def _measured_kind(log_r, decays, log_beta):
+    """The kind from ln r̂ of both starts; undecided where it is NaN."""
     slopes = -np.diff(log_r[0], axis=1) / np.diff(log_beta, axis=1)
-    # Of both neighbours where both ran, of one at the border and beside a run that ended early.
+    # The mean over both neighbours, or one of them at the border and next to a run that ended early.
     sides = np.stack([np.pad(slopes, ((0, 0), pad), constant_values=np.nan) for pad in ((1, 0), (0, 1))])
     known = np.isfinite(sides)
     follows = np.where(known, sides, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
     free = (log_r[1] - log_r[0]) / _APART < 0.5
     return np.select(
-        [dies, free & (follows < 0.25), free & (follows > 0.75)],
+        [decays, free & (follows < 0.25), free & (follows > 0.75)],
         [int(k) for k in (Kind.BELOW_EDGE, Kind.CLAMPED, Kind.SELF_STABILISED)],
         int(Kind.UNDECIDED),
     )
@@ -290,13 +291,13 @@ def _predicted(tuner, rows):
     middle = {name: np.nanmedian(rows[name], -1) for name in _SLOW}
     positive = [middle[name] > 0 for name in ("sharpness", "bulk_gradient_sq", "kappa", "center_loss")]
     valid = np.all(positive, axis=0) & (middle["kappa"] < 1)
-    # Stand-ins keep the batch whole; what comes of them is thrown away.
+    # Invalid points get placeholder values, whose results are discarded.
     values = {name: jnp.asarray(np.where(valid, value, 0.5), dtype) for name, value in middle.items()}
 
     def predict(sharpness, bulk, kappa, loss, alpha, beta):
         fast = FastMap(tuner, sharpness * loss / bulk, kappa, sharpness, bulk)
-        found = classify(fast, alpha, beta, margin=_MARGIN)
-        return found.kind, found.q, found.means.kick * sharpness**2 / (bulk * found.means.stepsize)
+        result = classify(fast, alpha, beta, margin=_MARGIN)
+        return result.kind, result.q, result.means.kick * sharpness**2 / (bulk * result.means.stepsize)
 
     kind, q, r = (np.asarray(x) for x in jax.vmap(jax.vmap(predict))(*(values[name] for name in _SLOW)))
     kind = np.where(valid, kind, int(Kind.UNDECIDED))
@@ -309,24 +310,24 @@ def _trend(q):
 
 
 def disagreements(dataset: xr.Dataset) -> str:
-    """For each tuner how many kinds and trends agree, and the cases that do not: kinds of runs that stayed in
-    their valley, trends of all that lasted 40 steps.
+    """For each tuner the number of kinds and trends that agree, and a list of those that do not. Kinds are compared for
+    runs that stayed in their valley, trends for all runs of at least 40 steps.
 
     Args:
         dataset: from `check_classes`.
     """
     stayed = dataset.status == int(Status.OK)
     kinds = (dataset.kind_predicted == dataset.kind_measured) & stayed
-    # Where nothing is predicted nothing can be wrong.
-    said = dataset.q_measured.notnull() & dataset.trend_predicted.notnull()
-    trends = (dataset.trend_predicted == dataset.trend_measured) & said
+    # Trends are compared only where there is a prediction.
+    comparable = dataset.q_measured.notnull() & dataset.trend_predicted.notnull()
+    trends = (dataset.trend_predicted == dataset.trend_measured) & comparable
     lines = [f"{'tuner':<38} {'kinds agree':>14} {'trends agree':>14}"]
     for name in [*dataset.tuner.values, None]:
         one = {} if name is None else {"tuner": name}
-        same, count, signs, total = (int(x.sel(one).sum()) for x in (kinds, stayed, trends, said))
+        same, count, signs, total = (int(x.sel(one).sum()) for x in (kinds, stayed, trends, comparable))
         lines.append(f"{name or 'all'!s:<38} {f'{same} of {count}':>14} {f'{signs} of {total}':>14}")
     lines += ["", "Where they differ, predicted → measured:"]
-    for place in np.argwhere(((stayed & ~kinds) | (said & ~trends)).values):
+    for place in np.argwhere(((stayed & ~kinds) | (comparable & ~trends)).values):
         row = dataset.isel(dict(zip(("tuner", "alpha", "beta"), place, strict=True)))
         predicted, measured = (Kind(int(row[f"kind_{way}"])).label for way in ("predicted", "measured"))
         pairs = [f"{x} {float(row[f'{x}_predicted']):8.3g} → {float(row[f'{x}_measured']):<8.3g}" for x in ("q", "r")]

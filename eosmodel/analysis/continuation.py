@@ -1,7 +1,7 @@
-"""Branches of fixed points and cycles along a parameter, past their folds, and fold and flip curves in two parameters.
+"""Continuation of fixed points and cycles in a parameter, past folds, and of folds and flips in two parameters.
 
-Pseudo-arclength continuation: a step along the tangent of the curve, then Newton's method in the plane at right angles
-to it, where a fold is a point like any other.
+The method is pseudo-arclength continuation: a step along the tangent of the curve, then Newton's method in the plane
+perpendicular to it, for which a fold is a regular point.
 """
 
 from collections import namedtuple
@@ -19,11 +19,11 @@ from scipy.optimize import brentq
 from eosmodel._checks import check_range
 from eosmodel.analysis.cycles import Map, around, check_interval, check_state, check_whole, defect, eigenvalues, newton
 
-_STRAIGHT = 0.99  # least cosine between successive tangents
+_STRAIGHT = 0.99  # smallest cosine between successive tangents
 KINDS = {
     "regular": "no bifurcation",
     "fold": "multiplier 1, where the branch turns",
-    "branch": "multiplier 1, where another branch crosses or begins",
+    "branch": "multiplier 1, where another branch crosses or starts",
     "flip": "multiplier −1, where the period doubles",
     "neimark-sacker": "a pair of multipliers on the unit circle",
 }
@@ -40,36 +40,37 @@ def branch(
     max_points: int = 2000,
     name: str = "p",
 ) -> xr.Dataset:
-    """The branch of k-cycles through a point, followed both ways until p leaves its bounds.
+    """The branch of k-cycles through a point, followed in both directions until p leaves its bounds.
 
-    Arclength is measured with p in units of high − low and z in units of max(1, ‖z‖) at the start. Where the branch
-    turns, or det(Df^k ∓ 1) or Π_{i<j}(μ_i μ_j − 1) changes sign between two points, the zero is located by Brent's
-    method and becomes a point of the branch; two zeros of one kind within a step are missed. At a crossing of branches
-    the equations are singular, and the point is less accurate (1e-8 in float64).
+    Arclength is measured with p in units of high − low and z in units of max(1, ‖z‖) at the start. If the branch turns,
+    or det(Df^k ∓ 1) or Π_{i<j}(μ_i μ_j − 1) changes sign between two points, the zero is located by Brent's method and
+    added to the branch; two zeros of the same kind within a step are missed. At a crossing of branches the equations
+    are singular, and the point is less accurate (1e-8 in float64).
 
     Args:
         mapping: the family f, called as `mapping(z, p)`.
         z: a guess of a point of the cycle at p, shape (dim,).
-        p: where to begin, within the bounds.
+        p: initial parameter, within the bounds.
         bounds: (low, high) of p.
         period: k ≥ 1.
-        max_step: the largest step of arclength, in (0, 1]. Steps shorter than 1e-6 of it count as failure.
-        max_points: points at most, each way.
-        name: of the parameter, for labels.
+        max_step: largest step in arclength, in (0, 1]. The continuation fails if steps become shorter than 1e-6 of it.
+        max_points: largest number of points in each direction.
+        name: name of the parameter, for labels.
 
     Returns:
         A dataset over `point` with coordinates `p` and `arclength`, `z` (point, phase, component), `multiplier_real`
-        and `multiplier_imag` (point, multiplier), `stable` (all multipliers inside the unit circle, a bifurcation
-        never), `kind` (a key of `KINDS`), `residual` ‖f^k(z) − z‖, and `converged`, false where a bifurcation was not
-        met accurately. The attributes `ended_low` and `ended_high` say why each way ended: "bound", "closed" (it came
-        round), "max_points", "failed" (steps too short), or "no start" (Newton did not converge at p: no points).
+        and `multiplier_imag` (point, multiplier), `stable` (all multipliers inside the unit circle, false for a
+        bifurcation), `kind` (a key of `KINDS`), `residual` ‖f^k(z) − z‖, and `converged`, false if a bifurcation was
+        not located accurately. The attributes `ended_low` and `ended_high` say why each direction ended: "bound",
+        "closed" (back at the start), "max_points", "failed" (steps too short), or "no start" (Newton did not converge
+        at p, and there are no points).
 
     Raises:
         ValueError: bounds empty or reversed, p outside, or another argument of the wrong shape or range.
 
     Example:
-        >>> found = branch(lambda z, r: r * z * (1 - z), [0.6], 2.5, (1.5, 4.0))
-        >>> found.p[found.kind == "flip"].values.round(4).tolist()
+        >>> logistic = branch(lambda z, r: r * z * (1 - z), [0.6], 2.5, (1.5, 4.0))
+        >>> logistic.p[logistic.kind == "flip"].values.round(4).tolist()
         [3.0]
     """
     title = "fixed points" if period == 1 else f"cycles of period {period}"
@@ -87,8 +88,8 @@ def flip_curve(mapping: Map, z: Any, p: float, q: float, bounds: tuple, **option
     Args:
         mapping: f, called as `mapping(z, p, q)`.
         z: a guess of a point of the cycle, shape (dim,).
-        p: a guess of the flip at q, which is held for the first point; `flip` gives a good one.
-        q: the other parameter there.
+        p: a guess of the flip at q, for example from `flip`; q is constant for the first point.
+        q: the other parameter.
         bounds: ((low, high) of p, (low, high) of q).
         options: period, max_step, max_points as for `branch`; names, a pair.
 
@@ -151,12 +152,12 @@ class _Curve(eqx.Module):
 
 
 _Point = namedtuple("_Point", "u tangent cycle jacobians excess residual converged steps")
-"""A point of a curve with the k points of its cycle and their Jacobians; excess is how far it is out of bounds."""
+"""A point of a curve with the k points of its cycle and their Jacobians; excess is the distance outside the bounds."""
 
 
 @eqx.filter_jit
 def _correct(curve: _Curve, guess: Array, tangent: Array) -> _Point:
-    """The point of the curve in the plane at right angles to the tangent, and all that is asked of it."""
+    """The point of the curve in the plane perpendicular to the tangent, with its properties."""
     u, small, residual, steps = newton(lambda u: jnp.append(curve(u), tangent @ (u - guess)), guess, 10)
     u = jnp.where(small, u, guess)
     new = jnp.linalg.svd(jax.jacfwd(curve)(u))[2][-1]
@@ -172,7 +173,7 @@ def _at(curve, guess, tangent):
 
 
 def _trace(curve, guess, max_step, max_points):
-    """Kinds and points along the curve, and why it ended either way."""
+    """Kinds and points along the curve, and why each direction ended."""
     start = _at(curve, guess, jnp.zeros_like(guess).at[-1].set(1))
     if not start.converged:
         return [], [], ("no start", "no start")
@@ -198,13 +199,13 @@ def _follow(curve, start, max_step, max_points):
             there = _zero(curve, here, there, lambda point: point.excess)
             usable = bool(there.converged)
         crossed = _crossed(curve, here, there) if usable else []
-        # One bifurcation a step, so that they come in order.
+        # At most one bifurcation per step, so that they are in order.
         if not usable or (len(crossed) > 1 and size > 100 * shortest):
             size /= 2
             if size < shortest:
                 return points, "failed"
             continue
-        points += [found for which in crossed if (found := _bifurcation(curve, here, there, which))]
+        points += [point for which in crossed if (point := _bifurcation(curve, here, there, which))]
         if points and _passes(start, here, there):
             return [*points, ("regular", start)], "closed"
         points.append(("regular", there))
@@ -216,13 +217,13 @@ def _follow(curve, start, max_step, max_points):
 
 
 def _zero(curve, here, there, test):
-    """The point between two at which a test vanishes; not converged unless all points on the way are."""
+    """The point between two at which a test function vanishes; converged if all points in between are."""
     chord = there.u - here.u
     length = np.linalg.norm(chord)
     good = []
 
     def between(x):
-        # Hermite's cubic is close enough for Newton to stay on this branch next to a crossing with another.
+        # A cubic Hermite interpolant is accurate enough for Newton to stay on this branch near a crossing.
         bend = x * (1 - x) * ((1 - x) * (length * here.tangent - chord) - x * (length * there.tangent - chord))
         point = _at(curve, here.u + x * chord + bend, chord / length)
         good.append(bool(point.converged))
@@ -245,7 +246,7 @@ def _tests(point):
 
 
 def _crossed(curve, here, there):
-    """Which tests change sign between two points: of the first two, which vanish together at a fold, one."""
+    """The indices of the tests that change sign between two points; at a fold only the first of the first two."""
     if curve.multiplier is not None:
         return []
     turns, one, *others = (_tests(here) >= 0) != (_tests(there) >= 0)
@@ -255,11 +256,11 @@ def _crossed(curve, here, there):
 def _bifurcation(curve, here, there, which):
     point = _zero(curve, here, there, lambda point: _tests(point)[which])
     if which == 0:
-        # A branch may turn without a multiplier passing 1: cycles of double period where they are born.
+        # A branch of cycles of double period turns at its origin without a multiplier that crosses 1.
         return "fold" if _tests(here)[1] * _tests(there)[1] < 0 else "branch", point
     if which < 3:
         return ("branch", "flip")[which - 1], point
-    # Two real multipliers whose product is 1 make a neutral saddle, which is no bifurcation.
+    # Two real multipliers whose product is 1 form a neutral saddle, which is not a bifurcation.
     mu = eigenvalues(point.jacobians)
     first, second = np.triu_indices(len(mu), 1)
     pair = np.argmin(np.abs(mu[first] * mu[second] - 1))
@@ -267,7 +268,7 @@ def _bifurcation(curve, here, there, which):
 
 
 def _passes(start, here, there):
-    """Whether the step from here to there goes by the start in the start's direction."""
+    """Whether the step from here to there passes the start in its direction."""
     along = there.u - here.u
     past = (start.u - here.u) @ along / (along @ along)
     beside = np.linalg.norm(here.u + past * along - start.u)
@@ -290,7 +291,7 @@ def _label(curve, kinds, points, ended, names, title):
         "stable": ("point", stable, {"long_name": "all multipliers inside the unit circle"}),
         "kind": ("point", kind, {"long_name": "bifurcation", **KINDS}),
         "residual": ("point", residual, {"long_name": "norm of the equations"}),
-        "converged": ("point", converged.astype(bool), {"long_name": "met accurately"}),
+        "converged": ("point", converged.astype(bool), {"long_name": "located accurately"}),
     }
     coords = {"arclength": ("point", arclength, {"long_name": "scaled arclength"})}
     held = (u * np.asarray(curve.scale))[:, dim:].T

@@ -1,7 +1,7 @@
 """Fixed points and cycles of maps, their multipliers, and the folds and flips of one-parameter families.
 
-A map is any jax function z ↦ z' of a flat float array, a family z, p ↦ z'. Either may be an equinox module, whose
-arrays are traced: new numbers then do not recompile.
+A map is any jax function z ↦ z' of a flat float array, a family of maps a function z, p ↦ z'. Either may be an equinox
+module; its arrays are traced, so that new numbers do not recompile.
 """
 
 from collections.abc import Callable
@@ -19,15 +19,15 @@ Map = Callable[..., Float[Array, " dim"]]
 
 
 class Cycles(NamedTuple):
-    """Cycles of a map, in order of period and first point; each begins at its smallest point.
+    """Cycles of a map, sorted by period and first point; each starts at its smallest point.
 
     Fields
-        points: shape (cycles, k, dim) for f^k(z) = z; a cycle of lower period goes round several times.
+        points: shape (cycles, k, dim) for f^k(z) = z; a cycle of a lower period is repeated.
         period: least period of each, a divisor of k.
-        multipliers: eigenvalues of the Jacobian of the map iterated once round, shape (cycles, dim).
+        multipliers: eigenvalues of the Jacobian of the map iterated over one period, shape (cycles, dim).
         stable: whether all multipliers lie inside the unit circle.
         residual: ‖f^k(z) − z‖.
-        found: for each start the index of its cycle, −1 where Newton did not converge.
+        reached: for each start the index of the cycle reached, −1 where Newton did not converge.
     """
 
     points: Float[np.ndarray, "cycles k dim"]
@@ -35,7 +35,7 @@ class Cycles(NamedTuple):
     multipliers: Complex[np.ndarray, "cycles dim"]
     stable: Bool[np.ndarray, " cycles"]
     residual: Float[np.ndarray, " cycles"]
-    found: Int[np.ndarray, " starts"]
+    reached: Int[np.ndarray, " starts"]
 
 
 class Bifurcation(NamedTuple):
@@ -45,9 +45,9 @@ class Bifurcation(NamedTuple):
         points: the cycle, shape (k, dim).
         parameter: p there.
         multipliers: eigenvalues of D(f^k), shape (dim,).
-        period: least period; less than k where Newton went to a shorter cycle. 0 where it did not converge.
+        period: least period; less than k if Newton converged to a shorter cycle, 0 if it did not converge.
         residual: norm of the augmented equations.
-        converged: whether Newton converged; if not, the other fields are only where it stopped.
+        converged: whether Newton converged; if not, the other fields are those of its last iterate.
     """
 
     points: Float[np.ndarray, "k dim"]
@@ -61,17 +61,17 @@ class Bifurcation(NamedTuple):
 def cycles(mapping: Map, starts: Any, *, period: int = 1, args: tuple = (), max_steps: int = 50) -> Cycles:
     """All solutions of f^k(z) = z that Newton's method reaches from the starts.
 
-    Newton's steps are least-squares steps, so cycles that are not isolated are found too. It has converged when its
-    step is below ε^¾(1 + ‖z‖) (ε the unit of round-off: 2e-12 in float64), or the residual is down to round-off. Points
-    closer than ε^⅖(1 + ‖z‖) (5e-7) are one point; cyclic shifts are one cycle. At a bifurcation, where a cycle is a
-    multiple root, the points found scatter by more than that.
+    Newton's steps are least-squares steps, so that cycles which are not isolated are found too. The iteration has
+    converged when its step is below ε^¾(1 + ‖z‖) (2e-12 in float64; ε is the machine epsilon), or the residual is at
+    the level of rounding. Points closer than ε^⅖(1 + ‖z‖) (5e-7) are identified, and so are cyclic shifts. At a
+    bifurcation, where a cycle is a multiple root, the solutions scatter by more than that.
 
     Args:
         mapping: f, called as `mapping(z, *args)`.
         starts: shape (starts, dim).
         period: k ≥ 1.
         args: further arguments of the map.
-        max_steps: Newton steps at most.
+        max_steps: largest number of Newton steps.
 
     Raises:
         ValueError: starts of another shape, a period or max_steps < 1, a map that does not return the shape of z.
@@ -79,10 +79,10 @@ def cycles(mapping: Map, starts: Any, *, period: int = 1, args: tuple = (), max_
     Example:
         >>> import jax.numpy as jnp
         >>> logistic = lambda z, r: r * z * (1 - z)
-        >>> found = cycles(logistic, jnp.linspace(0.05, 0.95, 20)[:, None], period=2, args=(3.2,))
-        >>> found.period.tolist(), found.stable.tolist()
+        >>> result = cycles(logistic, jnp.linspace(0.05, 0.95, 20)[:, None], period=2, args=(3.2,))
+        >>> result.period.tolist(), result.stable.tolist()
         ([1, 1, 2], [False, False, True])
-        >>> round(float(found.multipliers[2, 0].real), 3)  # 4 + 2r − r²
+        >>> round(float(result.multipliers[2, 0].real), 3)  # 4 + 2r − r²
         0.16
     """
     check_whole("cycles", "period", period)
@@ -91,14 +91,14 @@ def cycles(mapping: Map, starts: Any, *, period: int = 1, args: tuple = (), max_
     if starts.ndim != 2 or not starts.size or not bool(jnp.all(jnp.isfinite(starts))):
         raise ValueError(f"cycles: starts must be finite numbers of shape (starts, dim), got shape {starts.shape}")
     check_state("cycles", mapping, starts[0], args)
-    points, residual, jacobians, good = (np.asarray(x) for x in _search(mapping, starts, args, period, max_steps))
+    points, residual, jacobians, converged = (np.asarray(x) for x in _search(mapping, starts, args, period, max_steps))
     eps = float(jnp.finfo(starts.dtype).eps)
 
     kept: list[tuple] = []  # least period, points from the smallest on, multipliers, residual
     label = np.full(len(starts), -1)
-    for i in np.flatnonzero(good):
+    for i in np.flatnonzero(converged):
         near = _merge_distance(eps, points[i])
-        # Any of its points, so that cyclic shifts agree.
+        # Compared with all points of a cycle, so that cyclic shifts are identified.
         same = (c for c, row in enumerate(kept) if np.linalg.norm(row[1] - points[i, 0], axis=-1).min() <= near)
         label[i] = next(same, len(kept))
         if label[i] == len(kept):
@@ -121,30 +121,30 @@ def cycles(mapping: Map, starts: Any, *, period: int = 1, args: tuple = (), max_
 
 
 def fold(mapping: Map, z: Any, p: float, *, period: int = 1) -> Bifurcation:
-    """Where two k-cycles of a family meet and vanish, a multiplier +1; see `flip`.
+    """A point at which two k-cycles of a family meet and vanish, with a multiplier +1; see `flip`.
 
-    A transcritical or a pitchfork point also has a multiplier +1. There the equations are singular and Newton, if it
-    converges, does so slowly.
+    A transcritical or a pitchfork point also has a multiplier +1. There the equations are singular, and Newton
+    converges slowly or not at all.
 
     Example:
-        >>> found = fold(lambda z, r: r * z * (1 - z), [0.5], 3.8, period=3)
-        >>> found.converged, round(found.parameter, 6)  # 1 + √8
+        >>> result = fold(lambda z, r: r * z * (1 - z), [0.5], 3.8, period=3)
+        >>> result.converged, round(result.parameter, 6)  # 1 + √8
         (True, 3.828427)
     """
     return _bifurcation("fold", 1, mapping, z, p, period)
 
 
 def flip(mapping: Map, z: Any, p: float, *, period: int = 1) -> Bifurcation:
-    """Where a k-cycle of a family doubles its period, a multiplier −1, by Newton's method on
+    """A point at which a k-cycle of a family doubles its period, with a multiplier −1, by Newton's method on
 
         f^k(z, p) = z,        u·(Df^k ± I)v = 0        (+ for a flip, − for a fold)
 
-    with u and v the singular vectors of the least singular value, the null vectors at the solution.
+    with u and v the singular vectors of the smallest singular value, at the solution the null vectors.
 
     Args:
         mapping: the family, called as `mapping(z, p)`.
-        z: where to begin, shape (dim,); best a point of the cycle nearby.
-        p: parameter to begin with.
+        z: initial guess, shape (dim,), preferably a point of a nearby cycle.
+        p: initial parameter.
         period: k ≥ 1.
 
     Returns:
@@ -154,8 +154,8 @@ def flip(mapping: Map, z: Any, p: float, *, period: int = 1) -> Bifurcation:
         ValueError: a z of another shape, a p that is not finite, a period < 1.
 
     Example:
-        >>> found = flip(lambda z, r: r * z * (1 - z), [0.6], 2.8)
-        >>> found.converged, round(found.parameter, 6)
+        >>> result = flip(lambda z, r: r * z * (1 - z), [0.6], 2.8)
+        >>> result.converged, round(result.parameter, 6)
         (True, 3.0)
     """
     return _bifurcation("flip", -1, mapping, z, p, period)
@@ -173,7 +173,7 @@ def _bifurcation(owner, multiplier, mapping, z, p, period):
 
 
 def defect(mapping: Map, z: Array, args: tuple, period: int, multiplier: int | None = None) -> Array:
-    """f^k(z) − z, and with a multiplier m = ±1 also u·(Df^k − mI)v, the least singular value with its sign."""
+    """f^k(z) − z, and with a multiplier m = ±1 also u·(Df^k − mI)v, the smallest singular value with a sign."""
 
     def iterated(z):
         image = jax.lax.fori_loop(0, period, lambda _, z: mapping(z, *args), z)
@@ -183,20 +183,20 @@ def defect(mapping: Map, z: Array, args: tuple, period: int, multiplier: int | N
         return iterated(z)[0] - z
     jacobian, image = jax.jacfwd(iterated, has_aux=True)(z)
     matrix = jacobian - multiplier * jnp.eye(z.size, dtype=z.dtype)
-    # The slope of a singular value is that of u·Mv with its vectors held.
+    # The derivative of a singular value is that of u·Mv with constant vectors.
     left, _, right = jnp.linalg.svd(jax.lax.stop_gradient(matrix))
     return jnp.append(image - z, left[:, -1] @ matrix @ right[-1])
 
 
 def newton(equations: Callable, x: Array, max_steps: int = 50) -> tuple[Array, Array, Array, Array]:
-    """A root by least-squares Newton steps: the root, whether it converged, the residual, and the steps taken."""
+    """A root by least-squares Newton steps: the root, whether it converged, the residual, the number of steps."""
     eps = jnp.finfo(x.dtype).eps
 
     def body(state):
         x, _, count = state
         slope, value = jax.jacfwd(lambda x: 2 * (equations(x),), has_aux=True)(x)
         scale = 1 + jnp.linalg.norm(x)
-        # At round-off a singular slope would only stir.
+        # At the level of rounding, a step with a singular Jacobian would only add noise.
         done = jnp.linalg.norm(value) <= 4 * eps * scale
         change = jnp.where(done, 0, jnp.linalg.lstsq(slope, value)[0])
         return x - change, jnp.linalg.norm(change) / scale, count + 1
@@ -207,9 +207,9 @@ def newton(equations: Callable, x: Array, max_steps: int = 50) -> tuple[Array, A
     start = x, jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0, jnp.int32)
     x, size, count = jax.lax.while_loop(unfinished, body, start)
     residual = jnp.linalg.norm(equations(x))
-    # A small step beside a singularity leads to no root.
-    settled = residual <= eps**0.375 * (1 + jnp.linalg.norm(x))
-    return x, (size <= eps**0.75) & settled, residual, count
+    # Near a singularity the step may be small without a root.
+    small_residual = residual <= eps**0.375 * (1 + jnp.linalg.norm(x))
+    return x, (size <= eps**0.75) & small_residual, residual, count
 
 
 @eqx.filter_jit
@@ -227,9 +227,9 @@ def _solve_augmented(mapping, guess, period, multiplier):
     def equations(u):
         return defect(mapping, u[:-1], (u[-1],), period, multiplier)
 
-    found, converged, residual, _ = newton(equations, guess)
-    points, jacobians = around(mapping, found[:-1], (found[-1],), period)
-    return found[-1], points, jacobians, residual, converged
+    root, converged, residual, _ = newton(equations, guess)
+    points, jacobians = around(mapping, root[:-1], (root[-1],), period)
+    return root[-1], points, jacobians, residual, converged
 
 
 def around(mapping: Map, z: Array, args: tuple, period: int) -> tuple[Array, Array]:
@@ -242,7 +242,7 @@ def around(mapping: Map, z: Array, args: tuple, period: int) -> tuple[Array, Arr
 
 
 def _merge_distance(eps, points):
-    """Points closer than this are one."""
+    """The distance below which points are identified."""
     return eps**0.4 * (1 + float(np.max(np.abs(points))))
 
 
@@ -253,7 +253,7 @@ def _least_period(points, near):
 
 
 def eigenvalues(jacobians: np.ndarray) -> np.ndarray:
-    """Of the product of the Jacobians of successive steps; NaN where one is not finite."""
+    """Eigenvalues of the product of the Jacobians of successive steps; NaN if one is not finite."""
     product = np.eye(jacobians.shape[-1])
     for jacobian in jacobians:
         product = jacobian @ product
@@ -276,7 +276,7 @@ def check_interval(owner: str, name: str, value: Any) -> tuple[float, float]:
 
 
 def check_state(owner: str, mapping: Map, z: Any, args: tuple) -> Array:
-    """z as a flat array of floats; ValueError unless it is one and the map, traced and not run, returns its like."""
+    """z as a flat array of floats; ValueError unless it is one and the map returns the same shape and dtype."""
     z = floating(z)
     if z.ndim != 1 or not z.size or not bool(jnp.all(jnp.isfinite(z))):
         raise ValueError(f"{owner}: z must be finite numbers of shape (dim,), got {z}")

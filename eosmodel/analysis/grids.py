@@ -1,4 +1,4 @@
-"""Sweeps: one small computation at every point of a grid of parameters, vectorised, on every core, in chunks."""
+"""Sweeps: a small computation at every point of a parameter grid, vectorised, on all cores, in chunks."""
 
 import os
 from collections import deque
@@ -19,8 +19,8 @@ from eosmodel.objectives import AbstractObjective
 from eosmodel.rays import steepest
 from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
-# Points advanced together. The arrays of one step of a small trajectory, 4 kB each in float64, then stay in the first
-# or second level of cache, and a step is still long against the 50 ns that it takes to start a loop over them.
+# Number of points advanced together. The arrays of a step of a small trajectory, 4 kB each in float64, then fit in the
+# first or second level of cache, and a step still takes much longer than the 50 ns that start a loop over them.
 _LANES = 512
 _CHUNK = 16 * _LANES
 
@@ -28,23 +28,22 @@ _CHUNK = 16 * _LANES
 def sweep(
     fn: Callable[[Any], Any], points: Any, *, chunk: int | None = None, start: int = 0
 ) -> Iterator[tuple[int, int, Any]]:
-    """Evaluate a function at every point of a grid, as one batch after another.
+    """Evaluate a function at every point of a grid, in chunks.
 
-    Each core works on one chunk at a time, in blocks of 512 points side by side. Everything is compiled once, whatever
-    the number of points, and not again for other numbers of the same shapes, provided that `fn` is the same function
-    or an equinox module of the same structure (its arrays are arguments, not constants). Besides the points, memory
-    holds at most three chunks a core.
+    Each core computes one chunk at a time, in blocks of 512 points. There is one compilation for any number of points,
+    and none for new numbers of the same shapes, if `fn` is the same function or an equinox module of the same structure
+    (its arrays are arguments, not constants). In addition to the points, at most three chunks per core are in memory.
 
     Args:
         fn: a jax function of one point, called as `fn(point)`; returns a pytree of arrays.
-        points: a pytree of arrays whose leading axis, of one length n ≥ 1, runs over the points.
-        chunk: points in a chunk, ≥ 1; 8192, or fewer if there would not be one for each core.
-        start: where to begin, 0 ≤ start ≤ n; to go on with a sweep that was interrupted, the last `last` it gave.
+        points: a pytree of arrays with a common leading axis of length n ≥ 1, which runs over the points.
+        chunk: number of points in a chunk, ≥ 1; 8192, or fewer so that each core has a chunk.
+        start: first point, 0 ≤ start ≤ n; the last `last` of an interrupted sweep to continue it.
 
     Returns:
-        An iterator over (first, last, results) in order, as they are finished: the results of points first, …, last − 1
-        along a leading axis, as read-only numpy arrays. Closing it early waits for the chunks at work and drops the
-        others. Points that overflow or become NaN are results like any other.
+        An iterator over (first, last, results) in order: the results of points first, …, last − 1 along a leading axis,
+        as read-only numpy arrays. Closing it early waits for the running chunks and discards the others. Results may
+        be infinite or NaN.
 
     Raises:
         ValueError: no points, leading axes of different lengths, or a chunk or start out of range.
@@ -79,59 +78,59 @@ def _sweep(fn, points, count, chunk, start, cores):
         return
     blocks = -(-chunk // _LANES)
     lanes = -(-chunk // blocks)
-    # What a worker is given must be jax's own: another thread may have another default precision.
+    # The workers are given jax arrays, because another thread may have a different default precision.
     fn = jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, fn)
 
     def batch(first):
         index = np.minimum(np.arange(first, first + blocks * lanes), min(first + chunk, count) - 1)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), points)
 
-    # Traced and compiled here for the same reason; the second time jax finds the result of the first.
+    # Traced and compiled here for the same reason. In a second sweep jax uses the result of the first.
     compiled = _evaluate.lower(fn, batch(start), lanes).compile()
 
     def work(batch):
         return jax.tree.map(np.asarray, jax.block_until_ready(compiled(fn, batch, lanes)))
 
-    # Calls of one thread run one after another, and the interpreter is free while they do.
+    # The calls of a thread run one after another, and release the interpreter.
     pool = ThreadPoolExecutor(cores, thread_name_prefix="sweep")
     try:
         jobs = ((first, pool.submit(work, batch(first))) for first in range(start, count, chunk))
-        # Twice as many as can run: a core that is ahead of the others need not wait for them.
+        # Twice as many jobs as cores, so that a fast core does not wait for the others.
         pending = deque(islice(jobs, 2 * cores))
         while pending:
             first, job = pending.popleft()
-            found = job.result()
+            results = job.result()
             pending.extend(islice(jobs, 1))
             last = min(first + chunk, count)
-            yield first, last, jax.tree.map(lambda leaf, size=last - first: leaf[:size], found)
+            yield first, last, jax.tree.map(lambda leaf, size=last - first: leaf[:size], results)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-# Compilers shun the widest vectors, which slow some processors down; loops like these gain from them all the same.
+# By default XLA avoids the widest vectors, which slow down some processors; these loops are faster with them.
 @eqx.filter_jit(compiler_options={"xla_cpu_prefer_vector_width": 512})  # type: ignore[call-overload]
 def _evaluate(fn, points, lanes):
     blocks = jax.tree.map(lambda leaf: leaf.reshape(-1, lanes, *leaf.shape[1:]), points)
-    found = jax.lax.map(jax.vmap(fn), blocks)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
+    results = jax.lax.map(jax.vmap(fn), blocks)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
 
 
 def descend(
     objective: AbstractObjective, tuner: AbstractTuner, steps: int, weights: Any = None
 ) -> Float[Array, " dim"]:
-    """Where steepest descent is after a number of steps, w' = w − η∇f(w), and nothing of what it saw on the way.
+    """The weights after a number of steps of steepest descent, w' = w − η∇f(w), without a record of the run.
 
-    For sweeps over objectives of a few weights. Each weight is carried on its own, not as an entry of an array, so
-    that in a batch every operation is over contiguous numbers, and a step becomes a few loops over the batch.
+    For sweeps over objectives with a few weights. Each weight is a separate scalar in the loop, not an entry of an
+    array, so that in a batch every operation is over contiguous numbers, and a step becomes a few loops over the batch.
 
     Args:
         objective: f.
-        tuner: the rule that gives η.
-        steps: how many, an integer ≥ 0.
-        weights: where to begin, shape (dim,); the objective's start when None.
+        tuner: the rule for η.
+        steps: number of steps, an integer ≥ 0.
+        weights: initial weights, shape (dim,); those of the objective when None.
 
     Raises:
-        ValueError: a number of steps that is negative or no integer.
+        ValueError: a number of steps that is negative or not an integer.
 
     Example:
         >>> from eosmodel.objectives import valley
@@ -148,9 +147,9 @@ def descend(
         value, gradient = jax.value_and_grad(lambda parts: objective(jnp.stack(parts)))(parts)
         here = jnp.stack(parts)
         sharpness = sharpness_at(objective, here) if tuner.needs_sharpness else jnp.full_like(value, jnp.nan)
-        downhill = jnp.stack(gradient)
-        line = steepest(objective, here, value, downhill, t, sharpness)
-        eta, memory, _ = select_stepsize(tuner, line, memory, downhill)
+        stacked = jnp.stack(gradient)
+        line = steepest(objective, here, value, stacked, t, sharpness)
+        eta, memory, _ = select_stepsize(tuner, line, memory, stacked)
         return tuple(w - eta * g for w, g in zip(parts, gradient, strict=True)), memory
 
     parts, _ = jax.lax.fori_loop(0, steps, step, (tuple(weights), init_memory(tuner, weights)))

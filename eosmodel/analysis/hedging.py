@@ -1,15 +1,17 @@
-"""What the spread of a rule's steps does to the bulk of a quadratic while the sharpest mode is only bounded.
+"""The effect of the spread of a rule's steps on the bulk of a quadratic whose sharpest mode stays bounded.
 
 A step of normalised size s = ηλ multiplies a mode of curvature μ = ρλ by 1 − ρs. Over a run the mode has the exponent
 
     E(ρ) = ⟨ln|1 − ρs|⟩,        E(1) = Λ, the edge exponent,        E(ρ) → −ρ⟨s⟩ for ρ → 0
 
-so a law of steps is a filter, and E is its potential: with ν the law of z = 1/s, E(ρ) = ∫ln|ρ − z|dν − ∫ln|z|dν.
+A distribution of steps is thus a filter with a logarithmic potential: if z = 1/s has the distribution ν, then
+E(ρ) = ∫ln|ρ − z|dν − ∫ln|z|dν.
 
-- Of all laws the arcsine one on [ρ_min, 1] has the least max E over ρ in [ρ_min, 1] (it is the equilibrium measure of
-  that interval, and Chebyshev's roots follow it): E = −ln((1 + √ρ_min)/(1 − √ρ_min)) ≈ −2√ρ_min at every ρ there.
-- Of all laws with Λ = 0 and s ≥ 0.8414 the one without spread, s = 2, moves the slow end of the bulk the least: there
-  ln|1 − s| ≤ s − 2, so that ⟨s⟩ ≥ 2, with equality for s = 2 alone. (0.8414 is where 1 − s = e^{s − 2}.)
+- Among all distributions, the arcsine distribution on [ρ_min, 1] minimises the maximum of E over [ρ_min, 1] (it is the
+  equilibrium measure of that interval, and the limit distribution of Chebyshev's roots). Its exponent is constant on
+  the interval, E = −ln((1 + √ρ_min)/(1 − √ρ_min)) ≈ −2√ρ_min.
+- Among all distributions with Λ = 0 and s ≥ 0.8414, constant steps s = 2 make the least progress in the slow end of
+  the bulk: there ln|1 − s| ≤ s − 2, so that ⟨s⟩ ≥ 2, with equality only for s = 2. (0.8414 solves 1 − s = e^{s − 2}.)
 """
 
 from typing import Any
@@ -29,14 +31,14 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 def bulk_progress(steps: Any, ratios: Any, *, cost: float = 1.0) -> Float[np.ndarray, " ratios"]:
-    """−E(ρ)/cost = −⟨ln|1 − ρs|⟩/cost: by how much the log of a mode falls per gradient that is paid for.
+    """−E(ρ)/cost = −⟨ln|1 − ρs|⟩/cost: the decrease of the logarithm of a mode per gradient evaluation.
 
-    Negative where the mode grows; infinite where a step hits it exactly.
+    Negative if the mode grows; infinite if a step removes it exactly.
 
     Args:
         steps: s_t = η_tλ, shape (steps,), finite.
         ratios: ρ = μ/λ of the modes, any shape.
-        cost: gradients that a step costs, > 0; 1 for a rule that looks at the gradient alone.
+        cost: cost of a step in gradient evaluations, > 0; 1 for a rule that uses the gradient only.
 
     Raises:
         ValueError: steps that are empty, not finite or not a vector; a cost that is not positive.
@@ -44,7 +46,7 @@ def bulk_progress(steps: Any, ratios: Any, *, cost: float = 1.0) -> Float[np.nda
     Example:
         >>> bulk_progress([2.0, 2.0], [0.0, 0.25, 1.0]).round(3).tolist()  # no spread
         [-0.0, 0.693, -0.0]
-        >>> bulk_progress([1.1, 11.0], [0.0, 0.05, 1.0]).round(3).tolist()  # Λ = 0, and more than twice as fast
+        >>> bulk_progress([1.1, 11.0], [0.0, 0.05, 1.0]).round(3).tolist()  # Λ = 0, with spread
         [-0.0, 0.428, -0.0]
     """
     s = _steps("bulk_progress", steps)
@@ -54,11 +56,11 @@ def bulk_progress(steps: Any, ratios: Any, *, cost: float = 1.0) -> Float[np.nda
 
 
 def chebyshev_exponent(ratios: Any, low: float) -> Float[np.ndarray, " ratios"]:
-    """E(ρ) of the arcsine law of 1/s on [low, 1]: arccosh|x(ρ)| − arccosh|x(0)|, x(ρ) = (2ρ − 1 − low)/(1 − low).
+    """E(ρ) = arccosh|x(ρ)| − arccosh|x(0)| of the arcsine law of 1/s on [low, 1]; x(ρ) = (2ρ − 1 − low)/(1 − low).
 
-    arccosh|x| counts as 0 inside [low, 1], where E is −ln((1 + √low)/(1 − √low)): no law has a lower maximum there. It
-    is 0 again at ρ = 1 + low, so a sharpest mode may lie that far above the interval. One that lies farther is bounded
-    by a share of steps at s = 1, however small: E(1) is then as low as λ is well known.
+    Inside [low, 1], where |x| ≤ 1, arccosh|x| is replaced by 0 and E is −ln((1 + √low)/(1 − √low)), the lowest possible
+    maximum. E is 0 again at ρ = 1 + low, so the sharpest mode may lie up to there. To bound a sharper mode, any small
+    fraction of steps with s = 1 is sufficient, to the accuracy with which its curvature is known.
 
     Args:
         ratios: ρ, any shape.
@@ -82,19 +84,19 @@ def chebyshev_exponent(ratios: Any, low: float) -> Float[np.ndarray, " ratios"]:
 
 
 def chebyshev_steps(count: int, low: float) -> Float[np.ndarray, " count"]:
-    """The steps 1/z of Chebyshev's method on [low, 1], z_j = low + (1 − low) sin²((2j + 1)π/(4·count)), shuffled.
+    """The steps 1/z of Chebyshev's method on [low, 1], z_j = low + (1 − low) sin²((2j + 1)π/(4·count)), reordered.
 
-    They are taken in the order of the fractional parts of multiples of the golden ratio: in order of size, rounding and
-    everything that is not quadratic would be magnified by the product of all the large ones.
+    Their order is that of the fractional parts of multiples of the golden ratio. In order of size, errors of rounding
+    and deviations from a quadratic would be amplified by the product of all large steps.
 
     Args:
-        count: how many, ≥ 1.
+        count: number of steps, ≥ 1.
         low: ρ_min in (0, 1).
 
     Raises:
         ValueError: an argument out of its range.
 
-    Source: Young (J. Math. and Phys. 32, 1953); the arcsine law with the golden ratio, Zhigljavsky, Pronzato & Bukina
+    Source: Young (J. Math. and Phys. 32, 1953); the arcsine law and the golden ratio, Zhigljavsky, Pronzato & Bukina
     (Optim. Lett. 7, 2013).
 
     Example:
@@ -110,10 +112,10 @@ def chebyshev_steps(count: int, low: float) -> Float[np.ndarray, " count"]:
 def silver_steps(count: int) -> Float[np.ndarray, " count"]:
     """s_t = 1 + (1 + √2)^{ν(t) − 1}, t = 1, 2, …, with 2^ν(t) the largest power of two that divides t.
 
-    A fractal made for all smooth convex functions: √2, 2, √2, 2 + √2, √2, …
+    A fractal schedule for smooth convex functions: √2, 2, √2, 2 + √2, √2, …
 
     Args:
-        count: how many, ≥ 1.
+        count: number of steps, ≥ 1.
 
     Raises:
         ValueError: a count below 1.
@@ -130,27 +132,27 @@ def silver_steps(count: int) -> Float[np.ndarray, " count"]:
 
 
 def normalised_steps(
-    tuner: AbstractTuner, eigenvalues: Any, energies: Any = None, *, steps: int = 2000, burn_in: int = 500
+    tuner: AbstractTuner, eigenvalues: Any, losses: Any = None, *, steps: int = 2000, burn_in: int = 500
 ) -> Float[np.ndarray, " steps"]:
-    """s_t = η_tλ that a rule takes on ½Σμ_i w_i², λ = max μ; λ and ‖g‖ are brought back to 1 after every step.
+    """The steps s_t = η_tλ of a rule on ½Σμ_i w_i², λ = max μ, with ‖g‖ rescaled to 1 after every step.
 
-    That leaves a rule alone whose steps do not change when the loss is multiplied by a number (constant, CDAT, Polyak
-    with f* = 0, Barzilai–Borwein, AdGD, …), and lets its averages be taken for as long as one likes. One that remembers
-    losses or lengths of gradients is not of that kind.
+    The rescaling does not affect rules whose steps are unchanged if the weights are multiplied by a number (constant,
+    CDAT, Polyak with f* = 0, Barzilai–Borwein, AdGD, …), and it allows averages over any number of steps. It does
+    affect rules that remember losses or norms of gradients.
 
     Args:
         tuner: the rule.
         eigenvalues: μ > 0, shape (modes,).
-        energies: ½μ_i w_i² at the start, > 0, shape (modes,); equal by default.
-        steps: how many are returned, ≥ 1.
-        burn_in: how many are left out before them, ≥ 0.
+        losses: initial ½μ_i w_i² of each mode, > 0, shape (modes,); all 1 by default.
+        steps: number of steps returned, ≥ 1.
+        burn_in: number of initial steps that are left out, ≥ 0.
 
     Raises:
         ValueError: an argument out of its range, or shapes that differ.
 
     Example:
         >>> from eosmodel.tuners import Greedy
-        >>> s = normalised_steps(Greedy(), [1.0, 0.1], steps=100)  # two points for ever, its spread is too small
+        >>> s = normalised_steps(Greedy(), [1.0, 0.1], steps=100)  # a 2-cycle of steps, with too little spread
         >>> bool(abs(bulk_progress(s, [0.1]) - bulk_progress(s, [1.0])) < 0.01)
         True
     """
@@ -159,12 +161,12 @@ def normalised_steps(
     check_count(owner, "burn_in", burn_in, 0)
     check_range(owner, "eigenvalues", eigenvalues, 0, low_open=True, high_open=True)
     mu = jnp.asarray(eigenvalues, jnp.result_type(float))
-    energy = jnp.ones_like(mu) if energies is None else jnp.asarray(energies, mu.dtype)
-    check_range(owner, "energies", energy, 0, low_open=True, high_open=True)
-    if mu.ndim != 1 or mu.shape != energy.shape:
-        raise ValueError(f"{owner}: eigenvalues and energies must be vectors alike, got {mu.shape} and {energy.shape}")
-    taken = _run(as_arrays(tuner, mu.dtype), mu, jnp.sqrt(2 * energy / mu), burn_in + steps)
-    return np.asarray(taken * mu.max())[burn_in:]
+    first = jnp.ones_like(mu) if losses is None else jnp.asarray(losses, mu.dtype)
+    check_range(owner, "losses", first, 0, low_open=True, high_open=True)
+    if mu.ndim != 1 or mu.shape != first.shape:
+        raise ValueError(f"{owner}: eigenvalues and losses must be vectors of one shape, got {mu.shape}, {first.shape}")
+    stepsizes = _run(as_arrays(tuner, mu.dtype), mu, jnp.sqrt(2 * first / mu), burn_in + steps)
+    return np.asarray(stepsizes * mu.max())[burn_in:]
 
 
 @eqx.filter_jit

@@ -13,7 +13,7 @@ from eosmodel._checks import check_range
 from eosmodel.analysis.cycles import Map, check_state, check_whole
 
 _BLOCKS = 20
-"""Stretches of an orbit whose means give the error of an average over all of it."""
+"""Number of blocks of an orbit, whose means give the standard error of an average."""
 
 
 class Lyapunov(NamedTuple):
@@ -21,7 +21,7 @@ class Lyapunov(NamedTuple):
 
     Fields
         exponents: λ_i = lim (1/t) Σ ln R_ii, shape (count,); NaN if the orbit did not stay finite.
-        error: their standard errors, from the means of 20 successive stretches of the orbit.
+        error: their standard errors, from the means of 20 successive blocks of the orbit.
         state: the last point of the orbit.
         finite: whether orbit and exponents are finite.
     """
@@ -35,26 +35,26 @@ class Lyapunov(NamedTuple):
 def lyapunov(
     mapping: Map, z: Any, *, args: tuple = (), steps: int = 10_000, burn_in: int = 1000, count: int | None = None
 ) -> Lyapunov:
-    """The Lyapunov spectrum along an orbit: Df Q = Q' R, a QR decomposition a step.
+    """The Lyapunov spectrum along an orbit, by a QR decomposition Df Q = Q' R in each step.
 
-    A direction that the map annihilates counts as ln of the smallest positive number, so that the exponent of a
-    superstable cycle is very negative and not −∞. The frame Q begins at random and settles while the averages are
-    taken, which costs an error of order 1/steps.
+    ln R_ii is at least the logarithm of the smallest positive number, so that the exponent of a superstable cycle is
+    very negative and not −∞. The initial frame Q is random and converges during the average, which gives an error of
+    order 1/steps.
 
     Args:
         mapping: f, called as `mapping(z, *args)`.
-        z: where to begin, shape (dim,).
+        z: initial point, shape (dim,).
         args: further arguments of the map.
-        steps: steps averaged over, ≥ 20.
-        burn_in: steps left out first, ≥ 0.
-        count: how many exponents, at most dim; all when None.
+        steps: number of steps averaged over, ≥ 20.
+        burn_in: number of initial steps that are left out, ≥ 0.
+        count: number of exponents, at most dim; all when None.
 
     Raises:
         ValueError: an argument out of its range, or a z of another shape.
 
     Example:
-        >>> found = lyapunov(lambda z: 4 * z * (1 - z), [0.3])
-        >>> round(float(found.exponents[0]), 2)  # ln 2
+        >>> spectrum = lyapunov(lambda z: 4 * z * (1 - z), [0.3])
+        >>> round(float(spectrum.exponents[0]), 2)  # ln 2
         0.69
     """
     check_whole("lyapunov", "steps", steps, _BLOCKS)
@@ -86,10 +86,10 @@ def _stretches(mapping, z, args, steps, count):
         new, push = jax.linearize(lambda z: mapping(z, *args), z)
         frame, triangle = jnp.linalg.qr(jax.vmap(push, in_axes=1, out_axes=1)(frame))
         size = jnp.abs(jnp.diagonal(triangle))
-        # maximum() lets NaN through.
+        # maximum() propagates NaN.
         return (new, frame), jnp.log(jnp.maximum(size, jnp.finfo(z.dtype).tiny))
 
-    # The axes are often invariant, and would keep a frame along them for ever.
+    # A random frame, because a frame along the axes may stay there: they are often invariant.
     frame, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (z.size, count), z.dtype))
     (z, _), logs = jax.lax.scan(body, (z, frame), None, length=steps)
     return z, logs
@@ -98,12 +98,12 @@ def _stretches(mapping, z, args, steps, count):
 def detect_period(orbit: Any, *, max_period: int = 32, tolerance: float | None = None) -> Int[Array, ""]:
     """The least k ≤ max_period with ‖z_{t+k} − z_t‖_∞ ≤ tolerance · (1 + ‖z‖_∞) to the end of the orbit; −1 if none.
 
-    Compared are the last (steps − max_period) points. An orbit that still approaches a cycle more slowly than the
-    tolerance is not periodic yet, and a cycle finer than the tolerance has the period of the coarser one.
+    The last (steps − max_period) points are compared. An orbit that has not converged to a cycle within the tolerance
+    is not periodic, and differences below the tolerance are ignored.
 
     Args:
         orbit: shape (steps, dim), steps ≥ 2·max_period.
-        max_period: the longest period looked for, ≥ 1.
+        max_period: the longest period considered, ≥ 1.
         tolerance: ≥ 0, relative; ε^⅖ when None (5e-7 in float64, 2e-3 in float32).
 
     Raises:
@@ -150,31 +150,31 @@ def orbit_diagram(
     chunk: int = 1024,
     name: str = "p",
 ) -> xr.Dataset:
-    """Where the orbits of a family end up, for each value of its parameter.
+    """The long-term orbits of a family of maps, for each value of its parameter.
 
     Args:
         mapping: the family, called as `mapping(z, p)`.
         parameters: values of p, increasing, shape (values,).
-        z: where every orbit begins, shape (dim,), or where each does, (values, dim).
-        burn_in: steps left out first, ≥ 0.
-        keep: points kept, ≥ 2·max_period.
-        lyapunov_steps: steps after these over which the Lyapunov exponents are averages, ≥ 1.
-        max_period: the longest period looked for; see `detect_period`.
+        z: initial point of all orbits, shape (dim,), or of each orbit, (values, dim).
+        burn_in: number of initial steps that are left out, ≥ 0.
+        keep: number of points kept, ≥ 2·max_period.
+        lyapunov_steps: number of further steps, over which the Lyapunov exponents are averaged, ≥ 1.
+        max_period: the longest period considered; see `detect_period`.
         bound: an orbit with a point that is not finite or larger than this, > 0, has escaped.
-        chunk: values of p worked on at once, which bounds the memory needed beside the result.
-        name: of the parameter, for labels.
+        chunk: number of values of p computed at once, which limits the memory needed in addition to the result.
+        name: name of the parameter, for labels.
 
     Returns:
-        A dataset over `p` with `orbit` (p, sample, component), `lyapunov` (p, exponent), `period` (−1: none found) and
-        `escaped`. Where an orbit escaped, the others are NaN and −1.
+        A dataset over `p` with `orbit` (p, sample, component), `lyapunov` (p, exponent), `period` (−1: none detected)
+        and `escaped`. For an orbit that escaped the others are NaN and −1.
 
     Raises:
         ValueError: an argument out of its range, or of the wrong shape.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> found = orbit_diagram(lambda z, r: r * z * (1 - z), jnp.asarray([2.9, 3.2, 3.5, 3.9]), [0.3])
-        >>> found.period.values.tolist()
+        >>> diagram = orbit_diagram(lambda z, r: r * z * (1 - z), jnp.asarray([2.9, 3.2, 3.5, 3.9]), [0.3])
+        >>> diagram.period.values.tolist()
         [1, 2, 4, -1]
     """
     owner = "orbit_diagram"
@@ -192,14 +192,14 @@ def orbit_diagram(
     starts = jnp.broadcast_to(jnp.asarray(z, first.dtype), (len(values), first.size))
     p = jnp.asarray(values, first.dtype)
     limit = jnp.asarray(bound, p.dtype)
-    found = _diagram(mapping, p, starts, limit, burn_in, keep, lyapunov_steps, max_period, min(chunk, len(values)))
-    orbit, exponents, period, escaped = (np.asarray(x) for x in found)
+    arrays = _diagram(mapping, p, starts, limit, burn_in, keep, lyapunov_steps, max_period, min(chunk, len(values)))
+    orbit, exponents, period, escaped = (np.asarray(x) for x in arrays)
     return xr.Dataset(
         {
             "orbit": (("p", "sample", "component"), orbit, {"long_name": "points of the orbit"}),
             "lyapunov": (("p", "exponent"), exponents, {"long_name": "Lyapunov exponent per step"}),
             "period": ("p", period, {"long_name": f"period, −1 if none up to {max_period}"}),
-            "escaped": ("p", escaped, {"long_name": "the orbit left every bound"}),
+            "escaped": ("p", escaped, {"long_name": "the orbit exceeded the bound"}),
         },
         {"p": ("p", values, {"long_name": f"parameter {name}", "symbol": name})},
         {"burn_in": burn_in, "lyapunov_steps": lyapunov_steps, "bound": float(bound)},
@@ -219,7 +219,7 @@ def _diagram(mapping, p, starts, bound, burn_in, keep, lyapunov_steps, max_perio
         carry = jax.lax.fori_loop(0, burn_in, lambda _, carry: advance(carry, None)[0], carry)
         (z, largest), orbit = jax.lax.scan(advance, carry, None, length=keep)
         last, logs = _stretches(mapping, z, (p,), lyapunov_steps, z.size)
-        # A NaN compares false.
+        # Comparisons with NaN are false.
         escaped = ~((largest <= bound) & (jnp.max(jnp.abs(z)) <= bound) & jnp.all(jnp.isfinite(last)))
         orbit = jnp.where(escaped, jnp.nan, orbit)
         exponents = jnp.where(escaped, jnp.nan, logs.mean(0))

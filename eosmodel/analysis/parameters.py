@@ -1,4 +1,4 @@
-"""Parameters of a probe by name, and the axes of a diagram over them."""
+"""Parameters of a probe by name, and the axes of a phase diagram."""
 
 import dataclasses
 import inspect
@@ -30,14 +30,14 @@ SYMBOLS = {
     "gamma": "γ",
     "sharpness_limit": "λ_∞",
 }
-"""Symbols of parameters that are not written as they are named."""
+"""Symbols of parameters whose symbol differs from their name."""
 
 
 class Parameter(NamedTuple):
-    """Where a number of a probe is: the fields that lead to it, and its place in the last of them if that is a vector.
+    """The location of a number in a probe: the path of fields, and the index if the last field is a vector.
 
     Fields
-        name: as it was asked for.
+        name: the name as given.
         path: fields from the probe on.
         entry: which number of a vector; None for a scalar.
     """
@@ -47,21 +47,21 @@ class Parameter(NamedTuple):
     entry: int | None
 
     def get(self, probe: AbstractProbe) -> Array:
-        """The number that the probe has now."""
+        """The current value in the probe."""
         field = follow(probe, self.path)
         return field if self.entry is None else field[self.entry]
 
     def put(self, probe: AbstractProbe, value: Any) -> AbstractProbe:
-        """The probe with another number; it may be traced and is not checked."""
+        """The probe with another value, which may be traced and is not checked."""
         field = follow(probe, self.path)
         value = jnp.asarray(value, field.dtype)
         new = value if self.entry is None else field.at[self.entry].set(value)
         return eqx.tree_at(lambda probe: follow(probe, self.path), probe, new)
 
     def check(self, probe: AbstractProbe, value: float) -> None:
-        """Raise the ValueError that the class of the probe's part raises for this value, if it does.
+        """Raise the ValueError that the class of the probe's part raises for this value, if any.
 
-        The part is made anew from its fields, which needs a class whose arguments are fields.
+        The part is rebuilt from its fields, which is possible if all arguments of its class are fields.
         """
         part = follow(self.put(probe, value), self.path[:-1])
         arguments = list(inspect.signature(type(part)).parameters)
@@ -74,31 +74,31 @@ class Parameter(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """For labels, in mathtext where it needs any."""
+        """The symbol for labels, in mathtext if necessary."""
         symbol = SYMBOLS.get(self.path[-1], self.path[-1])
         return symbol if self.entry is None else f"{symbol}[{self.entry}]"
 
 
 def find(probe: AbstractProbe, name: str) -> Parameter:
-    """The parameter of a name: `field`, `field[index]` of a vector, or either after `part.` where two parts have it.
+    """The parameter with a name: `field`, or `field[index]` for a vector, after `part.` if two parts have this field.
 
     Raises:
-        ValueError: no such parameter (the known ones are listed), one that two parts have, an index that is missing,
-            not wanted or out of range.
+        ValueError: an unknown parameter (the known ones are listed), one that two parts have, or an index that is
+            missing, superfluous or out of range.
     """
     known = {f"{part}.{field}": (path, field) for part, path in _parts(probe) for field in _numbers(probe, path)}
     pattern = re.fullmatch(r"(?:(\w+)\.)?(\w+)(?:\[(\d+)\])?", str(name).strip())
     part, field, index = pattern.groups() if pattern else (None, str(name), None)
-    # Exact names first; a bare name stands for every part that has it.
-    found = [key for key in known if key == f"{part}.{field}" or (part is None and key.partition(".")[2] == field)]
-    if len(found) > 1:
-        raise ValueError(f"phase_diagram: {field!r} could be {' or '.join(found)}; write which")
-    if not found:
+    # A name without a part matches the field in every part.
+    matches = [key for key in known if key == f"{part}.{field}" or (part is None and key.partition(".")[2] == field)]
+    if len(matches) > 1:
+        raise ValueError(f"phase_diagram: {field!r} could be {' or '.join(matches)}; write which")
+    if not matches:
         listed = [key if _size(probe, place) is None else f"{key}[…]" for key, place in known.items()]
         bare = [key.partition(".")[2] for key in listed]
         _specs.check_names("phase_diagram: the system", [name], bare + listed)
-    path = (*known[found[0]][0], field)
-    size = _size(probe, known[found[0]])
+    path = (*known[matches[0]][0], field)
+    size = _size(probe, known[matches[0]])
     if size is None and index is not None:
         raise ValueError(f"phase_diagram: {field} is one number, got {name!r}")
     if size is not None and (index is None or int(index) >= size):
@@ -108,7 +108,7 @@ def find(probe: AbstractProbe, name: str) -> Parameter:
 
 
 def _parts(probe: AbstractProbe) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Where numbers are: the probe's parts, and the rule inside a modifier of a tuner."""
+    """The parts that hold numbers: those of the probe, and the inner rule of a modified tuner."""
     for part, path in probe.parts.items():
         yield part, path
         while isinstance(follow(probe, path), AbstractModifier):
@@ -117,11 +117,11 @@ def _parts(probe: AbstractProbe) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 class Family(eqx.Module):
-    """A probe as a family of maps, z, p ↦ z', which orbit diagrams, bifurcations and continuation take as it is.
+    """A probe as a family of maps z, p ↦ z', for orbit diagrams, bifurcations and continuation.
 
     Args:
         probe: the system.
-        parameter: which of its numbers p is, from `find`.
+        parameter: the number that p replaces, from `find`.
     """
 
     probe: AbstractProbe
@@ -132,16 +132,16 @@ class Family(eqx.Module):
 
 
 def axis(probe: AbstractProbe, name: str, values: Any, refine: int = 0) -> tuple[Parameter, np.ndarray]:
-    """A parameter and its values along an axis, `refine` times halved; the ends are checked.
+    """A parameter and its values along an axis, with every interval halved `refine` times; both ends are checked.
 
     Args:
         probe: the system.
         name: as for `find`.
         values: (low, high, count), (low, high, count, "log"), or an increasing array.
-        refine: halvings of every interval, evenly in ln where the axis is logarithmic.
+        refine: number of times that every interval is halved, in the logarithm if the axis is logarithmic.
 
     Raises:
-        ValueError: a name or values that are not allowed.
+        ValueError: an unknown name or invalid values.
     """
     parameter = find(probe, name)
     owner, ranged = f"phase_diagram: axis {parameter.name}", isinstance(values, tuple) and len(values) in (3, 4)
@@ -176,7 +176,7 @@ def _range(owner, low, high, count, spacing="linear", *, refine):
 
 def check_fits(owner: str, count: int, size: int) -> None:
     """Raise ValueError if `count` values of `size` bytes fill more than half of the machine's memory."""
-    if hasattr(os, "sysconf"):  # there is none on Windows
+    if hasattr(os, "sysconf"):  # not on Windows
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if 2 * count * size > memory:
             need, have = (f"{number / 2**30:.3g} GiB" for number in (count * size, memory))
@@ -184,7 +184,7 @@ def check_fits(owner: str, count: int, size: int) -> None:
 
 
 def _numbers(probe, path) -> list[str]:
-    """Fields that are a floating number or a vector of some."""
+    """The names of the fields that hold a floating-point number or a vector."""
     owner = follow(probe, path)
     values = ((field.name, getattr(owner, field.name)) for field in dataclasses.fields(owner))
     return [name for name, value in values if eqx.is_inexact_array(value) and np.ndim(value) <= 1]
@@ -196,7 +196,7 @@ def _size(probe, place) -> int | None:
 
 
 def follow(tree: Any, path: tuple[str, ...]) -> Any:
-    """The module or number at the end of a path of fields."""
+    """The module or the number at the end of a path of fields."""
     for field in path:
         tree = getattr(tree, field)
     return tree

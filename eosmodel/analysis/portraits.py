@@ -13,9 +13,9 @@ from eosmodel._checks import check_range
 from eosmodel.analysis.cycles import Map, check_interval, check_state, check_whole, cycles
 
 UNDECIDED, ESCAPED = -1, -2
-"""Labels in a map of basins: no attractor within the steps allowed; gone beyond every bound."""
+"""Labels in a map of basins: no attractor reached within the allowed steps; outside the bound."""
 
-# Starts of the search for fixed points, along each axis.
+# Number of starts of the search for fixed points along each axis.
 _STARTS = 12
 
 
@@ -28,29 +28,29 @@ def portrait(
     resolution: tuple[int, int] = (201, 201),
     names: tuple[str, str] = ("x", "y"),
 ) -> xr.Dataset:
-    """Where one step of a map of the plane takes the points of a window, and where it leaves a coordinate alone.
+    """The displacements of the points of a window by one step of a map of the plane, with nullclines and fixed points.
 
     Args:
         mapping: f, called as `mapping(z, *args)` with z = (x, y).
         x: (low, high) of the window.
         y: (low, high) of the window.
         args: further arguments of the map.
-        resolution: points along x and along y, each ≥ 2.
-        names: of the two coordinates, for labels.
+        resolution: numbers of points along x and along y, each ≥ 2.
+        names: names of the two coordinates, for labels.
 
     Returns:
         A dataset over (y, x) with the displacements `dx` and `dy`, the nullclines `x_nullcline` (dx = 0) and
         `y_nullcline` as polylines (x_vertex or y_vertex, coordinate) with a row of NaN after each piece, linear between
-        grid points, and the fixed points in the window that Newton found from 12 × 12 starts: `fixed_point` (fixed,
+        grid points, and the fixed points in the window that Newton reaches from 12 × 12 starts: `fixed_point` (fixed,
         coordinate), `fixed_stable` (fixed). A curve on which a displacement is 0 without a change of sign is missed.
 
     Raises:
-        ValueError: a window or resolution out of range, or a map that is not of the plane.
+        ValueError: a window or resolution out of range, or a map that is not two-dimensional.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> found = portrait(lambda z: jnp.stack([1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]]), (-2, 2), (-1, 1))
-        >>> [[round(float(c), 3) for c in point] for point in found.fixed_point.values]
+        >>> henon = portrait(lambda z: jnp.stack([1 - 1.4 * z[0] ** 2 + z[1], 0.3 * z[0]]), (-2, 2), (-1, 1))
+        >>> [[round(float(c), 3) for c in point] for point in henon.fixed_point.values]
         [[-1.131, -0.339], [0.631, 0.189]]
     """
     points, axes = _grid("portrait", mapping, x, y, args, resolution)
@@ -61,14 +61,14 @@ def portrait(
     }
     for which, name in (("x", names[0]), ("y", names[1])):
         lines = _zero_level(axes, data[f"d{which}"][1])
-        attrs = {"long_name": f"where a step leaves {name} alone"}
+        attrs = {"long_name": f"points at which a step does not change {name}"}
         data[f"{which}_nullcline"] = ((f"{which}_vertex", "coordinate"), lines, attrs)
-    every = [jnp.linspace(*ends, _STARTS, dtype=points.dtype) for ends in (x, y)]
-    found = cycles(mapping, jnp.stack(jnp.meshgrid(*every), -1).reshape(-1, 2), args=args)
-    fixed = found.points[:, 0]
+    starts = [jnp.linspace(*ends, _STARTS, dtype=points.dtype) for ends in (x, y)]
+    solutions = cycles(mapping, jnp.stack(jnp.meshgrid(*starts), -1).reshape(-1, 2), args=args)
+    fixed = solutions.points[:, 0]
     inside = np.all((fixed >= [x[0], y[0]]) & (fixed <= [x[1], y[1]]), axis=1)
     data["fixed_point"] = (("fixed", "coordinate"), fixed[inside], {"long_name": "fixed points"})
-    data["fixed_stable"] = ("fixed", found.stable[inside], {"long_name": "all multipliers inside the unit circle"})
+    data["fixed_stable"] = ("fixed", solutions.stable[inside], {"long_name": "all multipliers inside the unit circle"})
     return xr.Dataset(data, _coords(axes, names) | {"coordinate": ["x", "y"]})
 
 
@@ -85,9 +85,9 @@ def basins(
     bound: float = 1e6,
     names: tuple[str, str] = ("x", "y"),
 ) -> xr.Dataset:
-    """Which attractor each point of a window goes to.
+    """The attractor of each point of a window.
 
-    A point belongs to the first attractor that its orbit comes within the radius of. The radius should lie well
+    A point belongs to the first attractor to which its orbit comes closer than the radius. The radius should be well
     inside the basin; for a chaotic attractor give many of its points.
 
     Args:
@@ -96,16 +96,16 @@ def basins(
         x: (low, high) of the window.
         y: (low, high) of the window.
         args: further arguments of the map.
-        resolution: points along x and along y, each ≥ 2.
-        steps: steps at most, ≥ 1.
-        radius: > 0.
+        resolution: numbers of points along x and along y, each ≥ 2.
+        steps: largest number of steps, ≥ 1.
+        radius: distance at which an attractor counts as reached, > 0.
         bound: an orbit with a coordinate larger than this, > 0, or not finite, has escaped.
-        names: of the two coordinates, for labels.
+        names: names of the two coordinates, for labels.
 
     Returns:
         A dataset over (y, x) with `basin`, the index of the attractor, −1 undecided or −2 escaped, and `steps`, the
-        steps it took (those allowed, where undecided); `attractor_point` (member, coordinate) with the attractor that
-        each is a point of, `member_of`.
+        number of steps until then; `attractor_point` (member, coordinate), and `member_of`, the attractor of each of
+        these points.
 
     Raises:
         ValueError: no attractors, or an argument out of its range or of the wrong shape.
@@ -113,8 +113,8 @@ def basins(
     Example:
         >>> import jax.numpy as jnp
         >>> step = lambda z: jnp.stack([z[0] - 0.1 * (z[0] ** 3 - z[0]), 0.5 * z[1]])
-        >>> found = basins(step, [[-1.0, 0.0], [1.0, 0.0]], (-2, 2), (-1, 1), resolution=(4, 2))
-        >>> found.basin.values.tolist()
+        >>> result = basins(step, [[-1.0, 0.0], [1.0, 0.0]], (-2, 2), (-1, 1), resolution=(4, 2))
+        >>> result.basin.values.tolist()
         [[0, 0, 1, 1], [0, 0, 1, 1]]
     """
     check_whole("basins", "steps", steps)
@@ -135,7 +135,7 @@ def basins(
     return xr.Dataset(
         {
             "basin": (("y", "x"), np.asarray(labels).reshape(shape), attrs),
-            "steps": (("y", "x"), np.asarray(taken).reshape(shape), {"long_name": "steps until decided"}),
+            "steps": (("y", "x"), np.asarray(taken).reshape(shape), {"long_name": "number of steps until decided"}),
             "attractor_point": (("member", "coordinate"), members, {"long_name": "points of the attractors"}),
         },
         _coords(axes, names) | {"member_of": ("member", owner), "coordinate": ["x", "y"]},
@@ -183,7 +183,7 @@ def _capture(mapping, points, args, members, owner, radius, bound, steps):
     def label(z):
         apart = jnp.linalg.norm(members - z, axis=-1)
         nearest = jnp.argmin(apart)
-        # A NaN compares false.
+        # Comparisons with NaN are false.
         lost = ~(jnp.max(jnp.abs(z)) <= bound)
         return jnp.where(lost, ESCAPED, jnp.where(apart[nearest] <= radius, owner[nearest], UNDECIDED))
 

@@ -1,4 +1,4 @@
-"""What a phase diagram runs at each of its points: a map of one flat array that says what it sees on the way."""
+"""Probes: the system that a phase diagram runs at each point, as a map of one flat array with observations."""
 
 import abc
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ from eosmodel.theory import FastMap
 from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
 DENSE = 24
-"""Weights up to which the sharpness of an objective without a formula is an eigenvalue of its dense Hessian."""
+"""Largest number of weights for which the sharpness of an objective without a formula is computed from its Hessian."""
 
 
-class Look(NamedTuple):
-    """What is seen at a state, before the step from it. NaN where the system does not know it.
+class Observation(NamedTuple):
+    """The quantities of a state before the step from it; NaN where they are not known.
 
     Fields
         loss: f(w).
-        gradient: ‖∇f‖²; of a fast map λ²x², the part that oscillates.
+        gradient_sq: ‖∇f‖²; in a fast map λ²x², the oscillating part.
         stepsize: η.
-        sharpness: λ; of a valley on its floor, x left out.
-        push: ηα, what progressive sharpening adds to λ in the step.
-        pull: ½βηx², what the oscillation takes from it.
+        sharpness: λ; in a valley that of the floor, without x.
+        push: ηα, the increase of λ in the step by progressive sharpening.
+        pull: ½βηx², the decrease of λ in the step by the oscillation.
     """
 
     loss: Float[Array, ""]
-    gradient: Float[Array, ""]
+    gradient_sq: Float[Array, ""]
     stepsize: Float[Array, ""]
     sharpness: Float[Array, ""]
     push: Float[Array, ""]
@@ -41,11 +41,11 @@ class Look(NamedTuple):
 
 
 class AbstractProbe(eqx.Module):
-    """A system under a tuner as a map z ↦ z' of a flat array, which any analysis of maps takes as it is.
+    """A system under a tuner as a map z ↦ z' of a flat array, for any analysis of maps.
 
-    The least an extension supplies: `init`, where the orbit begins; `advance`, (z, step index) ↦ (z', Look); `fast`,
-    the coordinates whose recurrence is the period; and `parts`, where its parameters are: by the name that leads
-    theirs, the fields that lead to the module that holds them.
+    An extension must supply `init`, the initial state; `advance`, (z, step index) ↦ (z', Observation); `fast`, the
+    coordinates whose recurrence defines the period; and `parts`, the location of its parameters: for the prefix of
+    their names, the path of fields to the module that holds them.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -55,7 +55,7 @@ class AbstractProbe(eqx.Module):
     def init(self) -> Float[Array, " dim"]: ...
 
     @abc.abstractmethod
-    def advance(self, z: Float[Array, " dim"], step: Any = 0) -> tuple[Float[Array, " dim"], Look]: ...
+    def advance(self, z: Float[Array, " dim"], step: Any = 0) -> tuple[Float[Array, " dim"], Observation]: ...
 
     @abc.abstractmethod
     def fast(self, z: Float[Array, " dim"]) -> Float[Array, " fast"]: ...
@@ -66,7 +66,7 @@ class AbstractProbe(eqx.Module):
 
 
 class FastProbe(AbstractProbe):
-    """A fast map from the energy ratio r, its sharpness frozen. A period is one of ln r and the tuner's state."""
+    """A fast map started at r, with constant sharpness. Its period is that of ln r and the tuner's state."""
 
     fast_map: FastMap
     r: Any = 1.0
@@ -81,18 +81,18 @@ class FastProbe(AbstractProbe):
 
     def advance(self, z, step=0):
         del step
-        fast, seen = self.fast_map, self.fast_map.observe(z)
+        fast, now = self.fast_map, self.fast_map.observe(z)
         bulk, sharpness, a = (jnp.asarray(value, z.dtype) for value in (fast.bulk_gradient_sq, fast.sharpness, fast.A))
-        nan = jnp.full_like(seen.r, jnp.nan)
-        look = Look(bulk / sharpness * (a + 0.5 * seen.r), bulk * seen.r, seen.stepsize, sharpness, nan, nan)
-        return fast(z), look
+        nan = jnp.full_like(now.r, jnp.nan)
+        loss = bulk / sharpness * (a + 0.5 * now.r)
+        return fast(z), Observation(loss, bulk * now.r, now.stepsize, sharpness, nan, nan)
 
     def fast(self, z):
         return z
 
 
 class DescentProbe(AbstractProbe):
-    """Gradient descent on an objective under a tuner, z = (weights, tuner state). A period is one of z."""
+    """Gradient descent on an objective under a tuner, z = (weights, tuner state). Its period is that of z."""
 
     objective: AbstractObjective
     tuner: AbstractTuner
@@ -118,14 +118,14 @@ class DescentProbe(AbstractProbe):
         line = steepest(self.objective, weights, value, gradient, jnp.asarray(step), sharpness)
         stepsize, memory, _ = select_stepsize(self.tuner, line, memory, gradient)
         new = jnp.concatenate([weights - stepsize * gradient, ravel_pytree(memory)[0].astype(z.dtype)])
-        return new, Look(value, -line.slope, stepsize, sharpness, *self._slow(weights, stepsize))
+        return new, Observation(value, -line.slope, stepsize, sharpness, *self._slow(weights, stepsize))
 
     def fast(self, z):
         return z
 
 
 class ValleyProbe(DescentProbe):
-    """Gradient descent on a valley, where α and β are known and the oscillation is x. A period is one of ln(λ²x²/G)."""
+    """Gradient descent on a valley, with known α and β and the oscillation x. Its period is that of ln(λ²x²/G)."""
 
     def _slow(self, weights, stepsize):
         floor: Any = self.objective
@@ -134,27 +134,27 @@ class ValleyProbe(DescentProbe):
     def fast(self, z):
         floor: Any = self.objective
         weights = self._split(z)[0]
-        # An orbit that has come to rest has no ratio: infinite or NaN, it recurs at no period.
+        # After convergence the ratio is infinite or NaN, so that no period is detected.
         return jnp.log((floor.sharpness(weights) * weights[0]) ** 2 / floor.bulk_gradient_sq(weights))[None]
 
 
 def sharpness_at(objective: AbstractObjective, weights: Float[Array, " dim"]) -> Float[Array, ""]:
-    """λ by the objective's own formula where it has one, else the top eigenvalue of the dense Hessian."""
-    # Objectives need not know their sharpness; those that do have this method.
-    known = getattr(objective, "sharpness", None)
-    if known is not None:
-        return jnp.asarray(known(weights), weights.dtype)
+    """λ by the objective's own formula if it has one, else the largest eigenvalue of the dense Hessian."""
+    # Some objectives have a method for their sharpness.
+    formula = getattr(objective, "sharpness", None)
+    if formula is not None:
+        return jnp.asarray(formula(weights), weights.dtype)
     return jnp.linalg.eigvalsh(jax.hessian(objective.loss)(weights))[-1]
 
 
 def probe(system: Any, tuner: Any = None) -> AbstractProbe:
-    """The probe of a fast map, or of an objective under a tuner; all numbers in it are arrays of one floating type.
+    """The probe of a fast map, or of an objective under a tuner; all numbers become arrays of one floating type.
 
     Raises:
-        ValueError: neither a fast map nor an objective, a tuner missing or one too many, or an objective of more than
-            24 weights that does not know its sharpness.
+        ValueError: a system that is neither a fast map nor an objective, a missing or a superfluous tuner, or an
+            objective of more than 24 weights without a formula for its sharpness.
     """
-    # A class of tuners stands for the tuner with its defaults.
+    # A class of tuners is called with its defaults.
     tuner = tuner() if isinstance(tuner, type) and issubclass(tuner, AbstractTuner) else tuner
     if isinstance(system, FastMap):
         if tuner is not None:

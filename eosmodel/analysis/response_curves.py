@@ -24,22 +24,22 @@ def response_curve(
     margin: float = 1e-6,
     **frozen: Any,
 ) -> xr.Dataset:
-    """Φ(r) = ⟨s⟩ with r held, its edge equilibria and their multipliers, and the class that follows.
+    """Φ(r) = ⟨s⟩ at constant r, with its edge equilibria, their multipliers, and the class of the tuner.
 
     Args:
         tuners: a tuner, or several by name.
-        r: energy ratios > 0, increasing, shape (points,); 241 from 1e-3 to 1e4 when None.
-        alpha, beta: both, to have q and the trend as well.
+        r: values of λ²x²/G > 0, increasing, shape (points,); 241 from 1e-3 to 1e4 when None.
+        alpha, beta: both, for q and the trend.
         margin: as in `theory.classify`.
         frozen: A, kappa, sharpness, bulk_gradient_sq and step, as for `theory.FastMap`.
 
     Returns:
-        Dataset over (tuner, r) of `s` and, where a search cycles at held r, its range `s_low` to `s_high`; over (tuner,
+        Dataset over (tuner, r) of `s` and its range `s_low`, `s_high` (line searches vary at constant r); over (tuner,
         equilibrium) of `r_star`, `multiplier` and `stable`; over tuner of `kind`, `label`, `q`, `trend`, `r_mean` and
         `s_mean` (on the fast map's orbit).
 
     Raises:
-        ValueError: an argument out of its range, or no tuner.
+        ValueError: an argument out of its range, or an empty mapping of tuners.
 
     Example:
         >>> import eosmodel as eos
@@ -55,27 +55,34 @@ def response_curve(
     if values.ndim != 1 or values.size < 2 or np.any(np.diff(values) <= 0):
         raise ValueError(f"response_curve: r must be increasing numbers of shape (points ≥ 2,), got {r}")
     grid = jnp.asarray(values, jnp.result_type(float))
-    curves, found = [], []
+    curves, classifications = [], []
     for tuner in named.values():
         fast = FastMap(tuner, **frozen)
         curves.append(_curve(fast, grid))
-        found.append(classify(fast, alpha, beta, margin=margin))
-    curve, classes = (jax.tree.map(lambda *parts: np.stack(parts), *all_) for all_ in (curves, found))
+        classifications.append(classify(fast, alpha, beta, margin=margin))
+    curve, classes = (jax.tree.map(lambda *parts: np.stack(parts), *all_) for all_ in (curves, classifications))
     data = {
-        "s": (("tuner", "r"), curve.s, {"long_name": "mean of s with r held", "symbol": "Φ"}),
-        "s_low": (("tuner", "r"), curve.low, {"long_name": "least s with r held"}),
-        "s_high": (("tuner", "r"), curve.high, {"long_name": "largest s with r held"}),
+        "s": (("tuner", "r"), curve.s, {"long_name": "mean of s at constant r", "symbol": "Φ"}),
+        "s_low": (("tuner", "r"), curve.low, {"long_name": "smallest s at constant r"}),
+        "s_high": (("tuner", "r"), curve.high, {"long_name": "largest s at constant r"}),
         "r_star": (("tuner", "equilibrium"), classes.r_star, {"symbol": "r*"}),
         "multiplier": (("tuner", "equilibrium"), classes.multiplier, {"symbol": "m"}),
         "stable": (("tuner", "equilibrium"), np.abs(classes.multiplier) < 1, {"long_name": "|m| < 1"}),
         "kind": ("tuner", classes.kind, {"flag_values": [int(k) for k in Kind]}),
         "label": ("tuner", [Kind(int(kind)).label for kind in classes.kind]),
-        "q": ("tuner", classes.q, {"long_name": "βx²/(2α) where the tuner, or λ, holds x²"}),
+        "q": ("tuner", classes.q, {"long_name": "βx²/(2α) at the x² set by the tuner or by λ"}),
         "trend": ("tuner", classes.trend, {"long_name": "sign of dλ/dt"}),
         "r_mean": ("tuner", classes.means.r, {"long_name": "geometric mean of r on the orbit"}),
         "s_mean": ("tuner", classes.means.s, {"long_name": "mean of s on the orbit"}),
     }
-    coords = {"tuner": list(named), "r": ("r", values, {"symbol": "r = λ²x²/G", "long_name": "energy ratio"})}
+    coords = {
+        "tuner": list(named),
+        "r": (
+            "r",
+            values,
+            {"symbol": "r = λ²x²/G", "long_name": "squared gradient along the mode over that of the bulk"},
+        ),
+    }
     attrs = {name: float(value) for name, value in frozen.items()} | {"r_range": list(R_RANGE)}
     return xr.Dataset(data, coords, attrs)
 

@@ -1,4 +1,4 @@
-"""Features of an orbit, accumulated while it runs: no orbit is ever stored, so a grid of them needs little memory."""
+"""Features of an orbit, accumulated during the run. Orbits are not stored, so that large grids need little memory."""
 
 from typing import Any, NamedTuple
 
@@ -7,39 +7,39 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from eosmodel.analysis.orbits import detect_period
-from eosmodel.analysis.probes import AbstractProbe, Look
+from eosmodel.analysis.probes import AbstractProbe, Observation
 from eosmodel.dynamics import divergence_bound
 
 MAX_PERIOD = 32
 _BLOCKS = 32
-"""Stretches of equal length that an orbit is summed over; those of its last half give the averages and their errors."""
+"""Number of blocks of an orbit; the block means of its last half give the averages and their standard errors."""
 
 
 class Features(NamedTuple):
-    """What is kept of an orbit. Averages ⟨·⟩ are over its last half, or the last half of what it lived.
+    """Features of an orbit. Averages ⟨·⟩ are over its last half, or over the last half of the steps before it ended.
 
-    An orbit dies when it has diverged or has arrived: it then stays where it is and adds nothing.
+    An orbit ends early when it has diverged or its gradient has vanished; further steps do not count.
 
     Fields
         diverged: a value was not finite, or |f| exceeded the bound.
-        arrived: ‖∇f‖² fell below the smallest normal number over ε, where a tuner sees nothing any more.
-        frozen: λ cannot move in this system (the fast map).
-        averaged: steps in those averages.
+        arrived: ‖∇f‖² fell below the smallest normal number over ε, where a tuner has no signal left.
+        frozen: λ is constant in this system (the fast map).
+        averaged: number of steps in the averages.
         edge_exponent: Λ = ⟨ln|1 − ηλ|⟩, with |1 − ηλ| ≥ ε.
-        edge_error: standard error of Λ, from the means of up to 16 stretches of the orbit.
-        lyapunov: largest Lyapunov exponent per step; NaN where it was not asked for.
+        edge_error: standard error of Λ, from up to 16 block means.
+        lyapunov: largest Lyapunov exponent per step; NaN if not requested.
         lyapunov_error: its standard error.
         s: ⟨ηλ⟩.
         log_s: ⟨ln|ηλ|⟩.
-        highest_s: the largest ηλ of those averaged.
-        stepsize_spread: ln of the largest over the smallest η of those averaged.
-        first_sharpness: λ at the start.
+        highest_s: the largest ηλ in the averaged steps.
+        stepsize_spread: ln of the largest over the smallest η in the averaged steps.
+        first_sharpness: initial λ.
         final_sharpness: λ before the last step.
-        drift: change of ln λ over the last half: twice ln of ⟨λ⟩ in its second half over ⟨λ⟩ in its first.
-        q: ⟨½βηx²⟩/⟨ηα⟩, which is βx²/2α; NaN where α is not known or not positive.
+        drift: change of ln λ over the last half: twice the ln of ⟨λ⟩ in its second half over ⟨λ⟩ in its first.
+        q: ⟨½βηx²⟩/⟨ηα⟩, which is βx²/2α; NaN if α is not known or not positive.
         final_loss: f before the last step.
-        peak: the largest |f| over the |f| at the start.
-        remaining: ‖∇f‖ before the last step over the largest so far.
+        peak: the largest |f| over the initial |f|.
+        remaining: ‖∇f‖ before the last step over the largest ‖∇f‖.
         period: least period of the fast coordinates in 64 further steps, at most 32; −1 if none.
         state: the last state of the map, shape (dim,).
     """
@@ -68,7 +68,7 @@ class Features(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Sums over the living steps of a stretch, but for the last three."""
+    """Sums over the steps of a block before the orbit ended; the last three fields are extremes."""
 
     count: Any
     s: Any
@@ -84,7 +84,7 @@ class _Sums(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """An orbit under way."""
+    """The state of a running orbit."""
 
     z: Any
     tangent: Any
@@ -98,17 +98,17 @@ class _Run(NamedTuple):
 
 
 def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: bool = True, period: bool = True):
-    """Run a probe and keep its features.
+    """Run a probe and compute its features.
 
     Args:
         probe: from `probes.probe`.
-        steps: number of steps, ≥ 64; may be traced. A period is looked for in 64 more.
-        bound: |f| above this multiple of its first value counts as diverged, > 1; may be traced.
-        lyapunov: carry a tangent along, which doubles the work.
-        period: look for a period.
+        steps: number of steps, ≥ 64; may be traced. The period is detected in 64 further steps.
+        bound: an orbit with |f| above this multiple of its initial value has diverged, > 1; may be traced.
+        lyapunov: whether to compute the Lyapunov exponent, which doubles the work.
+        period: whether to detect the period.
 
     Returns:
-        `Features`, all scalars but the state.
+        `Features`, all scalars except the state.
     """
     z = probe.init()
     zero = jnp.zeros((), z.dtype)
@@ -120,53 +120,53 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
 
     def body(t, run: _Run) -> _Run:
         if lyapunov:
-            new, pushed, look = jax.jvp(lambda z: probe.advance(z, t), (run.z,), (run.tangent,), has_aux=True)
-            length = jnp.linalg.norm(pushed)
-            # A superstable point sends every tangent to 0: any direction then does for the next step.
-            tangent = jnp.where(length > tiny, pushed / jnp.maximum(length, tiny), run.tangent)
+            new, new_tangent, now = jax.jvp(lambda z: probe.advance(z, t), (run.z,), (run.tangent,), has_aux=True)
+            length = jnp.linalg.norm(new_tangent)
+            # At a superstable point every tangent becomes 0; the next step may then use any direction.
+            tangent = jnp.where(length > tiny, new_tangent / jnp.maximum(length, tiny), run.tangent)
             stretch = jnp.log(jnp.maximum(length, tiny))
         else:
-            (new, look), tangent, stretch = probe.advance(run.z, t), run.tangent, zero
-        first = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), look, run.first)
+            (new, now), tangent, stretch = probe.advance(run.z, t), run.tangent, zero
+        first = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), now, run.first)
         limit = divergence_bound(first.loss, bound)
-        finite = jnp.isfinite(look.loss + look.gradient + look.stepsize) & jnp.all(jnp.isfinite(new))
-        sound = finite & (jnp.abs(look.loss) <= limit)
-        moving = run.living & sound & (look.gradient >= tiny / eps)
+        finite = jnp.isfinite(now.loss + now.gradient_sq + now.stepsize) & jnp.all(jnp.isfinite(new))
+        sound = finite & (jnp.abs(now.loss) <= limit)
+        moving = run.living & sound & (now.gradient_sq >= tiny / eps)
 
         def kept(new, old):
             return jnp.where(moving, new, old)
 
-        s = look.stepsize * look.sharpness
-        row = (1.0, s, _log(s, tiny), _log(1 - s, eps), look.sharpness, look.push, look.pull, stretch)
+        s = now.stepsize * now.sharpness
+        row = (1.0, s, _log(s, tiny), _log(1 - s, eps), now.sharpness, now.push, now.pull, stretch)
         added = [
             total + jnp.where(moving, jnp.asarray(value, z.dtype), 0)
             for total, value in zip(run.sums, row, strict=False)
         ]
         extremes = (
             kept(jnp.maximum(run.sums.highest_s, s), run.sums.highest_s),
-            kept(jnp.maximum(run.sums.largest, look.stepsize), run.sums.largest),
-            kept(jnp.minimum(run.sums.smallest, look.stepsize), run.sums.smallest),
+            kept(jnp.maximum(run.sums.largest, now.stepsize), run.sums.largest),
+            kept(jnp.minimum(run.sums.smallest, now.stepsize), run.sums.smallest),
         )
         return _Run(
             kept(new, run.z),
             kept(tangent, run.tangent),
             moving,
             run.diverged | (run.living & ~sound),
-            kept(jnp.maximum(run.peak, jnp.abs(look.loss)), run.peak),
-            kept(jnp.maximum(run.steepest, look.gradient), run.steepest),
-            # An orbit that arrives does so with a gradient of its own.
-            jax.tree.map(lambda new, old: jnp.where(run.living & sound, new, old), look, run.last),
+            kept(jnp.maximum(run.peak, jnp.abs(now.loss)), run.peak),
+            kept(jnp.maximum(run.steepest, now.gradient_sq), run.steepest),
+            # The step in which the gradient vanishes is included here.
+            jax.tree.map(lambda new, old: jnp.where(run.living & sound, new, old), now, run.last),
             first,
             _Sums._make([*added, *extremes]),
         )
 
     def block(run, i):
-        # The last stretch ends at `steps`, whatever it is, and no stretch is a shape: steps may be traced.
+        # The last block ends at `steps`, and the length of a block is not a shape, so that `steps` may be traced.
         ends = [(steps // _BLOCKS) * k + (steps % _BLOCKS) * k // _BLOCKS for k in (i, i + 1)]
         run = jax.lax.fori_loop(ends[0], ends[1], body, run._replace(sums=blank))
         return run, (run.sums, (ends[1] - ends[0]).astype(z.dtype))
 
-    # The axes are often invariant, and would keep a tangent along them for ever.
+    # A random direction, because a tangent along an axis may stay there: the axes are often invariant.
     tangent = jax.random.normal(jax.random.key(0), z.shape, z.dtype)
     begin = _Run(
         z,
@@ -175,25 +175,25 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
         jnp.asarray(False),
         zero,
         zero,
-        Look(*[zero] * 6),
-        Look(*[zero] * 6),
+        Observation(*[zero] * 6),
+        Observation(*[zero] * 6),
         blank,
     )
     run, (sums, length) = jax.lax.scan(block, begin, jnp.arange(_BLOCKS, dtype=jnp.int32))
-    found = jnp.asarray(-1, jnp.int32)
+    detected = jnp.asarray(-1, jnp.int32)
     if period:
 
         def onward(z, i):
             return probe.advance(z, steps + i)[0], probe.fast(z)
 
         _, window = jax.lax.scan(onward, run.z, jnp.arange(2 * MAX_PERIOD, dtype=jnp.int32))
-        found = detect_period(window, max_period=MAX_PERIOD)
-    return _summary(probe, run, sums, length, found, lyapunov)
+        detected = detect_period(window, max_period=MAX_PERIOD)
+    return _summary(probe, run, sums, length, detected, lyapunov)
 
 
 def _summary(probe, run, sums: _Sums, length, period, lyapunov) -> Features:
     dtype, index, first = run.z.dtype, jnp.arange(_BLOCKS), run.first
-    # Stretches lived through in full; an orbit that did not live through one has only what it has.
+    # The number of complete blocks; an orbit that ended in the first block has this incomplete one.
     lived = jnp.maximum(jnp.sum(sums.count == length), 1)
     late = (index >= lived // 2) & (index < lived)
     later = late & (index >= (lived // 2 + lived + 1) // 2)
@@ -233,7 +233,7 @@ def _summary(probe, run, sums: _Sums, length, period, lyapunov) -> Features:
         ),
         first_sharpness=first.sharpness,
         final_sharpness=unless_diverged(run.last.sharpness),
-        # One stretch alone has no halves, and no drift that could be seen.
+        # A single block has no halves, and its drift is NaN.
         drift=unless_diverged(2 * jnp.log(mean("sharpness", later) / mean("sharpness", late & ~later))),
         q=unless_diverged(jnp.where(push > 0, pull / jnp.where(push > 0, push, 1), jnp.nan)),
         final_loss=unless_diverged(run.last.loss),
@@ -245,5 +245,5 @@ def _summary(probe, run, sums: _Sums, length, period, lyapunov) -> Features:
 
 
 def _log(value, floor):
-    """ln|value|, not below ln of the floor; NaN stays NaN."""
+    """ln max(|value|, floor); NaN stays NaN."""
     return jnp.log(jnp.maximum(jnp.abs(value), floor))

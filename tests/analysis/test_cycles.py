@@ -60,7 +60,7 @@ def test_fixed_points_and_multipliers_of_the_logistic_map(r):
     np.testing.assert_allclose(found.multipliers.ravel(), [r, 2 - r], atol=1e-11)
     assert found.stable.tolist() == [False, r < 3]
     assert found.period.tolist() == [1, 1]
-    assert set(found.found) <= {-1, 0, 1}
+    assert set(found.reached) <= {-1, 0, 1}
 
 
 def test_every_six_cycle_at_r_4_and_the_shorter_ones_inside_it():
@@ -83,7 +83,7 @@ def test_cyclic_shifts_are_one_cycle_and_each_start_says_where_it_went():
     inner = orbit.points[orbit.stable][0]
     again = cycles(logistic, np.concatenate([inner[::-1], [[1 - 1 / 3.84]]]), period=3, args=(r,))
     assert again.period.tolist() == [1, 3]
-    assert again.found.tolist() == [1, 1, 1, 0]
+    assert again.reached.tolist() == [1, 1, 1, 0]
     np.testing.assert_allclose(again.points[1], inner, atol=1e-12)
     assert np.argmin(again.points[1, :, 0]) == 0
 
@@ -91,11 +91,11 @@ def test_cyclic_shifts_are_one_cycle_and_each_start_says_where_it_went():
 def test_newton_that_fails_is_reported():
     none = cycles(lambda z: z + 1, UNIT)
     assert none.points.shape == (0, 1, 1)
-    assert (none.found == -1).all()
+    assert (none.reached == -1).all()
     # Log of a negative number, and of one that Newton sends there.
     half = cycles(lambda z: jnp.log(z) + 2, np.array([[-1.0], [3.0]]))
-    assert half.found.tolist() == [-1, 0]
-    assert (cycles(logistic, UNIT, args=(array(3.7)[0],), max_steps=1).found == -1).all()
+    assert half.reached.tolist() == [-1, 0]
+    assert (cycles(logistic, UNIT, args=(array(3.7)[0],), max_steps=1).reached == -1).all()
 
 
 def test_cycles_that_are_not_isolated():
@@ -104,7 +104,7 @@ def test_cycles_that_are_not_isolated():
         lambda z: jnp.stack([-z[1], z[0]]), np.array([[1.0, 0.0], [0.3, 0.4], [0.0, -1.0], [0.0, 0.0]]), period=4
     )
     assert found.period.tolist() == [1, 4, 4]
-    assert found.found.tolist() == [1, 2, 1, 0]
+    assert found.reached.tolist() == [1, 2, 1, 0]
     # The centre's own are those of one turn, the others' of four.
     np.testing.assert_allclose(found.multipliers[1:], 1, atol=1e-15)
     np.testing.assert_allclose(np.sort_complex(found.multipliers[0]), [-1j, 1j], atol=1e-15)

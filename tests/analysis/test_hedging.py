@@ -99,8 +99,8 @@ def by_hand(step, eigenvalues, weights, count):
 
 
 def test_normalised_steps_are_those_of_the_rule():
-    mu, energies = np.asarray([4.0, 1.0, 0.3, 0.02]), np.asarray([1.0, 2.0, 0.5, 3.0])
-    start = np.sqrt(2 * energies / mu)
+    mu, losses = np.asarray([4.0, 1.0, 0.3, 0.02]), np.asarray([1.0, 2.0, 0.5, 3.0])
+    start = np.sqrt(2 * losses / mu)
 
     def relaxed(gradient, _):
         return 0.7 * (gradient @ gradient) / (gradient @ (mu * gradient))
@@ -110,7 +110,7 @@ def test_normalised_steps_are_those_of_the_rule():
 
     # Both are chaotic: rounding grows, slowly enough for so many steps.
     for tuner, step in ((CDAT(0.7, eps=0.0), relaxed), (BB2(0.05), short)):
-        found = normalised_steps(tuner, mu, energies, steps=15, burn_in=5)
+        found = normalised_steps(tuner, mu, losses, steps=15, burn_in=5)
         np.testing.assert_allclose(found, by_hand(step, mu, start, 20)[5:], rtol=1e-7)
     np.testing.assert_allclose(normalised_steps(Constant(0.3), mu, steps=3), 1.2)
 
@@ -152,7 +152,7 @@ def test_the_hedge_is_near_the_best_law(low):
         (lambda: chebyshev_steps(0, 0.5), "chebyshev_steps: count"),
         (lambda: silver_steps(0), "silver_steps: count"),
         (lambda: normalised_steps(BB2(), [1.0, -1.0]), "normalised_steps: eigenvalues"),
-        (lambda: normalised_steps(BB2(), [1.0, 0.5], [1.0]), "normalised_steps: eigenvalues and energies"),
+        (lambda: normalised_steps(BB2(), [1.0, 0.5], [1.0]), "normalised_steps: eigenvalues and losses"),
         (lambda: normalised_steps(BB2(), [1.0], steps=0), "normalised_steps: steps"),
         (lambda: normalised_steps(BB2(), [1.0], burn_in=-1), "normalised_steps: burn_in"),
     ],

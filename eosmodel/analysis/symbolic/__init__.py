@@ -1,8 +1,8 @@
 """Closed forms derived by sympy, each of which compiles to a jax function.
 
-`RESPONSES` has the tuners' responses with their edge equilibria, multipliers and flips; `normal_form` what gradient
-descent does in the valley; `noise_gap` how far below the edge gradient noise holds it; `quartic_thresholds` and
-`momentum_thresholds` where gradient descent on two textbook losses loses stability, and to what.
+`RESPONSES` contains the tuners' responses with their edge equilibria, multipliers and flips; `normal_form` is gradient
+descent in the valley; `noise_gap` is the distance to the edge of stability under gradient noise; `quartic_thresholds`
+and `momentum_thresholds` are the stability limits of gradient descent on two textbook losses.
 """
 
 from eosmodel.analysis.symbolic.compiling import compile

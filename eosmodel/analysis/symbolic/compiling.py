@@ -12,16 +12,16 @@ from jaxtyping import Array
 def compile(expr: Any, symbols: Sequence[sp.Symbol]) -> Callable[..., Array]:
     """A jax function of the values of `symbols` that computes `expr`.
 
-    The function can be jitted, vmapped and differentiated, and works in the floating type of its arguments, float32
-    or float64 (jax's default where all are Python numbers). A value that is not real is NaN.
+    The function can be jitted, vmapped and differentiated, and uses the floating-point dtype of its arguments, float32
+    or float64 (jax's default if all are Python numbers). A value that is not real is NaN.
 
     Args:
         expr: a sympy expression or condition, or a matrix or nested sequence of them.
         symbols: the arguments, in order; every free symbol of `expr` must be among them.
 
     Returns:
-        A function of as many numbers or arrays as there are symbols. Arrays are broadcast against each other; the
-        shape of a matrix or sequence comes after theirs. Conditions give booleans.
+        A function of one number or array per symbol. Arrays are broadcast against each other; the axes of a matrix or
+        sequence follow theirs. Conditions give booleans.
 
     Raises:
         ValueError: a free symbol of `expr` that is not in `symbols`.
@@ -43,7 +43,7 @@ def compile(expr: Any, symbols: Sequence[sp.Symbol]) -> Callable[..., Array]:
 
     def compiled(*values):
         dtype = jnp.result_type(float, *values)
-        # Sympy joins conditions without broadcasting them.
+        # sympy combines conditions without broadcasting.
         arrays = jnp.broadcast_arrays(*(jnp.asarray(value, dtype) for value in values))
         shape = arrays[0].shape if arrays else ()
         # An entry without symbols comes back as a Python number.

@@ -1,19 +1,19 @@
-"""What the response function of a tuner implies: its edge equilibrium, that point's multiplier, and its flip.
+"""Consequences of the response function of a tuner: its edge equilibrium, the multiplier there, and its flip.
 
-A tuner is a response s = Φ(r), and the oscillation obeys ln r' = ln r + 2 ln|1 − Φ(r)| (`eosmodel.theory.FastMap`).
-Its edge equilibrium is Φ(r*) = 2, where d ln r'/d ln r = m = 1 + 2 r*Φ'(r*). It attracts while −1 < m < 1, and a
-period-doubling (a flip) is at m = −1.
+A tuner has a response s = Φ(r), and the oscillation obeys ln r' = ln r + 2 ln|1 − Φ(r)| (`eosmodel.theory.FastMap`).
+The edge equilibrium is Φ(r*) = 2, where d ln r'/d ln r = m = 1 + 2 r*Φ'(r*). It is stable for −1 < m < 1, and a
+period doubling (a flip) is at m = −1.
 
-Polyak, greedy, CDAT and Armijo have one and the same response up to the unit of r, the Möbius function
+Polyak, greedy, CDAT and Armijo have the same response up to the unit of r, the Möbius function
 
     Φ(r) = σ (1 + r)/(κ + r),    r* = (σ − 2κ)/(2 − σ),    m = 1 − 2 (σ − 2κ)(2 − σ)/(σ (1 − κ)),
 
-with σ = 1/(2c), κ = 1/(2A) for Polyak (r in units of 2A) and σ = 2(1 − c₁)ξ for Armijo. So what holds of one holds of
-all: the flips are at σ = ½ [1 + 3κ ± √((1 − κ)(1 − 9κ))]; between the two r* is unstable, on either side it attracts,
-and beyond κ = 1/9 (Polyak: A < 9/2) there is no flip at all.
+with σ = 1/(2c), κ = 1/(2A) for Polyak (r in units of 2A) and σ = 2(1 − c₁)ξ for Armijo. All of them therefore have the
+flips σ = ½ [1 + 3κ ± √((1 − κ)(1 − 9κ))]. Between the two r* is unstable, outside it is stable, and for κ > 1/9
+(Polyak: A < 9/2) there is no flip.
 
-Constant steps and the on-edge rule do not depend on r. Their oscillation has no equilibrium of its own: with a constant
-step it grows until λ answers, while the on-edge rule follows λ and leaves it nothing to answer with.
+Constant steps and the on-edge rule do not depend on r, so that their fast maps have no edge equilibrium. With a
+constant step the oscillation grows until it lowers λ; the on-edge rule follows λ, so that a lower λ has no effect.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class CompiledResponse(NamedTuple):
         phi: s = Φ(r); arguments r, then the parameters in the order of `symbols`.
         fixed_point: r*, of the parameters.
         multiplier: m, of the parameters.
-        flip: the flips, each a function of the parameters but the first; NaN where a flip does not exist.
+        flip: the flips, each a function of all parameters except the first; NaN where a flip does not exist.
         clamped: whether the tuner clamps the oscillation, of the parameters.
     """
 
@@ -49,13 +49,13 @@ class CompiledResponse(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SymbolicResponse:
-    """A tuner's response min(Φ(r), cap), and what sympy derives from it; see `RESPONSES`.
+    """A tuner's response min(Φ(r), cap), and the closed forms that follow from it; see `RESPONSES`.
 
     Args:
-        name: the tuner.
-        symbols: its parameters, positive symbols; the first is the one that the flip is solved for.
-        branch: Φ(r) before the cap, an expression of r (`responses.r`) and `symbols`.
-        cap: what the step is capped at; infinity for no cap.
+        name: name of the tuner.
+        symbols: its parameters, positive symbols; the flip is solved for the first one.
+        branch: Φ(r) without the cap, an expression of r (`responses.r`) and `symbols`.
+        cap: the largest s; infinity for no cap.
 
     Example:
         >>> import sympy as sp
@@ -79,7 +79,7 @@ class SymbolicResponse:
 
     @cached_property
     def fixed_point(self) -> sp.Expr:
-        """r*, the root of Φ(r) = 2; NaN where Φ does not depend on r. An oscillation only where it is positive and
+        """r*, the root of Φ(r) = 2; NaN if Φ does not depend on r. It is an edge equilibrium only if it is positive and
         the cap is above 2.
 
         Raises:
@@ -97,23 +97,23 @@ class SymbolicResponse:
 
     @cached_property
     def multiplier(self) -> sp.Expr:
-        """m = 1 + 2 r*Φ'(r*); NaN where there is no r*."""
+        """m = 1 + 2 r*Φ'(r*); NaN if there is no r*."""
         return sp.factor(1 + 2 * self.fixed_point * self.slope)
 
     @cached_property
     def flip(self) -> tuple[sp.Expr, ...]:
-        """The values of the first parameter at which m = −1, in no fixed order: none where no value does it, complex
-        where the other parameters do not allow it."""
+        """The values of the first parameter at which m = −1, in arbitrary order: empty if there are none, complex for
+        values of the other parameters that do not allow a flip."""
         return tuple(sp.solve(sp.Eq(self.multiplier, -1), self.symbols[0])) if self.branch.has(r) else ()
 
     @property
     def clamped(self) -> Any:
-        """The condition under which Φ falls through 2 at a finite r* > 0. The tuner then fixes x² = r*G/λ² and leaves
-        λ free; elsewhere the oscillation dies out, or grows until λ answers."""
+        """The condition for Φ to fall through 2 at a finite r* > 0. The tuner then determines x² = r*G/λ² and not λ;
+        otherwise the oscillation decays, or grows until it lowers λ."""
         return sp.And(self.fixed_point > 0, self.slope < 0, self.cap > 2) if self.branch.has(r) else sp.false
 
     def compile(self) -> CompiledResponse:
-        """The same as jax functions; see `compile` for what they accept.
+        """The expressions as jax functions; see `compile` for their arguments.
 
         Example:
             >>> from eosmodel.analysis.symbolic import RESPONSES
@@ -133,7 +133,7 @@ class SymbolicResponse:
 _POLYAK = (A + r / 2) / (c * (1 + r))
 _GREEDY = (1 + r) / (kappa + r)
 
-# s = ηλ and s_max = η_max λ are parameters because the fast map freezes λ.
+# s = ηλ and s_max = η_max λ are parameters because λ is constant in the fast map.
 RESPONSES = {
     response.name: response
     for response in (
@@ -145,4 +145,4 @@ RESPONSES = {
         SymbolicResponse("armijo", (xi, c1, kappa), 2 * (1 - c1) * xi * _GREEDY),
     )
 }
-"""Name of a tuner -> its response s = Φ(r), of which equilibria, multipliers and flips follow."""
+"""Name of a tuner -> its response s = Φ(r), from which equilibria, multipliers and flips follow."""

@@ -1,4 +1,4 @@
-"""Where gradient descent on textbook losses loses stability: ¼(x² − μ)², and momentum on a quadratic."""
+"""Stability limits of gradient descent on textbook losses: ¼(x² − μ)², and momentum on a quadratic."""
 
 import dataclasses
 from functools import cache
@@ -17,14 +17,14 @@ class QuarticThresholds:
     Fields
         step: x'.
         minimum_multiplier: dx'/dx at the minima ±√μ.
-        unstable: η at which the minima lose stability and the two-cycle is born.
+        unstable: η at which the minima lose stability and the two-cycle appears.
         two_cycle: its two points; with both signs reversed, the cycle of the other minimum.
-        two_cycle_multiplier: of the map applied twice.
+        two_cycle_multiplier: multiplier of the map applied twice.
         two_cycle_flip: η at which the two-cycle doubles its period.
         crossing: η beyond which an orbit can go from one minimum to the other.
         divergence: η beyond which almost every orbit grows without bound.
-        symmetric_cycle: the point x > 0 of the two-cycle {x, −x}; no orbit that starts beyond it stays bounded.
-        symmetric_multiplier: of the map applied twice.
+        symmetric_cycle: the point x > 0 of the two-cycle {x, −x}; orbits that start beyond it are unbounded.
+        symmetric_multiplier: multiplier of the map applied twice.
     """
 
     step: sp.Expr
@@ -41,17 +41,17 @@ class QuarticThresholds:
 
 @cache
 def quartic_thresholds() -> QuarticThresholds:
-    """Gradient descent with step η on ¼(x² − μ)², x' = x + ηx(μ − x²); everything depends on k = ημ alone.
+    """Gradient descent with step η on ¼(x² − μ)², x' = x + ηx(μ − x²), which depends on k = ημ only.
 
-    * k < 1: the minima ±√μ attract, with multiplier 1 − 2k.
+    * k < 1: the minima ±√μ are stable, with multiplier 1 − 2k.
     * 1 < k < √5 − 1: a two-cycle x = [√(μ + 3/η) ± √(μ − 1/η)]/2 around each, with multiplier 9 − 2(1 + k)².
     * √5 − 1 < k < (3√3)/2 − 1: period doubling and chaos, on one side of 0.
     * (3√3)/2 − 1 < k ≤ 2: orbits cross to the other side and back. At k = 2 the map is x' = 3x − ηx³, a Chebyshev
       polynomial: fully chaotic, with Lyapunov exponent ln 3.
-    * k > 2: the largest excursion lands beyond the symmetric cycle ±√(μ + 2/η), and almost every orbit diverges. That
-      cycle, with multiplier (5 + 2k)², is unstable for every k and bounds the orbits that stay bounded.
+    * k > 2: orbits pass the symmetric cycle ±√(μ + 2/η), and almost all of them diverge. That cycle, with multiplier
+      (5 + 2k)², is unstable for every k and encloses all bounded orbits.
 
-    Source: Chen & Bruna (arXiv 2206.04172) for the first two; all are derived here.
+    Source: Chen & Bruna (arXiv 2206.04172) for the first two; all of them are derived here.
 
     Example:
         >>> from eosmodel.analysis.symbolic import quartic_thresholds
@@ -70,8 +70,8 @@ def quartic_thresholds() -> QuarticThresholds:
         (root,) = (root for root in sp.solve(equation, unknown) if root.is_positive)
         return root
 
-    # The two points as roots of y² − Sy + P. f(y₁) = y₂ and f(y₂) = y₁ have an antisymmetric and a symmetric part;
-    # each divided by what makes it trivial, y₁ = y₂ and S = 0.
+    # The two points are roots of y² − Sy + P. The equations f(y₁) = y₂ and f(y₂) = y₁ have an antisymmetric and a
+    # symmetric part; each is divided by the factor of its trivial solution, y₁ = y₂ and S = 0.
     first, second = (total + sp.sqrt(total**2 - 4 * product)) / 2, (total - sp.sqrt(total**2 - 4 * product)) / 2
     there, back = f.subs(y, first) - second, f.subs(y, second) - first
     odd = sp.simplify((there - back) / (first - second))
@@ -105,7 +105,7 @@ class MomentumThreshold:
 
     Fields
         characteristic: the polynomial in z whose roots are the growth factors of x per step.
-        sharpness: the λ below which both lie inside the unit circle, for 0 ≤ β < 1; at it one of them is −1.
+        sharpness: the λ below which both lie inside the unit circle, for 0 ≤ β < 1; at this λ one of them is −1.
     """
 
     characteristic: sp.Expr
@@ -130,11 +130,11 @@ def momentum_thresholds() -> dict[str, MomentumThreshold]:
     """
     ahead = z + beta * (z - 1)  # with x = 1, x' = z, x'' = z²
     recurrences = {"heavy-ball": ahead - eta * lam * z, "nesterov": (1 - eta * lam) * ahead}
-    found = {}
+    thresholds = {}
     for name, following in recurrences.items():
         characteristic = sp.Poly(z**2 - following, z)
-        # z² + a₁z + a₀ has both roots inside the circle iff 1 ± a₁ + a₀ > 0 and a₀ < 1; the first to fail, as λ rises
-        # from 0, is the one at z = −1.
+        # z² + a₁z + a₀ has both roots inside the circle iff 1 ± a₁ + a₀ > 0 and a₀ < 1. As λ rises from 0, the
+        # condition at z = −1 is the first to fail.
         (edge,) = sp.solve(characteristic.eval(-1), lam)
-        found[name] = MomentumThreshold(characteristic.as_expr(), sp.factor(edge))
-    return found
+        thresholds[name] = MomentumThreshold(characteristic.as_expr(), sp.factor(edge))
+    return thresholds

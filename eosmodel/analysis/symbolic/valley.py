@@ -17,17 +17,17 @@ gamma, variance = sp.symbols("gamma sigma_u^2", nonnegative=True)
 
 @dataclasses.dataclass(frozen=True)
 class NormalForm:
-    """The map of (x, λ) and its edge equilibrium, as sympy expressions of `symbols`; made by `normal_form`.
+    """The map of (x, λ) and its edge equilibrium, as sympy expressions of `symbols`; the result of `normal_form`.
 
     Fields
-        symbols: η, λ_∞, b, μ, and γ where it is kept.
+        symbols: η, λ_∞, b, μ, and γ if it is a symbol.
         step: (x', λ').
         alpha: α(λ) = μ(λ_∞ − λ).
         fixed_point: (x², λ) of the orbit x' = −x, λ' = λ.
-        jacobian: 2 × 2, of (ln x², λ) there.
-        determinant, trace: of the Jacobian.
-        attracts: the exact condition, x² > 0 and both eigenvalues inside the unit circle.
-        neimark_sacker: the λ_∞ at which the determinant is 1 and the orbit gives way to growing swings of λ.
+        jacobian: 2 × 2, for (ln x², λ) at the equilibrium.
+        determinant, trace: those of the Jacobian.
+        attracts: the exact condition for stability, x² > 0 and both eigenvalues inside the unit circle.
+        neimark_sacker: the λ_∞ at which the determinant is 1; above it oscillations of λ grow.
     """
 
     symbols: tuple[sp.Symbol, ...]
@@ -61,15 +61,15 @@ def normal_form(quartic: Any = 0) -> NormalForm:
 
         x' = (1 − ηλ − ηγx²) x,      λ' = λ + η(α − ½βx²),      α = μ(λ_∞ − λ),  β = b
 
-    For γ = 0 its edge equilibrium is x² = 2α/β, λ = 2/η, with trace 2 − ημ and determinant 1 − ημ + 2η²α, and it
-    attracts if and only if 2 < ηλ_∞ < 5/2 and 2 + ημ(ηλ_∞ − 3) > 0. The second condition is ημ < 2/(3 − ηλ_∞),
-    between 2 and 4, and holds whenever the bulk is stable (ημ ≤ 2). At ηλ_∞ = 5/2 the determinant is 1.
+    For γ = 0 the edge equilibrium is x² = 2α/β, λ = 2/η, with trace 2 − ημ and determinant 1 − ημ + 2η²α. It is stable
+    if and only if 2 < ηλ_∞ < 5/2 and 2 + ημ(ηλ_∞ − 3) > 0. The second condition is ημ < 2/(3 − ηλ_∞), a bound between 2
+    and 4, and holds if the bulk is stable (ημ ≤ 2). At ηλ_∞ = 5/2 the determinant is 1.
 
-    With γ > 0 the oscillation is at its edge at λ + γx² = 2/η, so that λ = 2/η − γx² and
-    x² = 2μ(λ_∞ − 2/η)/(b − 2μγ): λ stops *below* 2/η and the oscillation is larger, x² = 2α/β still.
+    For γ > 0 the edge equilibrium is λ + γx² = 2/η, so that λ = 2/η − γx² and x² = 2μ(λ_∞ − 2/η)/(b − 2μγ): λ is
+    *below* 2/η and the oscillation is larger; x² = 2α/β still holds.
 
     Args:
-        quartic: γ, an expression; this module's `gamma` to keep it as a symbol.
+        quartic: γ, an expression; use this module's `gamma` for a symbol.
 
     Source: Damian, Nichani & Lee (arXiv 2209.15594) for the map; the exact conditions are derived here.
 
@@ -86,13 +86,13 @@ def normal_form(quartic: Any = 0) -> NormalForm:
     step = sp.factor(new_x.subs(bulk, z)), sp.expand((limit + sp.sqrt(b) * new_z).subs(bulk, z))
 
     # In (ln x², λ) the two-cycle is a fixed point: y' = y + ln (x'/x)².
-    y, energy = sp.Symbol("y", real=True), sp.Symbol("x^2", positive=True)
-    ratio = sp.expand(step[0] / x).subs(x**2, energy)
-    drift = sp.expand(step[1] - lam).subs(x**2, energy)
-    (point,) = sp.solve([ratio + 1, drift], [energy, lam], dict=True)
-    squared, edge = sp.factor(point[energy]), sp.simplify(point[lam])
-    slow = sp.Matrix([y + sp.log(ratio**2).subs(energy, sp.exp(y)), lam + drift.subs(energy, sp.exp(y))])
-    jacobian = slow.jacobian([y, lam]).subs(sp.exp(y), energy).subs(point).applyfunc(sp.factor)
+    y, amplitude_sq = sp.Symbol("y", real=True), sp.Symbol("x^2", positive=True)
+    ratio = sp.expand(step[0] / x).subs(x**2, amplitude_sq)
+    drift = sp.expand(step[1] - lam).subs(x**2, amplitude_sq)
+    (point,) = sp.solve([ratio + 1, drift], [amplitude_sq, lam], dict=True)
+    squared, edge = sp.factor(point[amplitude_sq]), sp.simplify(point[lam])
+    slow = sp.Matrix([y + sp.log(ratio**2).subs(amplitude_sq, sp.exp(y)), lam + drift.subs(amplitude_sq, sp.exp(y))])
+    jacobian = slow.jacobian([y, lam]).subs(sp.exp(y), amplitude_sq).subs(point).applyfunc(sp.factor)
     determinant, trace = sp.factor(jacobian.det()), sp.factor(jacobian.trace())
     inside = sp.And(determinant < 1, sp.factor(1 + determinant - trace) > 0, sp.factor(1 + determinant + trace) > 0)
     (ceiling,) = sp.solve(sp.Eq(determinant, 1), limit)
@@ -111,13 +111,13 @@ def normal_form(quartic: Any = 0) -> NormalForm:
 
 @dataclasses.dataclass(frozen=True)
 class NoiseGap:
-    """How far below 2/η gradient noise holds the sharpness; made by `noise_gap`.
+    """The distance of the sharpness below 2/η under gradient noise; the result of `noise_gap`.
 
     Fields
         symbols: η, α, β, σ_u².
         leading: ηβσ_u²/(4α).
-        adiabatic: (1 − √(1 − q))/η with q = η²βσ_u²/(2α), exact while λ moves slowly.
-        largest_noise: the σ_u² at which q = 1, beyond which there is no equilibrium.
+        adiabatic: (1 − √(1 − q))/η with q = η²βσ_u²/(2α), exact in the limit of a slow λ.
+        largest_noise: the σ_u² at which q = 1; there is no equilibrium for more noise.
     """
 
     symbols: tuple[sp.Symbol, ...]
@@ -130,27 +130,27 @@ class NoiseGap:
 def noise_gap() -> NoiseGap:
     """2/η − λ at the equilibrium of the normal form with noise of variance σ_u² in the gradient along x.
 
-    With x' = (1 − ηλ)x − ηξ, a λ that moves slowly sees ⟨x²⟩ = η²σ_u²/(1 − (1 − ηλ)²); it rests where
-    ⟨x²⟩ = 2α/β. The known ηβσ_u²/(4α) is the first term of the solution in σ_u². Two conditions go with it:
+    With x' = (1 − ηλ)x − ηξ and a slow λ, ⟨x²⟩ = η²σ_u²/(1 − (1 − ηλ)²), and λ is stationary if ⟨x²⟩ = 2α/β. The known
+    ηβσ_u²/(4α) is the first term of the solution in σ_u². It has two conditions:
 
-    * βσ_u² ≪ 2α/η², which is q ≪ 1. At q = 1 the equilibrium is at ηλ = 1, where the noise shakes x least; any more
-      noise keeps ⟨x²⟩ above 2α/β at every λ, and λ falls without end if α stays.
-    * βσ_u² ≫ 2α², which is q ≫ η²α: λ must stay near its mean, about which it moves with variance α. For constant α
-      an exact identity of stationarity, with d = 2 − ηλ and X = βx²/(2α), is
+    * βσ_u² ≪ 2α/η², which is q ≪ 1. At q = 1 the equilibrium is at ηλ = 1, where ⟨x²⟩ is smallest. For more noise
+      ⟨x²⟩ > 2α/β at every λ, and λ decreases without bound if α is constant.
+    * βσ_u² ≫ 2α², which is q ≫ η²α: λ must stay near its mean, about which it has the variance α. For constant α,
+      stationarity gives exactly, with d = 2 − ηλ and X = βx²/(2α),
 
           ⟨d⟩ = ½q + ½η²α Var(X) + ½⟨X d²⟩,
 
-      so that the gap is never less than ηβσ_u²/(4α), and with less noise it does not shrink to 0: η²α enters there.
+      so that the gap is at least ηβσ_u²/(4α), and does not vanish with the noise because of the term with η²α.
 
-    Source: the leading term, arXiv 2604.21016; its conditions are derived here.
+    Source: the leading term, arXiv 2604.21016; the conditions are derived here.
 
     Example:
         >>> from eosmodel.analysis.symbolic import noise_gap
         >>> noise_gap().leading
         beta*eta*sigma_u^2/(4*alpha)
     """
-    step, energy, q = sp.symbols("s x^2 q", positive=True)
-    stationary = sp.Eq(energy, (1 - step) ** 2 * energy + q * energy)  # q = η²σ_u²/⟨x²⟩
+    step, amplitude_sq, q = sp.symbols("s x^2 q", positive=True)
+    stationary = sp.Eq(amplitude_sq, (1 - step) ** 2 * amplitude_sq + q * amplitude_sq)  # q = η²σ_u²/⟨x²⟩
     upper = max(sp.solve(stationary, step), key=lambda root: root.subs(q, sp.Rational(1, 2)))
     gap = (2 - upper) / eta
     noise = eta**2 * beta * variance / (2 * alpha)
