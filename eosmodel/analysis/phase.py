@@ -1,4 +1,4 @@
-"""Phase diagrams: what orbits do over any two parameters of a system, its tuner and its start."""
+"""Phase diagrams: features of orbits over any two parameters of a system, its tuner and its start."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +37,12 @@ OBSERVABLES: dict[str, tuple[str, str]] = {
     "final_sharpness": ("λ", "sharpness before the last step"),
     "final_loss": ("L", "loss before the last step"),
     "drift": ("Δ ln λ", "change of ln λ over the last half"),
-    "q": ("q", "oscillation over sharpening, βx²/2α"),
+    "q": ("q", "oscillation relative to sharpening, βx²/2α"),
 }
 """Observables by name: symbol and meaning. All but the regime are fields of `Features`, where each is defined."""
 
 _SAVE_EVERY = 5.0
-"""Seconds between two writings of what is done; a kill loses at most these."""
+"""Seconds between two saves of the results; if the process is killed, at most these are lost."""
 _REFINED_CHUNK = 1024
 _CODES = ("regime", "period")
 
@@ -52,21 +52,21 @@ class PhaseDiagram:
     """A phase diagram. Made by `phase_diagram`.
 
     Attributes:
-        dataset: over (y, x), named as the axes are: a variable for every observable, and `done`: 1 where the point was
-            computed, 2 where it has the value of the nearest computed corner of a cell that was not refined.
+        dataset: over (y, x), with the names of the axes: a variable for every observable, and `done`: 1 if the point
+            was computed, 2 if it has the value of the nearest computed corner of a cell that was not refined.
     """
 
     dataset: xr.Dataset
 
     def plot(self, observable: str | None = None, *, axes: Any = None) -> "Figure":
-        """A picture of one observable, the regime (or the first there is) when None; see `plotting.phase_diagram`."""
+        """A figure of one observable, by default the regime or the first one; see `plotting.phase_diagram`."""
         from eosmodel import plotting
 
         return plotting.phase_diagram(self.dataset, observable, axes=axes)
 
 
 class _Point(eqx.Module):
-    """What is computed at one point."""
+    """The computation at one point."""
 
     probe: AbstractProbe
     x: Parameter = eqx.field(static=True)
@@ -79,15 +79,15 @@ class _Point(eqx.Module):
     def __call__(self, point):
         placed = self.y.put(self.x.put(self.probe, point[0]), point[1])
         wanted = {*self.names}
-        found = features(
+        measured = features(
             placed,
             self.steps,
             bound=self.bound,
             lyapunov=bool(wanted & {"regime", "lyapunov", "lyapunov_error"}),
             period=bool(wanted & {*_CODES}),
         )
-        seen = {name: decide(found) if name == "regime" else getattr(found, name) for name in self.names}
-        return seen | {_name(fn): jnp.asarray(fn(found)) for fn in self.own}
+        values = {name: decide(measured) if name == "regime" else getattr(measured, name) for name in self.names}
+        return values | {_name(fn): jnp.asarray(fn(measured)) for fn in self.own}
 
 
 def phase_diagram(
@@ -105,39 +105,40 @@ def phase_diagram(
     progress: bool | str = True,
     **more_axes: Any,
 ) -> PhaseDiagram:
-    """What orbits do in the long run over two parameters of a system, its tuner, or its start.
+    """The long-term behaviour of orbits over two parameters of a system, its tuner, or its start.
 
     Args:
-        system: an objective, descended under `tuner`, or a `theory.FastMap`, which holds its tuner. The sharpness is
-            the objective's own formula where it has one, else an eigenvalue of the dense Hessian, up to 24 weights.
-        tuner: a tuner, or a class of tuners with its defaults; none with a fast map.
-        axes: the two parameters, x first, as a mapping from names to values; or give them as keywords. A name is a
-            field of the tuner, the objective or the map, or one number of a vector: "c", "b", "mu[0]", and "start[0]"
-            for the initial weights ("r" for the energy ratio of a fast map). Where two parts have the field, write
-            which: "tuner.step". Values are (low, high, count), (low, high, count, "log"), or an increasing array.
-        steps: steps of each orbit, ≥ 64.
-        observables: names from `OBSERVABLES`, and functions of `Features` that return a scalar, named as they are. The
-            regime comes with its period. Lyapunov exponents double the work, and are computed for the regime or if
-            asked for.
-        refine: times that every cell whose corners differ in regime or period is halved along both axes; the grid is
-            then that of (count − 1)·2^refine + 1 values, and cells whose corners agree are filled from their corners.
-        bound: a loss above this multiple of the first has diverged, > 1.
-        chunk: points worked on at once, which bounds the memory needed beside the result; chosen when None.
-        path: netCDF file to write on the way and at the end, and to go on from if it exists.
-        progress: show a progress bar; a string is its label.
+        system: an objective, for gradient descent under `tuner`, or a `theory.FastMap`, which holds its tuner. The
+            sharpness is the objective's own formula, or else an eigenvalue of the dense Hessian, for up to 24 weights.
+        tuner: a tuner, or a class of tuners for its defaults; None for a fast map.
+        axes: the two parameters, x first, as a mapping from names to values, or as keywords. A name is a field of the
+            tuner, the objective or the map, or an entry of a vector: "c", "b", "mu[0]", and "start[0]" for the initial
+            weights ("r" for the initial r of a fast map). If two parts have the field, add the part: "tuner.step".
+            Values are (low, high, count), (low, high, count, "log"), or an increasing array.
+        steps: number of steps of each orbit, ≥ 64.
+        observables: names from `OBSERVABLES`, and functions of `Features` that return a scalar, whose names are used.
+            The regime includes the period. Lyapunov exponents double the work; they are computed for the regime or on
+            request.
+        refine: number of times that cells whose corners differ in regime or period are halved along both axes. The
+            grid then has (count − 1)·2^refine + 1 values, and cells whose corners agree are filled from their corners.
+        bound: an orbit has diverged if its loss exceeds this multiple of the initial loss, > 1.
+        chunk: number of points computed at once, which limits the memory needed in addition to the result; chosen
+            automatically when None.
+        path: netCDF file for the results, written repeatedly; an existing one is continued.
+        progress: whether to show a progress bar; a string is its label.
 
     Returns:
-        `PhaseDiagram`: its dataset, and `plot`. Where orbits diverge numbers are NaN and the regime says so.
+        `PhaseDiagram`, with the dataset and `plot`. If an orbit diverges its numbers are NaN and its regime says so.
 
     Raises:
-        ValueError: a system, axis, parameter, observable or number that is not allowed, a grid whose result would not
-            fit in memory, or a file of another diagram, before anything is computed.
+        ValueError: an invalid system, axis, parameter, observable or number, a grid whose result does not fit in
+            memory, or a file of another diagram. All are raised before the computation.
 
     Example:
         >>> import eosmodel as eos
         >>> fast = eos.theory.FastMap(eos.tuners.Polyak())
-        >>> found = eos.phase_diagram(fast, c=(0.3, 0.6, 2), A=(6, 9, 2), steps=200, progress=False)
-        >>> found.dataset.period.values.tolist()  # over (A, c): a flip at c ≈ ½ + 1/(4A)
+        >>> diagram = eos.phase_diagram(fast, c=(0.3, 0.6, 2), A=(6, 9, 2), steps=200, progress=False)
+        >>> diagram.dataset.period.values.tolist()  # over (A, c): a flip at c ≈ ½ + 1/(4A)
         [[1, 2], [1, 2]]
     """
     plan = make_plan(
@@ -148,11 +149,11 @@ def phase_diagram(
 
 @dataclass(frozen=True)
 class Plan:
-    """A phase diagram that has been checked and not computed. Made by `make_plan`.
+    """A phase diagram that is checked but not yet computed; the result of `make_plan`.
 
     Attributes:
         point: the function of a point.
-        dataset: with axes and attributes, and nothing computed.
+        dataset: with axes and attributes, without results.
         refine: as in `phase_diagram`.
     """
 
@@ -163,7 +164,7 @@ class Plan:
     def run(
         self, *, chunk: int | None = None, path: str | Path | None = None, progress: bool | str = True
     ) -> PhaseDiagram:
-        """Compute it, or what is missing of it in the file."""
+        """Compute the diagram, or the part that is missing in the file."""
         if chunk is not None:
             check_count("phase_diagram", "chunk", chunk)
         dataset, path = self.dataset.copy(deep=True), None if path is None else Path(path)
@@ -182,7 +183,7 @@ class Plan:
 def make_plan(
     system: Any, tuner: Any, axes: Mapping[str, Any], *, steps: int, observables: Any, refine: int, bound: float
 ) -> Plan:
-    """Check everything that can be wrong with a phase diagram; arguments and errors as in `phase_diagram`."""
+    """Check all arguments of a phase diagram; arguments and errors as in `phase_diagram`."""
     owner = "phase_diagram"
     made = probe(system, tuner)
     if len(axes) != 2:
@@ -198,9 +199,9 @@ def make_plan(
         raise ValueError(f"{owner}: {x.name} and {y.name} are one parameter")
     dtype = made.init().dtype
     point = _Point(made, x, y, jnp.asarray(steps, jnp.int32), jnp.asarray(bound, dtype), names, own)
-    # Traced, not run: whatever is wrong with a function of the user's shows here.
+    # Traced and not run, so that errors in a user's function are raised here.
     traced = eqx.filter_eval_shape(point, (point.bound, point.bound))
-    # A trace has its dictionaries in order of the alphabet.
+    # A traced dictionary is sorted by its keys.
     shapes = {name: traced[name] for name in (*names, *map(_name, own))}
     for name, shape in shapes.items():
         if shape.shape:
@@ -222,7 +223,7 @@ def make_plan(
 
 
 def _fill(point, dataset, refine, chunk, path, progress):
-    """Compute what is not done, level by level; every level's points in one order, so that a resumed run repeats it."""
+    """Compute the missing points level by level, in an order that a resumed run repeats."""
     y, x = (dataset[name].values for name in dataset.dims)
     label = progress if isinstance(progress, str) else "phase diagram"
     saved = time.monotonic()
@@ -237,13 +238,13 @@ def _fill(point, dataset, refine, chunk, path, progress):
             if start == len(index):
                 continue
             dtype = point.bound.dtype
-            # Every level in whole chunks of one size, for shapes that are compiled once.
+            # Every level is padded to whole chunks of one size, for a single compilation.
             short = -len(index) % chunk if refine else 0
             points = tuple(np.pad(at.astype(dtype), (0, short), "edge") for at in (x[columns], y[rows]))
-            for first, last, found in sweep(point, points, chunk=chunk, start=start):
+            for first, last, results in sweep(point, points, chunk=chunk, start=start):
                 last = min(last, len(index))
                 at = rows[first:last], columns[first:last]
-                for name, values in found.items():
+                for name, values in results.items():
                     dataset[name].values[at] = values[: last - first]
                 dataset.done.values[at] = 1
                 bar.update(last - first)
@@ -277,7 +278,7 @@ def _name(fn) -> str:
 
 
 def _blank(shapes, x, y, across, up) -> xr.Dataset:
-    """The dataset before anything is computed: NaN, −1 or False, and `done` nowhere."""
+    """The dataset without results: NaN, −1 or False, and `done` = 0 everywhere."""
     size = len(up), len(across)
     dims = (y.name, x.name)
     data: dict[str, Any] = {}

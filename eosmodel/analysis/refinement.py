@@ -1,4 +1,4 @@
-"""Refinement of a phase diagram: cells whose corners differ are halved, and halved again."""
+"""Refinement of a phase diagram: cells whose corners differ are halved repeatedly."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from eosmodel.results.regimes import Regime
 
 
 def levels(dataset: xr.Dataset, refine: int) -> Iterator[np.ndarray]:
-    """Flat indices of the points to compute, level by level: every 2^refine-th along both axes, then in each cell whose
-    corners differ in regime or period the five points that halve it.
+    """Flat indices of the points to compute, level by level: first every 2^refine-th along both axes, then in each cell
+    whose corners differ in regime or period the five points that halve it.
 
-    A level follows from what the dataset holds once the levels before it are computed, so that a resumed diagram goes
-    through the same points in the same order.
+    A level depends only on the results of the previous levels in the dataset, so that a resumed diagram computes the
+    same points in the same order.
     """
     shape = dataset.done.shape
     every = 2**refine
@@ -33,7 +33,7 @@ def levels(dataset: xr.Dataset, refine: int) -> Iterator[np.ndarray]:
 
 
 def spread(dataset: xr.Dataset) -> None:
-    """Give the points left out the values of the nearest computed one, and `done` = 2."""
+    """Fill the points that were not computed from the nearest computed one, with `done` = 2."""
     from scipy.ndimage import distance_transform_edt
 
     left_out = dataset.done.values != 1
@@ -45,9 +45,9 @@ def spread(dataset: xr.Dataset) -> None:
 
 
 def _mixed(dataset, known, every):
-    """The cells of a level of which all corners are known and not all alike."""
+    """The cells of a level whose corners are all computed and not all equal."""
     regime, period, known = (a[::every, ::every] for a in (dataset.regime.values, dataset.period.values, known))
-    # Between other orbits a period is no difference of kind.
+    # Only for periodic orbits does a different period count as a difference.
     code = np.where(regime == Regime.PERIODIC, len(Regime) + period, regime)
     corners = [*itertools.product((np.s_[:-1], np.s_[1:]), repeat=2)]
     whole = np.all([known[corner] for corner in corners], axis=0)

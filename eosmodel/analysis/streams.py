@@ -238,7 +238,7 @@ def _summary(probe, run, sums: _Sums, length, period, lyapunov) -> Features:
         q=unless_diverged(jnp.where(push > 0, pull / jnp.where(push > 0, push, 1), jnp.nan)),
         final_loss=unless_diverged(run.last.loss),
         peak=run.peak / jnp.maximum(jnp.abs(first.loss), eps),
-        remaining=unless_diverged(jnp.sqrt(run.last.gradient / run.steepest)),
+        remaining=unless_diverged(jnp.sqrt(run.last.gradient_sq / run.steepest)),
         period=jnp.where(run.diverged, -1, period),
         state=run.z,
     )

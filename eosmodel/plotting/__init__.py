@@ -1,6 +1,6 @@
-"""Pictures of labelled datasets. Each function takes a dataset (and axes, if wanted) and computes only a smoothing.
+"""Figures of labelled datasets. Each function takes a dataset, and optionally axes, and computes at most a smoothing.
 
-Figures are plain `matplotlib.figure.Figure` objects without pyplot's state: they work headless, nothing stays open, and
+Figures are `matplotlib.figure.Figure` objects without pyplot: they need no display and need not be closed, and
 `figure.savefig` writes them.
 """
 

@@ -1,4 +1,4 @@
-"""Bands of a stochastic theory against the runs that it speaks of."""
+"""The band of a stochastic theory against the runs that it predicts."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,12 @@ SHOWN = ("loss", "stepsize", "sharpness")
 
 
 def ensemble(runs: xr.Dataset, theory: xr.Dataset, *, level: float = 0.9, axes: Any = None) -> "Figure":
-    """Loss, η and λ of runs against the band of an ensemble, 25-step moving averages of both.
+    """Loss, η and λ of runs against the band of an ensemble, as 25-step moving averages.
 
     Args:
         runs: from `simulate` on mini-batches, one run or several seeds.
-        theory: from `predict` with `members`, of the same start.
-        level: of the central band. Each panel's title says which share of the steps of the runs lies inside.
+        theory: from `predict` with `members`, from the same start.
+        level: probability of the central band. The title of each panel is the fraction of the runs' steps inside it.
         axes: three axes to draw on; a new figure when None.
     """
     if axes is None:
@@ -31,18 +31,22 @@ def ensemble(runs: xr.Dataset, theory: xr.Dataset, *, level: float = 0.9, axes: 
         grid = np.asarray(axes, dtype=object).ravel()
         figure = grid[0].figure
     for ax, name in zip(grid, SHOWN, strict=True):
-        said, made = _smooth(theory[name]), _smooth(runs[name])
-        low, high = band(said, level)
-        known = low.notnull().values
-        step = said.step.values[known]
-        ax.fill_between(step, low.values[known], high.values[known], color="#0072B2", alpha=0.3, linewidth=0)
-        ax.plot(step, said.median("member").values[known], color="#0072B2", label="theory, median and band")
-        each = [made] if "seed" not in made.dims else [made.isel(seed=i) for i in range(made.sizes["seed"])]
+        predicted, measured = _smooth(theory[name]), _smooth(runs[name])
+        low, high = band(predicted, level)
+        valid = low.notnull().values
+        step = predicted.step.values[valid]
+        ax.fill_between(step, low.values[valid], high.values[valid], color="#0072B2", alpha=0.3, linewidth=0)
+        ax.plot(step, predicted.median("member").values[valid], color="#0072B2", label="theory, median and band")
+        each = (
+            [measured]
+            if "seed" not in measured.dims
+            else [measured.isel(seed=i) for i in range(measured.sizes["seed"])]
+        )
         for i, run in enumerate(each):
-            there = run.notnull().values
+            valid = run.notnull().values
             label = "runs" if i == 0 else None
-            ax.plot(run.step.values[there], run.values[there], color="#3a3a3a", linewidth=1.2, label=label)
-        inside = np.mean([coverage(run, said, level) for run in each])
+            ax.plot(run.step.values[valid], run.values[valid], color="#3a3a3a", linewidth=1.2, label=label)
+        inside = np.mean([coverage(run, predicted, level) for run in each])
         ax.set_title(f"{inside:.0%} inside the {level:.0%} band", fontsize=10)
         ax.set_yscale("log")
         ax.set_ylabel(f"{VARIABLES[name].symbol}  ({'step size' if name == 'stepsize' else name})")

@@ -1,4 +1,4 @@
-"""Pictures of slow flows: the sharpness, the oscillation and the floor's loss, with the regime behind them."""
+"""Figures of slow flows: sharpness, oscillation and floor loss, shaded by regime."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,10 @@ def slow_flow(solution: SlowSolution, *, axes: Any = None) -> "Figure":
         panels = np.asarray(axes, dtype=object).ravel()
         figure = panels[0].figure
     t = solution.time
-    still = 2 * solution.alpha / np.where(solution.beta > 0, solution.beta, np.nan)
+    balance = 2 * solution.alpha / np.where(solution.beta > 0, solution.beta, np.nan)
     rows = (
         ("sharpness $\\lambda$", solution.sharpness, 2 / solution.stepsize, "edge $2/\\langle\\eta\\rangle$"),
-        ("oscillation $x^2$", solution.oscillation, still, "$2\\alpha/\\beta$"),
+        ("oscillation $x^2$", solution.oscillation, balance, "$2\\alpha/\\beta$"),
         ("floor loss $\\bar L$", solution.center_loss, None, ""),
     )
     for ax, (label, values, reference, name) in zip(panels, rows, strict=True):
@@ -46,14 +46,14 @@ def slow_flow(solution: SlowSolution, *, axes: Any = None) -> "Figure":
             ax.plot(t, reference, label=name, **_EDGE)
             ax.legend(frameon=False, fontsize=9)
             low, high = limits
-            # A reference far away would flatten what it is there to be compared with.
+            # The limits are those of the curve, which a distant reference would flatten.
             ax.set_ylim(low - 0.25 * (high - low), high + 0.25 * (high - low))
         for regime, shade in _SHADES.items():
             here = solution.regime == regime
             span = ax.get_xaxis_transform()
             ax.fill_between(t, 0, here, step="post", transform=span, color=shade, linewidth=0, zorder=0)
-        for when in solution.event_time:
-            ax.axvline(when, color="#8a8a8a", linewidth=0.8)
+        for time in solution.event_time:
+            ax.axvline(time, color="#8a8a8a", linewidth=0.8)
         ax.set_ylabel(label)
         ax.margins(x=0.01)
         ax.spines[["top", "right"]].set_visible(False)

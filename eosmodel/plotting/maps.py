@@ -1,4 +1,4 @@
-"""Pictures of maps: orbit diagrams, branches and their bifurcations, portraits and basins of the plane."""
+"""Figures of maps: orbit diagrams, branches with bifurcations, phase portraits and basins of attraction."""
 
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette; a shape as well as a colour for each kind of bifurcation.
+# Okabe and Ito's palette; each kind of bifurcation has a marker and a colour.
 _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#3a3a3a"
 _MARKERS: dict[str, dict[str, Any]] = {
     "fold": {"marker": "s", "color": "#E69F00", "label": "fold"},
@@ -25,11 +25,11 @@ _UNDECIDED, _ESCAPED = "#ffffff", "#c4c4c4"
 
 
 def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) -> "Figure":
-    """Orbits against the parameter, with the largest Lyapunov exponent below; grey where orbits escape.
+    """Orbits against the parameter, and below the largest Lyapunov exponent; grey where orbits escape.
 
     Args:
         dataset: from `analysis.orbit_diagram`.
-        component: which component of the orbit.
+        component: index of the component of the orbit.
         axes: two axes to draw on; a new figure when None.
     """
     if axes is None:
@@ -39,7 +39,7 @@ def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) 
         top, bottom = np.asarray(axes, dtype=object).ravel()
         figure = top.figure
     p, orbit = dataset.p.values, dataset.orbit.isel(component=component).values
-    # Dense orbits would drown their structure in opaque dots.
+    # Transparent dots show the structure of dense orbits.
     alpha = float(np.clip(60 / orbit.shape[1], 0.08, 1.0))
     dots = {"marker": ".", "markersize": 1.2, "markeredgewidth": 0, "linestyle": "none", "rasterized": True}
     top.plot(np.repeat(p, orbit.shape[1]), orbit.ravel(), color="black", alpha=alpha, **dots)
@@ -50,7 +50,7 @@ def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) 
     bottom.fill_between(p, np.fmin(exponent, 0), 0, color=_BLUE, alpha=0.75, linewidth=0)
     finite = exponent[np.isfinite(exponent)]
     if finite.size:
-        # Superstable cycles dive to −∞.
+        # The exponent of a superstable cycle is −∞, and is cut off.
         low, high = float(np.quantile(finite, 0.02)), float(finite.max())
         margin = 0.1 * max(high - low, 1e-3)
         bottom.set_ylim(min(low, 0) - margin, max(high, 0) + margin)
@@ -65,25 +65,25 @@ def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) 
 
 
 def branch(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) -> "Figure":
-    """A branch against its parameter: solid where stable, dashed where not, markers at bifurcations.
+    """A branch against its parameter: solid where stable, dashed where unstable, with markers at bifurcations.
 
-    A bifurcation that was not met accurately is hollow.
+    The marker of a bifurcation that was not located accurately is hollow.
 
     Args:
         dataset: from `analysis.branch`.
-        component: which component of the cycle.
+        component: index of the component of the cycle.
         axes: axes to draw on; a new figure when None. Several branches may share them.
     """
     figure, ax = _one(axes, 7.0, 4.6)
     p, z = dataset.p.values, dataset.z.isel(component=component).values
     stable = dataset.stable.values
-    # A bifurcation ends a stretch of either sort; a segment is stable if one of its ends is.
+    # A segment next to a bifurcation is stable if its other end is.
     solid = stable[1:] | stable[:-1]
     styles: dict[bool, dict[str, Any]] = {
         True: {"color": _BLUE, "linewidth": 2.0, "label": "stable"},
         False: {"color": _GREY, "linewidth": 1.3, "linestyle": (0, (4, 2.5)), "label": "unstable"},
     }
-    # Runs of one sort, each in one piece, for dashes begin anew with every line.
+    # Consecutive segments of the same stability form one line, because dashes restart with every line.
     ends = [0, *(np.flatnonzero(np.diff(solid)) + 1), len(solid)]
     runs = [slice(begin, end + 1) for begin, end in itertools.pairwise(ends) if begin < end]
     for run in sorted(runs, key=lambda run: not solid[run.start]):
@@ -105,13 +105,13 @@ def branch(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) -> "Fig
 
 
 def portrait(dataset: xr.Dataset, *, arrows: int = 22, axes: Any = None) -> "Figure":
-    """The direction of a step over a window, the two nullclines, and fixed points: filled if stable.
+    """The direction of a step over a window, the two nullclines, and the fixed points, filled if stable.
 
-    Arrows have one length; their shade, from light to dark, is the logarithm of how far the step goes.
+    All arrows have the same length; their shade, from light to dark, is the logarithm of the length of the step.
 
     Args:
         dataset: from `analysis.portrait`.
-        arrows: arrows along each axis, about.
+        arrows: approximate number of arrows along each axis.
         axes: axes to draw on; a new figure when None.
     """
     from matplotlib.colors import LogNorm
@@ -120,18 +120,18 @@ def portrait(dataset: xr.Dataset, *, arrows: int = 22, axes: Any = None) -> "Fig
     thin = {axis: slice(None, None, max(1, dataset.sizes[axis] // arrows)) for axis in ("x", "y")}
     field = dataset[["dx", "dy"]].isel(thin)
     x, y = dataset.x.values, dataset.y.values
-    # Lengths as seen on the page, where the window is a square.
+    # Lengths in units of the window, as they appear in the figure.
     across, up = field.dx.values / (x[-1] - x[0]), field.dy.values / (y[-1] - y[0])
     length = np.hypot(across, up)
-    seen = np.isfinite(length) & (length > 0)
-    place = np.meshgrid(field.x.values, field.y.values)
-    if seen.any():
-        low, high = np.quantile(length[seen], [0.05, 0.95])
+    visible = np.isfinite(length) & (length > 0)
+    position = np.meshgrid(field.x.values, field.y.values)
+    if visible.any():
+        low, high = np.quantile(length[visible], [0.05, 0.95])
         ax.quiver(
-            *(grid[seen] for grid in place),
-            across[seen] / length[seen],
-            up[seen] / length[seen],
-            length[seen],
+            *(grid[visible] for grid in position),
+            across[visible] / length[visible],
+            up[visible] / length[visible],
+            length[visible],
             norm=LogNorm(float(low), float(high), clip=True) if low < high else None,
             cmap=_shades(),
             pivot="mid",
@@ -154,7 +154,7 @@ def portrait(dataset: xr.Dataset, *, arrows: int = 22, axes: Any = None) -> "Fig
 
 
 def basins(dataset: xr.Dataset, *, axes: Any = None) -> "Figure":
-    """Basins of attraction by colour, with the attractors' points in the window; grey escapes, white is undecided.
+    """Basins of attraction by colour, with the points of the attractors; grey points escape, white ones are undecided.
 
     Args:
         dataset: from `analysis.basins`.
@@ -201,7 +201,7 @@ def _window(ax: "Axes", dataset: xr.Dataset) -> None:
 
 
 def _legend(ax: "Axes", entries: dict[str, Any] | None = None) -> None:
-    """Above the axes, where it hides nothing; one entry for each label."""
+    """A legend above the axes, with one entry per label."""
     if entries is None:
         handles, labels = ax.get_legend_handles_labels()
         entries = dict(zip(labels, handles, strict=True))

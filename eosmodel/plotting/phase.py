@@ -1,4 +1,4 @@
-"""Pictures of phase diagrams: regimes by colour and by name, other observables by a colour scale."""
+"""Figures of phase diagrams: regimes by colour and label, other observables by a colour scale."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, in an order that also goes from light to dark among neighbours; blues for periods.
+# Okabe and Ito's palette, with different lightness for neighbouring regimes; blues for periods.
 _COLORS = {
     Regime.UNDECIDED: "#ffffff",
     Regime.CONVERGED: "#F0E442",
@@ -25,19 +25,19 @@ _COLORS = {
 }
 _PERIODS = {1: "#b7d4ea", 2: "#6ea8d5", 4: "#0072B2", 8: "#004a75"}
 _OTHER_PERIODS = "#002a44"
-# Zero is what these are compared with.
+# Observables with a colour scale that is symmetric about 0.
 _SIGNED = ("edge_exponent", "lyapunov", "drift", "log_s")
 
 
 def phase_diagram(dataset: xr.Dataset, observable: str | None = None, *, axes: Any = None) -> "Figure":
-    """A phase diagram: regimes with periodic orbits told apart by period, or one observable by a colour scale.
+    """A phase diagram: the regimes, with periodic orbits by period, or one observable by a colour scale.
 
-    Regions that are large enough carry their name, so that the picture can be read without colour. A scale ends at the
-    1 % and 99 % quantiles of what is drawn.
+    Regions that are large enough are labelled, so that the figure can be read without colour. The colour scale ends at
+    the 1 % and 99 % quantiles of the values.
 
     Args:
         dataset: from `phase_diagram`.
-        observable: which; "regime", or the first there is, when None.
+        observable: name of the observable; "regime", or else the first one, when None.
         axes: axes to draw on; a new figure when None.
 
     Raises:
@@ -80,7 +80,7 @@ def _regimes(ax: "Axes", dataset: xr.Dataset, observable: str, edges) -> None:
 
 
 def _kinds(dataset: xr.Dataset) -> dict[str, tuple[str, np.ndarray]]:
-    """Label, colour and place of every kind of point."""
+    """Label, colour and positions of every kind of point."""
     regime, period = dataset.regime.values, dataset.period.values
     kinds = {code.label: (color, regime == code) for code, color in _COLORS.items()}
     periodic = regime == Regime.PERIODIC
@@ -91,11 +91,11 @@ def _kinds(dataset: xr.Dataset) -> dict[str, tuple[str, np.ndarray]]:
 
 
 def _name_region(ax: "Axes", where: np.ndarray, label: str, edges, color: str) -> None:
-    """Write the label where the region is widest, if it has the room."""
+    """Write the label where the region is widest, if there is enough space."""
     from matplotlib.colors import to_rgb
     from scipy.ndimage import distance_transform_edt
 
-    # In shares of the page; beyond the frame is no region.
+    # In fractions of the axes; the area outside the frame does not belong to a region.
     shape = np.array(where.shape)
     depth = distance_transform_edt(np.pad(where, 1), sampling=1 / shape)[1:-1, 1:-1]
     row, column = np.unravel_index(np.argmax(depth), where.shape)
@@ -117,13 +117,13 @@ def _scale(ax: "Axes", dataset: xr.Dataset, observable: str, edges) -> None:
     low, high = np.quantile(finite, [0.01, 0.99]) if finite.size else (0.0, 1.0)
     cmap, norm = "viridis", Normalize(low, high)
     if observable in _SIGNED:
-        # Superstable cycles dive to −∞ and would leave no shade for the others.
+        # The exponent of superstable cycles is −∞, which would dominate the scale.
         widest = high if high > 0.1 * abs(low) or low >= 0 else min(abs(low), max(high, 1.0))
         cmap, norm = "RdBu_r", Normalize(-max(widest, 1e-6), max(widest, 1e-6))
     elif low > 0 and high > 100 * low:
         norm = LogNorm(low, high)
     image = ax.pcolormesh(*edges, values, cmap=cmap, norm=norm, rasterized=True)
-    # What has no value, as where orbits diverge, is neither high nor low.
+    # Points without a value, such as divergent orbits, are grey.
     ax.set_facecolor("#bdbdbd")
     attrs = dataset[observable].attrs
     bar = ax.figure.colorbar(image, ax=ax, extend="both", pad=0.02)
@@ -132,7 +132,7 @@ def _scale(ax: "Axes", dataset: xr.Dataset, observable: str, edges) -> None:
 
 
 def _geometric(values: np.ndarray) -> bool:
-    """Whether values are spaced evenly in ln, and not evenly."""
+    """Whether values are evenly spaced in ln, and not evenly spaced."""
     if len(values) < 3 or values[0] <= 0:
         return False
     steps, ratios = np.diff(values), np.diff(np.log(values))
@@ -140,7 +140,7 @@ def _geometric(values: np.ndarray) -> bool:
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """The borders between cells around the values, half way in ln where they are spaced so."""
+    """The borders of the cells around the values, half way between them, in ln if they are spaced so."""
     log = _geometric(values)
     at = np.log(values) if log else values
     middle = (at[1:] + at[:-1]) / 2

@@ -1,4 +1,4 @@
-"""Pictures of response functions: what a tuner does with an oscillation, in one look."""
+"""Figures of response functions with their edge equilibria and classes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,11 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3
 
 
 def response(dataset: xr.Dataset, *, axes: Any = None) -> "Figure":
-    """Φ(r) against ln r with the edge at 2, a panel for each tuner, shaded and headed by its class.
+    """Φ(r) against ln r with the edge at 2, one panel per tuner, shaded and titled by its class.
 
-    A filled marker is a stable equilibrium, a hollow one an unstable one, both with their multiplier m; a grey
-    diamond one without a multiplier (a search jumps through 2, or its memory takes part). The band is the range that
-    s runs through while r is held.
+    Filled markers are stable equilibria, hollow ones unstable, both with their multiplier m. Grey diamonds are
+    equilibria without a multiplier (Φ jumps through 2, or the tuner's memory matters). The band is the range of s at
+    constant r.
 
     Args:
         dataset: from `analysis.response_curve`.
@@ -76,28 +76,28 @@ def _curve(ax, one, color, label):
     r = one.r.values
     ax.plot(r, one.s.values, color=color, linewidth=1.9, label=label, zorder=3)
     ax.fill_between(r, one.s_low.values, one.s_high.values, color=color, alpha=0.2, linewidth=0)
-    seen = (one.r_star.values >= r[0]) & (one.r_star.values <= r[-1])
-    for place, m, stable in zip(
-        one.r_star.values[seen], one.multiplier.values[seen], one.stable.values[seen], strict=True
+    visible = (one.r_star.values >= r[0]) & (one.r_star.values <= r[-1])
+    for r_star, m, stable in zip(
+        one.r_star.values[visible], one.multiplier.values[visible], one.stable.values[visible], strict=True
     ):
-        known = bool(np.isfinite(m))
-        look: dict[str, Any] = {
-            "marker": "o" if known else "D",
-            "markersize": 8 if known else 6,
+        smooth = bool(np.isfinite(m))
+        style: dict[str, Any] = {
+            "marker": "o" if smooth else "D",
+            "markersize": 8 if smooth else 6,
             "markeredgewidth": 1.5,
             "zorder": 5,
         }
-        face = color if stable else ("white" if known else "#9a9a9a")
-        ax.plot([place], [2.0], color=color, markerfacecolor=face, linestyle="none", **look)
-        if known and label is None:
-            where: dict[str, Any] = {"textcoords": "offset points", "xytext": (7, 7)}
-            ax.annotate(f"m = {m:.2g}", (place, 2.0), fontsize=9, color=color, **where)
+        face = color if stable else ("white" if smooth else "#9a9a9a")
+        ax.plot([r_star], [2.0], color=color, markerfacecolor=face, linestyle="none", **style)
+        if smooth and label is None:
+            offset: dict[str, Any] = {"textcoords": "offset points", "xytext": (7, 7)}
+            ax.annotate(f"m = {m:.2g}", (r_star, 2.0), fontsize=9, color=color, **offset)
 
 
 def _dress(ax, dataset):
     ax.set_xscale("log")
     ax.axhline(2.0, color="black", linewidth=0.9, linestyle=(0, (5, 3)), zorder=2)
-    # Φ is in the hundreds where a small oscillation meets a flat bulk; what matters is around 2.
+    # For a small oscillation and a flat bulk Φ is of order 100, but the interesting range is around 2.
     ax.set_ylim(0, 6)
     ax.set_xlim(float(dataset.r[0]), float(dataset.r[-1]))
     ax.set_xlabel("$r = λ^2x^2/G$")

@@ -1,4 +1,4 @@
-"""Running dynamics: the loop, what a run is, and its checkpoints."""
+"""Running dynamics: the loop, the identity of a run, and checkpoints."""
 
 from eosmodel.simulation.checkpoint import atomic, load, remove, save
 from eosmodel.simulation.identity import digest, identity, program

@@ -1,8 +1,8 @@
-"""Checkpoints: a run's progress on disk, tied to the run that it belongs to, and written in linear time.
+"""Checkpoints: a run's progress on disk, with the identity of the run, written in linear time.
 
-Two files: one with the carry, the seconds and the identity of the run, replaced as a whole after every chunk; and
-beside it, `.rows`, to which the rows of each chunk are appended. Rows that the first
-file does not count are dropped.
+A checkpoint is two files. The first holds the carry, the times and the identity of the run, and is replaced after every
+chunk. The second, `.rows`, holds the rows; those of each chunk are appended. Rows that the first file does not count
+are ignored.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from eosmodel.simulation.loop import Carry, Progress, Rows
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, moved onto `path` in one step if the block succeeds, deleted if not."""
+    """A temporary path in the same folder, which replaces `path` if the block succeeds and is deleted otherwise."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -32,18 +32,18 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
-    """Write `progress` to `path` after a chunk, marked as belonging to the run of that identity.
+    """Write `progress` to `path` after a chunk, with the identity of the run.
 
-    Only the rows of chunks that are not there yet are written, so a run's checkpoints take linear time.
+    Only the rows of new chunks are written, so that the checkpoints of a run take linear time.
     """
     path, file = Path(path), _rows_file(path)
     header = _header(path)
-    # A file of another run, or none, is begun anew.
-    there = header["chunks"] if header and header["identity"] == dict(identity) else 0
+    # The file of another run is overwritten.
+    written = header["chunks"] if header and header["identity"] == dict(identity) else 0
     layout = _layout(progress)
-    with file.open("r+b" if there and file.exists() else "wb") as stream:
-        stream.seek(there * layout.itemsize * _length(progress))
-        for chunk in progress.chunks[there:]:
+    with file.open("r+b" if written and file.exists() else "wb") as stream:
+        stream.seek(written * layout.itemsize * _length(progress))
+        for chunk in progress.chunks[written:]:
             _table(chunk, progress.axis, layout).tofile(stream)
         stream.truncate()
     header = {
@@ -64,7 +64,7 @@ def load(path: Path, like: Carry, identity: Mapping[str, str]) -> Progress | Non
     """Read a checkpoint back into the structure `like`; None if there is no file.
 
     Raises:
-        ValueError: if the file belongs to another run, naming the file and what differs.
+        ValueError: the file belongs to another run; the message names the file and the differences.
     """
     path = Path(path)
     header = _header(path)
@@ -85,7 +85,7 @@ def load(path: Path, like: Carry, identity: Mapping[str, str]) -> Progress | Non
 
 
 def remove(path: Path) -> None:
-    """Delete a checkpoint, if there is one."""
+    """Delete a checkpoint if it exists."""
     for file in (Path(path), _rows_file(Path(path))):
         file.unlink(missing_ok=True)
 
@@ -104,12 +104,12 @@ def _header(path: Path) -> dict[str, Any] | None:
 
 
 def _length(progress: Progress) -> int:
-    """Rows in a chunk, all of them alike."""
+    """The number of rows in a chunk, the same for all chunks."""
     return next(iter(progress.chunks[0].values())).shape[progress.axis]
 
 
 def _layout(progress: Progress) -> np.dtype:
-    """One row as a record: every variable with its type and shape, the axes of a batch in front."""
+    """The record type of one row: every variable with its dtype and shape, the axes of a batch first."""
     rows = progress.chunks[0]
     shapes = {name: np.moveaxis(values, progress.axis, 0).shape[1:] for name, values in rows.items()}
     return np.dtype([(name, values.dtype.str, shapes[name]) for name, values in rows.items()])

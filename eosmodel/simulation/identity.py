@@ -1,7 +1,7 @@
-"""What a run is: the program that it runs and the arrays in it, as hashes that are the same in every process.
+"""The identity of a run: hashes of its program and of its arrays, which are the same in every process.
 
-Two runs are one where the same program works on the same numbers. Names of functions, their addresses and the objects
-that they close over decide nothing: the traced program (a jaxpr) holds what is computed, constants included.
+Two runs are identical if the same program is applied to the same numbers. Names and addresses of functions, and the
+objects in their closures, do not matter: the traced program (a jaxpr) contains the computation and its constants.
 """
 
 import hashlib
@@ -30,20 +30,20 @@ def digest(*parts: Any) -> str:
 
 
 def program(fn: Any, *args: Any) -> str:
-    """A hash of what `fn` computes of its arrays: the jaxpr of fn(*args) and the constants in it.
+    """A hash of the computation of `fn`: the jaxpr of fn(*args) and its constants.
 
     Args:
         fn: any function that jax can trace.
-        args: trees. Arrays (or their shapes, `jax.ShapeDtypeStruct`) are the program's arguments, whose values do not
-            count; anything else in them is part of the program.
+        args: pytrees. Arrays (or their shapes, `jax.ShapeDtypeStruct`) are arguments of the program, and their values
+            do not matter; everything else is part of the program.
     """
     traced, _, _ = eqx.filter_make_jaxpr(fn)(*args)
-    # Addresses are all that differs between processes in how a program is printed.
+    # In the text of a program only the addresses differ between processes.
     return digest(re.sub(r"0x[0-9a-f]+", "", str(traced)), *_constants(traced))
 
 
 def _constants(traced: Any) -> Iterable[Any]:
-    """All constants of a program, of the programs inside it too."""
+    """All constants of a program and of the programs nested in it."""
     if hasattr(traced, "consts"):
         yield from traced.consts
         traced = traced.jaxpr
@@ -54,14 +54,14 @@ def _constants(traced: Any) -> Iterable[Any]:
 
 
 def identity(dynamics: AbstractDynamics, start: Any, axes: Any = None, **settings: Any) -> dict[str, str]:
-    """What a run is, by its parts: two runs with equal identities give equal rows.
+    """The identity of a run by parts. Two runs with equal identities give equal rows.
 
     Args:
         dynamics, start, axes: as in `simulation.run`.
-        settings: anything else that decides the rows, plain values.
+        settings: plain values of other settings that affect the rows.
 
     Returns:
-        Hashes by name: "program", "start", and one for each array of the dynamics, by its place, such as "objective.x".
+        Hashes by name: "program", "start", and one for each array of the dynamics by its path, such as "objective.x".
     """
     parts = {"program": digest(*_programs(dynamics, start, axes)), "start": digest(*jax.tree.leaves(start))}
     arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(dynamics, eqx.is_array))
@@ -77,6 +77,6 @@ def _programs(dynamics, start, axes) -> tuple[str, str]:
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> str:
-    """Which parts of two identities differ, in words; empty if none."""
+    """The names of the parts in which two identities differ, as text; empty if there are none."""
     names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     return ", ".join(names)

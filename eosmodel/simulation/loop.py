@@ -1,8 +1,8 @@
-"""The one loop: a jitted, chunked scan that runs any dynamics, alone or batched, and can be resumed.
+"""The loop: a jitted, chunked scan that runs any dynamics, single or batched, and can be resumed.
 
-A chunk is a fixed number of rows, and the last step is an argument rather than a shape, so one compilation serves
-runs of any length, and a resumed run goes through the very same machine code as an uninterrupted one. Products are
-taken in the full precision of their dtype, also where a device would do with less by default.
+A chunk is a fixed number of rows, and the last step is an argument and not a shape. So one compilation serves runs of
+any length, and a resumed run executes the same machine code as an uninterrupted one. Products use the full precision of
+their dtype, even where a device would use less by default.
 """
 
 import gc
@@ -23,7 +23,7 @@ _MAPS, _MOST = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
 class Carry(eqx.Module):
-    """What a run needs to go on: the state of the dynamics, the next step's index and the status."""
+    """The data from which a run continues: the state of the dynamics, the index of the next step, and the status."""
 
     state: Any
     t: Any
@@ -34,14 +34,15 @@ Rows = dict[str, np.ndarray]
 
 
 class Progress(NamedTuple):
-    """A run up to some row. This is what a checkpoint holds.
+    """A run up to some row, the content of a checkpoint.
 
     Fields
-        carry: what the run needs to go on.
+        carry: the data from which the run continues.
         chunks: the rows of each chunk: name → array with rows first, or batch first and rows second.
-        axis: of the rows, 0 or 1.
-        seconds: spent in each chunk.
-        compile_seconds: spent in compiling before the first; NaN for a batch, whose first chunk holds it.
+        axis: axis of the rows, 0 or 1.
+        seconds: time of each chunk.
+        compile_seconds: time of the compilation before the first chunk; NaN for a batch, where the first chunk
+            includes it.
     """
 
     carry: Carry
@@ -52,13 +53,13 @@ class Progress(NamedTuple):
 
     @property
     def rows(self) -> Rows:
-        """All rows so far, put together anew at every call."""
+        """All rows so far; every call concatenates them."""
         names = self.chunks[0]
         return {name: np.concatenate([chunk[name] for chunk in self.chunks], axis=self.axis) for name in names}
 
 
 def _advance(dynamics, carry, t, last, batched):
-    """The carry one step further and the row of step t, for runs that have not ended."""
+    """The carry after step t and the row of step t; a run that has ended keeps its carry and gets a blank row."""
 
     def go(carry):
         state, row, status = dynamics.step(carry.state, t)
@@ -74,8 +75,9 @@ def _advance(dynamics, carry, t, last, batched):
     if not batched:
         return jax.lax.cond(alive & (t < last), go, stay, carry)
 
-    # In a batch t is one number for all. A branch on `alive` would make it one number a run, and with it a branch on t
-    # inside a step (tracking now and then) a computation of both sides; so the step is taken and then thrown away.
+    # In a batch t is the same number for all runs. A branch on `alive` would make it one number per run, and jax would
+    # compute both sides of every branch on t inside a step (as for tracking every few steps). So the step is always
+    # computed, and discarded for runs that have ended.
     def select(carry):
         kept, gone = go(carry), stay(carry)
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), kept, gone)
@@ -89,7 +91,7 @@ def _chunk(dynamics, carry, first, last, rows, stride, batched):
 
     def body(carry, t):
         carry, row = advance(t, carry)
-        if stride > 1:  # between rows the dynamics goes on unrecorded
+        if stride > 1:  # the steps between rows are not recorded
             carry = jax.lax.fori_loop(t + 1, t + stride, lambda t, c: advance(t, c)[0], carry)
         return carry, row
 
@@ -99,7 +101,7 @@ def _chunk(dynamics, carry, first, last, rows, stride, batched):
 def initial_carry(dynamics, start, axes=None) -> Carry:
     """The carry before the first step, with a leading batch axis where `axes` is given."""
 
-    # Not compiled as a whole: what is costly in an `init` is compiled there, once for all dynamics that share it.
+    # Not jitted as a whole: the expensive parts of an `init` are jitted there, once for all dynamics that share them.
     def single(dynamics, start):
         return Carry(dynamics.init(start), jnp.asarray(0, jnp.int32), jnp.asarray(int(Status.OK), jnp.int32))
 
@@ -122,7 +124,7 @@ _run_chunk = eqx.filter_jit(chunk_of)
 
 
 def template(dynamics: AbstractDynamics, start: Any, axes: Any = None) -> Carry:
-    """Shapes and dtypes of the carry, without computing it: what a checkpoint is read back into."""
+    """Shapes and dtypes of the carry, without computing it; the structure into which a checkpoint is read."""
     return eqx.filter_eval_shape(initial_carry, dynamics, start, axes)
 
 
@@ -140,17 +142,17 @@ def run(
     """Run `dynamics` from `start` for `steps` steps, or until every run of the batch has ended.
 
     Args:
-        dynamics: what to run.
-        start: argument of `dynamics.init`: starting weights, with a leading batch axis when `axes` is given.
+        dynamics: the dynamics.
+        start: argument of `dynamics.init`: initial weights, with a leading batch axis when `axes` is given.
         steps: number of updates.
-        record_every: a row is kept every that many steps, starting at step 0.
-        rows_per_chunk: rows computed between two returns to Python. The same number must be used to resume.
-        axes: None for one run; for a batch, in_axes of (dynamics, start) as `equinox.filter_vmap` takes them.
-        resume: where to go on from, as passed to `after_chunk` earlier.
+        record_every: number of steps between rows, starting at step 0.
+        rows_per_chunk: number of rows computed between two returns to Python. A resumed run must use the same number.
+        axes: None for a single run; for a batch, in_axes of (dynamics, start) as in `equinox.filter_vmap`.
+        resume: progress from which to continue, as passed to `after_chunk` earlier.
         after_chunk: called after every chunk with the progress so far, for progress bars and checkpoints.
 
     Returns:
-        `Progress` with ⌈steps/record_every⌉ rows, those after the end of a run blank (NaN, −1, False).
+        `Progress` with ⌈steps/record_every⌉ rows; rows after the end of a run are blank (NaN, −1, False).
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
@@ -164,7 +166,7 @@ def run(
         progress = resume
     last = jnp.asarray(steps, jnp.int32)
     if resume is None and not batched:
-        # A chunk that ends before it begins takes the compilation and nothing else.
+        # An empty chunk, to measure the time of the compilation.
         begin = time.perf_counter()
         zero = jnp.zeros_like(last)
         jax.block_until_ready(_run_chunk(dynamics, progress.carry, zero, zero, rows_per_chunk, record_every, axes))
@@ -185,19 +187,19 @@ def run(
 
 
 def _make_room() -> None:
-    """Let compiled programs go before they are too many: each is hundreds of pieces of mapped memory, of which Linux
-    lets a process have so many, and beyond them the compiler ends the process."""
+    """Clear the compilation caches before there are too many compiled programs. Each takes hundreds of memory maps, and
+    beyond the limit of Linux for a process the compiler aborts."""
     try:
-        crowded = 2 * _MAPS.read_bytes().count(b"\n") > int(_MOST.read_text())
-    except OSError:  # elsewhere there is no such limit
+        many = 2 * _MAPS.read_bytes().count(b"\n") > int(_MOST.read_text())
+    except OSError:  # not Linux
         return
-    if crowded:
+    if many:
         jax.clear_caches()
         gc.collect()
 
 
 def _fit(array: np.ndarray, total: int, axis: int) -> np.ndarray:
-    """Cut the padding of the last chunk, or extend a run that ended early with blank rows."""
+    """Remove the padding of the last chunk, or extend a run that ended early by blank rows."""
     have = array.shape[axis]
     if have >= total:
         return np.take(array, np.arange(total), axis=axis)
