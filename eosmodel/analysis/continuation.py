@@ -124,10 +124,10 @@ def _continued(owner, multiplier, title, mapping, z, start, bounds, names, perio
     for name, value, (low, high) in zip("pq", start, ends, strict=False):
         check_range(owner, name, value, low, high)
     z = check_state(owner, mapping, z, tuple(float(value) for value in start))
-    held, lows, highs = (jnp.asarray(column, z.dtype) for column in (start, *zip(*ends, strict=True)))
+    first, lows, highs = (jnp.asarray(column, z.dtype) for column in (start, *zip(*ends, strict=True)))
     scale = jnp.append(jnp.full_like(z, jnp.maximum(1, jnp.linalg.norm(z))), highs - lows)
     curve = _Curve(mapping, scale, lows, highs, period, multiplier)
-    kinds, points, ended = _trace(curve, jnp.append(z, held) / scale, max_step, max_points)
+    kinds, points, ended = _trace(curve, jnp.append(z, first) / scale, max_step, max_points)
     return _label(curve, kinds, points, ended, names, title)
 
 
@@ -163,8 +163,8 @@ def _correct(curve: _Curve, guess: Array, tangent: Array) -> _Point:
     new = jnp.linalg.svd(jax.jacfwd(curve)(u))[2][-1]
     new = jnp.where(new @ tangent < 0, -new, new)
     z, parameters = curve.split(u)
-    held, (cycle, jacobians) = jnp.stack(parameters), around(curve.mapping, z, parameters, curve.period)
-    excess = jnp.max(jnp.maximum(curve.low - held, held - curve.high) / (curve.high - curve.low))
+    p, (cycle, jacobians) = jnp.stack(parameters), around(curve.mapping, z, parameters, curve.period)
+    excess = jnp.max(jnp.maximum(curve.low - p, p - curve.high) / (curve.high - curve.low))
     return _Point(u, new, cycle, jacobians, excess, residual, small & jnp.all(jnp.isfinite(jacobians)), steps)
 
 
@@ -294,8 +294,8 @@ def _label(curve, kinds, points, ended, names, title):
         "converged": ("point", converged.astype(bool), {"long_name": "located accurately"}),
     }
     coords = {"arclength": ("point", arclength, {"long_name": "scaled arclength"})}
-    held = (u * np.asarray(curve.scale))[:, dim:].T
-    for key, name, values in zip("pq", names, held, strict=False):
+    columns = (u * np.asarray(curve.scale))[:, dim:].T
+    for key, name, values in zip("pq", names, columns, strict=False):
         coords[key] = ("point", values, {"long_name": f"parameter {name}", "symbol": name})
     attrs = {"title": title, "period": curve.period, "ended_low": ended[0], "ended_high": ended[1]}
     return xr.Dataset(data, coords, attrs)

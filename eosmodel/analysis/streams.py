@@ -88,7 +88,7 @@ class _Run(NamedTuple):
 
     z: Any
     tangent: Any
-    living: Any
+    active: Any
     diverged: Any
     peak: Any
     steepest: Any
@@ -131,7 +131,7 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
         limit = divergence_bound(first.loss, bound)
         finite = jnp.isfinite(now.loss + now.gradient_sq + now.stepsize) & jnp.all(jnp.isfinite(new))
         sound = finite & (jnp.abs(now.loss) <= limit)
-        moving = run.living & sound & (now.gradient_sq >= tiny / eps)
+        moving = run.active & sound & (now.gradient_sq >= tiny / eps)
 
         def kept(new, old):
             return jnp.where(moving, new, old)
@@ -151,11 +151,11 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
             kept(new, run.z),
             kept(tangent, run.tangent),
             moving,
-            run.diverged | (run.living & ~sound),
+            run.diverged | (run.active & ~sound),
             kept(jnp.maximum(run.peak, jnp.abs(now.loss)), run.peak),
             kept(jnp.maximum(run.steepest, now.gradient_sq), run.steepest),
             # The step in which the gradient vanishes is included here.
-            jax.tree.map(lambda new, old: jnp.where(run.living & sound, new, old), now, run.last),
+            jax.tree.map(lambda new, old: jnp.where(run.active & sound, new, old), now, run.last),
             first,
             _Sums._make([*added, *extremes]),
         )
@@ -194,9 +194,9 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
 def _summary(probe, run, sums: _Sums, length, period, lyapunov) -> Features:
     dtype, index, first = run.z.dtype, jnp.arange(_BLOCKS), run.first
     # The number of complete blocks; an orbit that ended in the first block has this incomplete one.
-    lived = jnp.maximum(jnp.sum(sums.count == length), 1)
-    late = (index >= lived // 2) & (index < lived)
-    later = late & (index >= (lived // 2 + lived + 1) // 2)
+    complete = jnp.maximum(jnp.sum(sums.count == length), 1)
+    late = (index >= complete // 2) & (index < complete)
+    later = late & (index >= (complete // 2 + complete + 1) // 2)
 
     def total(name, where):
         return jnp.sum(jnp.where(where, getattr(sums, name), 0))
@@ -218,7 +218,7 @@ def _summary(probe, run, sums: _Sums, length, period, lyapunov) -> Features:
     eps = jnp.finfo(dtype).eps
     return Features(
         diverged=run.diverged,
-        arrived=~run.living & ~run.diverged,
+        arrived=~run.active & ~run.diverged,
         frozen=jnp.asarray(probe.frozen),
         averaged=total("count", late),
         edge_exponent=unless_diverged(mean("edge")),

@@ -28,7 +28,7 @@ _SETTLE, _HOLD = 64, 128
 # Step in ln λ of the finite difference for ∂γ/∂ ln λ, larger than the discontinuities of a line search.
 _STEP = 0.25
 # A derivative ∂γ/∂ ln λ below this counts as 0.
-_ANSWER = 0.01
+_LEAST_SENSITIVITY = 0.01
 # λ bounds the oscillation before the tuner does if ln λ need not fall by more than this.
 _REACH = 0.5
 # If |γ(r*)| is larger than this, r* is not a root but a jump of Φ through 2.
@@ -70,10 +70,10 @@ class Classification(NamedTuple):
         q: βx²/(2α) with x² = ⟨ηx²⟩/⟨η⟩: 0 below the edge, 1 where λ is stationary, ∞ where x² grows and λ cannot stop
             it. NaN without α and β, and for UNDECIDED.
         trend: sign of dλ/dt, 1, 0 or −1, at constant α and β; NaN as for q.
-        answer: ∂γ/∂ ln λ at fixed x, by differences, at x² = 2α/β (at r = 1 without α and β). If it is positive, a
-            larger λ makes the oscillation grow, the oscillation lowers λ, and the equilibrium is stable. If it is
-            negative, as for every rule whose s is a decreasing function of r alone, the equilibrium is a saddle, from
-            which λ moves away on either side.
+        sensitivity: ∂γ/∂ ln λ at fixed x, by differences, at x² = 2α/β (at r = 1 without α and β). If positive, a
+            larger λ makes the oscillation grow, the oscillation lowers λ, and the equilibrium is stable. If negative,
+            as for every rule whose s is a decreasing function of r alone, the equilibrium is a saddle, from which λ
+            moves away on either side.
     """
 
     kind: Int[Array, ""]
@@ -84,7 +84,7 @@ class Classification(NamedTuple):
     means: Averages
     q: Float[Array, ""]
     trend: Float[Array, ""]
-    answer: Float[Array, ""]
+    sensitivity: Float[Array, ""]
 
 
 class Held(NamedTuple):
@@ -245,21 +245,21 @@ def _classify(fast, alpha, beta, margin, burn_in, steps):
         fast, jnp.append(grid, jnp.broadcast_to(level, (3,))), jnp.append(jnp.zeros_like(grid), ends)
     )
     growth, (flatter, growth_at_level, sharper) = all_growth[:-3], all_growth[-3:]
-    answer = (sharper - flatter) / (2 * step)
-    answers = answer > _ANSWER
+    sensitivity = (sharper - flatter) / (2 * step)
+    sensitive = sensitivity > _LEAST_SENSITIVITY
     r_star, multiplier = _equilibria(fast, grid, growth)
     means, _ = averages(fast, burn_in=burn_in, steps=steps)
 
     # γ also tends to 0 where s does, which is far below the edge and not at it.
     far = (s[:-3] < 1) & (growth < 0)
     below = far | (growth < -margin)
-    near = growth_at_level <= _REACH * answer
+    near = growth_at_level <= _REACH * sensitivity
     rules = [
         (~jnp.all(jnp.isfinite(growth)), Kind.UNDECIDED),
         (jnp.all(below), Kind.BELOW_EDGE),
         (below[0], Kind.UNDECIDED),
-        (jnp.all(~below & (jnp.abs(growth) <= margin)) & ~answers, Kind.UNDECIDED),
-        (balanced & answers & (growth_at_level >= -margin) & near, Kind.SELF_STABILISED),
+        (jnp.all(~below & (jnp.abs(growth) <= margin)) & ~sensitive, Kind.UNDECIDED),
+        (balanced & sensitive & (growth_at_level >= -margin) & near, Kind.SELF_STABILISED),
         (below[-1] & (growth[0] > margin), Kind.CLAMPED),
         (below[-1], Kind.UNDECIDED),
     ]
@@ -270,10 +270,10 @@ def _classify(fast, alpha, beta, margin, burn_in, steps):
     kinds = [kind == int(k) for k in (Kind.BELOW_EDGE, Kind.CLAMPED, Kind.SELF_STABILISED)]
     zero, nan = jnp.zeros_like(alpha), jnp.full_like(alpha, jnp.nan)
     # If only λ could bound the oscillation and γ does not depend on it, x² grows without bound.
-    unbounded = jnp.where(balanced & answers, 1, jnp.sign(alpha) * jnp.where(beta > 0, jnp.inf, 0))
+    unbounded = jnp.where(balanced & sensitive, 1, jnp.sign(alpha) * jnp.where(beta > 0, jnp.inf, 0))
     q = jnp.select(kinds, [zero, beta * means.kick / (2 * alpha * means.stepsize), unbounded], nan)
     runaway = jnp.where(beta > 0, -1, jnp.sign(alpha))
     drift = jnp.sign(alpha * means.stepsize - 0.5 * beta * means.kick)
-    trend = jnp.select(kinds, [jnp.sign(alpha), drift, jnp.where(balanced & answers, 0, runaway)], nan)
+    trend = jnp.select(kinds, [jnp.sign(alpha), drift, jnp.where(balanced & sensitive, 0, runaway)], nan)
     q, trend = (jnp.where(jnp.isnan(alpha), nan, value) for value in (q, trend))
-    return Classification(kind, growth[0], growth[-1], r_star, multiplier, means, q, trend, answer)
+    return Classification(kind, growth[0], growth[-1], r_star, multiplier, means, q, trend, sensitivity)

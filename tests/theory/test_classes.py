@@ -55,7 +55,7 @@ def test_a_constant_step_exactly_at_the_edge_is_held_by_the_sharpness_and_the_on
     at = classify(FastMap(T.Constant(0.1), sharpness=20.0), 1.0, 4.0)
     assert Kind(int(at.kind)) is Kind.SELF_STABILISED
     assert (float(at.q), float(at.trend)) == (1.0, 0.0)
-    assert float(at.answer) > 1
+    assert float(at.sensitivity) > 1
     probe = classify(FastMap(T.OnEdge(2.0), sharpness=20.0), 1.0, 4.0)
     assert Kind(int(probe.kind)) is Kind.UNDECIDED
     assert np.isnan([probe.q, probe.trend]).all()
