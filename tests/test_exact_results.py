@@ -111,9 +111,9 @@ def test_valley_settles_at_the_edge():
     eta = 0.1
     for limit in (21.0, 22.0, 24.0):
         floor = Valley(limit, 4.0, [1.0], [0.5], jnp.asarray([0.3, (19.5 - limit) / 2]))
-        lam, energy, alpha, beta, _ = edge(eos.simulate(floor, tuners.Constant(eta), 4000, **MODES))
+        lam, amplitude_sq, alpha, beta, _ = edge(eos.simulate(floor, tuners.Constant(eta), 4000, **MODES))
         np.testing.assert_allclose(lam, 2 / eta, rtol=1e-6)
-        np.testing.assert_allclose(energy, 2 * alpha / beta, rtol=1e-6)
+        np.testing.assert_allclose(amplitude_sq, 2 * alpha / beta, rtol=1e-6)
         np.testing.assert_allclose(alpha, 0.5 * (limit - 2 / eta), rtol=1e-6)
     floor = Valley(26.0, 4.0, [1.0], [0.5], jnp.asarray([1.2, -3.0]))  # next to the equilibrium, x² = 1.5
     away = abs(eos.simulate(floor, tuners.Constant(eta), 400, **MODES).sharpness - 2 / eta)
@@ -137,8 +137,8 @@ def noisy_normal_form(a, q, burn_in=5000, steps=3000, paths=1000, seed=0):
     sums = np.zeros((3, paths))
     for step in range(burn_in + steps):
         if step >= burn_in:
-            energy, below = beta * x**2 / (2 * alpha), 2 - eta * lam
-            sums += (below, (energy - 1) ** 2, energy * below**2)
+            ratio, below = beta * x**2 / (2 * alpha), 2 - eta * lam
+            sums += (below, (ratio - 1) ** 2, ratio * below**2)
         lam, x = lam + eta * (alpha - 0.5 * beta * x**2), (1 - eta * lam) * x - eta * noise * rng.normal(size=paths)
     below, variance, product = sums / steps
     return 2 - eta * lam, below, 0.5 * (q + a * variance + product)
@@ -296,9 +296,9 @@ def test_cdat_clamps_the_oscillation_on_the_valley(sigma, prediction):
     is proportional to μ; λ rises on, far from any pinning (q = βx²/(2α) ≪ 1)."""
     deviations = []
     for mu in (0.02, 0.01, 0.005):
-        lam, energy, alpha, beta, bulk = edge(cdat_on_valley(sigma, mu, 300))
-        deviations.append(lam**2 * energy / bulk / prediction - 1)
-        assert beta * energy / (2 * alpha) < 0.01
+        lam, amplitude_sq, alpha, beta, bulk = edge(cdat_on_valley(sigma, mu, 300))
+        deviations.append(lam**2 * amplitude_sq / bulk / prediction - 1)
+        assert beta * amplitude_sq / (2 * alpha) < 0.01
     assert 0.3 < deviations[2] / deviations[1] < 0.7
     assert 0.3 < deviations[1] / deviations[0] < 0.7
     assert abs(deviations[2]) < 0.015
@@ -314,8 +314,8 @@ def test_cdat_at_the_edge_hands_over_to_self_stabilisation():
     for start in (-3.0, -1.5):
         floor = Valley(22.0, 4.0, [1.0], [0.05], jnp.asarray([0.01, start]))
         run = eos.simulate(floor, tuners.CDAT(2.0, eps=0.0), 3000, **MODES)
-        lam, energy, alpha, beta, _ = edge(run)
-        np.testing.assert_allclose(beta * energy / (2 * alpha), 1, rtol=1e-4)
+        lam, amplitude_sq, alpha, beta, _ = edge(run)
+        np.testing.assert_allclose(beta * amplitude_sq / (2 * alpha), 1, rtol=1e-4)
         np.testing.assert_allclose(last(run, "stepsize") * lam, 2, rtol=1e-4)
         assert abs(float(run.sharpness[-1] - run.sharpness[-500])) < 1e-3
         rests.append(lam)

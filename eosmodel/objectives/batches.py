@@ -1,4 +1,4 @@
-"""Losses that are drawn anew at every step: mini-batches of a data set, and whatever else is noisy in a known way."""
+"""Stochastic objectives, with a new loss at every step: mini-batches of a data set, and Gaussian noise."""
 
 import abc
 from typing import Any, NamedTuple
@@ -13,18 +13,18 @@ from eosmodel.curvature import Modes, scale_by
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.networks import Network
 
-# Samples whose gradients are in memory at once.
+# Number of samples whose gradients are in memory at once.
 _AT_ONCE = 100
 
 
 class Noise(NamedTuple):
-    """Variances of what one sample says about the loss; a batch of B drawn on its own has them divided by B.
+    """Variances over samples; those of the mean of B independent samples are smaller by the factor 1/B.
 
     Fields
-        noise_loss: of ℓ.
-        noise_along: σ_i² of u_i·∇ℓ along each mode, shape (modes,).
-        noise_curvature: of uᵀ∇²ℓ u, u the leading mode.
-        noise_bulk: of ∇ℓ off the tracked modes, tr Cov less the modes' share.
+        noise_loss: variance of ℓ.
+        noise_along: σ_i², the variance of u_i·∇ℓ along each mode, shape (modes,).
+        noise_curvature: variance of uᵀ∇²ℓ u, u the leading mode.
+        noise_bulk: variance of ∇ℓ off the tracked modes, tr Cov minus the part of the modes.
     """
 
     noise_loss: Float[Array, ""]
@@ -34,47 +34,47 @@ class Noise(NamedTuple):
 
     @classmethod
     def unknown(cls, modes: int, dtype) -> "Noise":
-        """NaN throughout."""
+        """All variances NaN."""
         nan = jnp.asarray(jnp.nan, dtype)
         return cls(nan, jnp.full(modes, nan), nan, nan)
 
 
 class AbstractBatches(eqx.Module):
-    """A stochastic objective: at every step another loss, whose mean is the full one.
+    """A stochastic objective: a random loss at every step, whose mean is the full loss.
 
-    The least an extension supplies: the field `objective`, the full loss (its starting points are the run's), and
-    `draw`. A draw is a function of the seed and the integer step alone, so a run is reproducible, and resumable bit for
-    bit, without a generator to store.
+    An extension must supply the field `objective`, the full loss, which also gives the initial weights, and the methods
+    below. A draw is a function of the seed and the integer step only, so that a run can be reproduced and resumed bit
+    for bit without storing the state of a generator.
     """
 
     objective: eqx.AbstractVar[AbstractObjective]
 
     @abc.abstractmethod
     def draw(self, seed: Int[Array, ""], t: Int[Array, ""]) -> AbstractObjective:
-        """The loss of step t in the run of that seed."""
+        """The loss of step t in the run with this seed."""
 
     @abc.abstractmethod
     def surrogate(self) -> "AbstractBatches":
-        """Draws of the same mean and covariance of which a theory need know nothing else."""
+        """A model of the draws with the same mean and covariance, for theories."""
 
     @abc.abstractmethod
     def noise(self, weights: Float[Array, " dim"], pairs: Modes, scale: Float[Array, " dim"] | None) -> Noise:
-        """How noisy the draws are at `weights`; gradients in the coordinates of a scale where there is one."""
+        """The noise at `weights`, with gradients in the coordinates of `scale` if it is given."""
 
 
 class MiniBatches(AbstractBatches):
     """Mini-batches of a network's data: the loss of step t is the mean over `size` samples.
 
-    Without replacement, each pass over the data goes through a new random order, batch by batch, and leaves out the
-    n mod size samples that are left over; with it, every batch is drawn on its own, a sample possibly twice.
+    Without replacement, each epoch goes through a new random permutation, batch by batch, and omits the last
+    n mod size samples. With replacement, batches are drawn independently and may contain a sample more than once.
 
     Args:
         objective: a `Network`, its loss over all n samples.
-        size: samples in a batch, an integer in [1, n]. A batch of n is the full loss, in another order of summation.
-        replacement: draw with replacement.
+        size: number of samples in a batch, an integer in [1, n]. For n it is the full loss, summed in another order.
+        replacement: whether to draw with replacement.
 
     Raises:
-        ValueError: an objective without samples, or a size outside its range.
+        ValueError: an objective that is not a `Network`, or a size out of its range.
 
     Example:
         >>> import eosmodel as eos
@@ -97,13 +97,13 @@ class MiniBatches(AbstractBatches):
             raise ValueError(f"MiniBatches: size must lie in [1, {samples}] ({samples} samples), got {self.size}")
 
     def indices(self, seed: Int[Array, ""], t: Int[Array, ""]) -> Int[Array, " size"]:
-        """Which samples are in the batch of step t."""
+        """The indices of the samples in the batch of step t."""
         samples = self.objective.x.shape[0]
         key = jax.random.key(seed)
         if self.replacement:
             return jax.random.randint(jax.random.fold_in(key, t), (self.size,), 0, samples)
         passes = samples // self.size
-        # The order of a pass is made again at every step: cheaper than a gradient, and nothing need be carried.
+        # The permutation is recomputed at every step, which is cheaper than a gradient and needs no state.
         order = jax.random.permutation(jax.random.fold_in(key, t // passes), samples)
         return jax.lax.dynamic_slice_in_dim(order, (t % passes) * self.size, self.size)
 
@@ -112,7 +112,7 @@ class MiniBatches(AbstractBatches):
 
     def surrogate(self):
         samples = self.objective.x.shape[0]
-        # Samples that cannot be drawn twice average out sooner.
+        # Without replacement the variance of the mean is smaller.
         rest = 1.0 if self.replacement else (samples - self.size) / max(samples - 1, 1)
         return GaussianBatches(self.objective, rest / self.size)
 
@@ -121,7 +121,7 @@ class MiniBatches(AbstractBatches):
 
 
 class Weighted(AbstractObjective):
-    """A network's loss with weights on its samples: 1/n Σ_j v_j ℓ_j."""
+    """A network's loss with weighted samples: 1/n Σ_j v_j ℓ_j."""
 
     net: Network
     emphasis: Float[Array, " samples"]
@@ -137,12 +137,13 @@ class Weighted(AbstractObjective):
 
 
 class GaussianBatches(AbstractBatches):
-    """The full loss with Gaussian noise of the covariance that its samples have: L + √(variance) Σ_j ε_j (ℓ_j − L)/√n,
-    ε_j independent standard normal numbers. Loss, gradient and Hessian get the noise of one batch, consistently.
+    """The full loss with Gaussian noise of the covariance of its samples: L + √(variance) Σ_j ε_j (ℓ_j − L)/√n, ε_j
+    independent standard normal numbers. The noises of loss, gradient and Hessian are those of one batch.
 
     Args:
         objective: a `Network`.
-        variance: of a batch's mean over that of a sample, ≥ 0: 1/B, times (n − B)/(n − 1) without replacement.
+        variance: variance of the mean of a batch over that of a sample, ≥ 0: 1/B, times (n − B)/(n − 1) without
+            replacement.
     """
 
     objective: Network
@@ -163,7 +164,7 @@ class GaussianBatches(AbstractBatches):
 
 
 def sample_noise(net: Network, weights: Float[Array, " dim"], pairs: Modes, scale: Any = None) -> Noise:
-    """`Noise` over the samples of a network: forward sweeps of all losses along the modes, and a gradient a sample."""
+    """The `Noise` of a network's samples, by forward derivatives along the modes and one gradient per sample."""
 
     def along(v, w):
         return jax.jvp(net.losses, (w,), (scale_by(v, scale),))[1]

@@ -54,7 +54,7 @@ def expressions():
         for root in known.flip:
             yield f"{name}: flip", root, known.symbols[1:]
     form, quartic, gap = normal_form(gamma), quartic_thresholds(), noise_gap()
-    yield "edge energy", form.fixed_point[0], form.symbols
+    yield "edge amplitude", form.fixed_point[0], form.symbols
     yield "determinant", form.determinant, form.symbols
     yield "two-cycle", quartic.two_cycle[0], (eta, mu)
     yield "two-cycle flip", quartic.two_cycle_flip, (mu,)
@@ -278,8 +278,8 @@ def test_edge_orbit_jacobian_and_stability_are_those_of_the_map():
         if strength <= 2.2 * bulk * quartic:
             continue
         p = jnp.asarray([rate, top, strength, bulk, quartic])
-        energy, edge = closed["fixed_point"](*p)
-        q = jnp.stack([jnp.log(energy), edge])
+        amplitude_sq, edge = closed["fixed_point"](*p)
+        q = jnp.stack([jnp.log(amplitude_sq), edge])
         np.testing.assert_allclose(slow(q, p), q, rtol=1e-9, atol=1e-9, err_msg=str(n))
         np.testing.assert_allclose(closed["jacobian"](*p), jacobian(q, p), rtol=1e-7, atol=1e-7)
         size = np.abs(np.linalg.eigvals(np.asarray(jacobian(q, p)))).max()
@@ -313,10 +313,10 @@ def test_quartic_term_holds_the_valley_below_the_edge():
     step = jax.jit(lambda w: w - rate * jax.grad(valley)(w))
     w = jax.lax.fori_loop(0, 5000, lambda _, w: step(w), valley.initial())
     form = normal_form(gamma)
-    energy, edge = compile(form.fixed_point, form.symbols)(rate, top, strength, bulk, quartic)
-    np.testing.assert_allclose(w[0] ** 2, energy, rtol=1e-9)
+    amplitude_sq, edge = compile(form.fixed_point, form.symbols)(rate, top, strength, bulk, quartic)
+    np.testing.assert_allclose(w[0] ** 2, amplitude_sq, rtol=1e-9)
     np.testing.assert_allclose(valley.sharpness(w), edge, rtol=1e-9)
-    np.testing.assert_allclose(edge + quartic * energy, 2 / rate, rtol=1e-12)
+    np.testing.assert_allclose(edge + quartic * amplitude_sq, 2 / rate, rtol=1e-12)
     assert edge < 2 / rate - 0.02
 
 

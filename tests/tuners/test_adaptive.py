@@ -152,9 +152,9 @@ def test_a_normalized_step_balances_where_the_sharpness_settles():
     for factor, trend in ((0.7, 1.0), (1.6, -1.0)):
         sharpness = factor * balance
         means = classify(FastMap(NormalizedGD(step), sharpness=sharpness, bulk_gradient_sq=G)).means
-        energy = means.kick / means.stepsize
-        np.testing.assert_allclose(energy, step**2 / 4 - G / sharpness**2, rtol=1e-6)
-        assert np.sign(level - energy) == trend
+        amplitude_sq = means.kick / means.stepsize
+        np.testing.assert_allclose(amplitude_sq, step**2 / 4 - G / sharpness**2, rtol=1e-6)
+        assert np.sign(level - amplitude_sq) == trend
 
 
 @pytest.mark.parametrize(
