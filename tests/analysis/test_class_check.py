@@ -69,11 +69,11 @@ def test_measured_kinds_by_hand():
     first = np.stack([flat, falling, flat, falling])
     second = first + np.array([0.0, 0.0, 2.0, 0.0])[:, None]
     dies = np.array([[False] * 3] * 3 + [[True] * 3])
-    found = class_check._measured_kind(np.stack([first, second]), dies, log_beta)
-    np.testing.assert_array_equal(found, [[CLAMPED] * 3, [SELF] * 3, [UNDECIDED] * 3, [BELOW] * 3])
+    kind = class_check._measured_kind(np.stack([first, second]), dies, log_beta)
+    np.testing.assert_array_equal(kind, [[CLAMPED] * 3, [SELF] * 3, [UNDECIDED] * 3, [BELOW] * 3])
     first[0, 1] = np.nan  # a run that ended early, and neighbours that have nobody else
-    found = class_check._measured_kind(np.stack([first, second]), dies, log_beta)
-    np.testing.assert_array_equal(found[0], [UNDECIDED] * 3)
+    kind = class_check._measured_kind(np.stack([first, second]), dies, log_beta)
+    np.testing.assert_array_equal(kind[0], [UNDECIDED] * 3)
 
 
 def test_disagreements_are_listed():

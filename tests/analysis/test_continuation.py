@@ -43,8 +43,8 @@ def at(family, second):
     return At(family, jnp.asarray(second, jnp.float64))
 
 
-def of(found, kind):
-    return found.p.values[found.kind.values == kind]
+def of(result, kind):
+    return result.p.values[result.kind.values == kind]
 
 
 @pytest.fixture(scope="module")
@@ -75,70 +75,70 @@ def test_flip_and_crossing_of_the_logistic_branch(line):
 
 
 def test_two_cycle_from_its_birth_to_its_flip():
-    found = branch(logistic, [0.8], 3.2, (2.5, 4.0), period=2)
-    r = found.p.values
+    result = branch(logistic, [0.8], 3.2, (2.5, 4.0), period=2)
+    r = result.p.values
     # The points of the 2-cycle are the roots of r²z² − r(r + 1)z + r + 1, its multiplier 4 + 2r − r².
-    np.testing.assert_allclose(found.z.sum(("phase", "component")), (r + 1) / r, atol=1e-12)
-    np.testing.assert_allclose(found.z.prod(("phase", "component")), (r + 1) / r**2, atol=1e-12)
-    np.testing.assert_allclose(found.multiplier_real.values[:, 0], 4 + 2 * r - r**2, atol=1e-10)
+    np.testing.assert_allclose(result.z.sum(("phase", "component")), (r + 1) / r, atol=1e-12)
+    np.testing.assert_allclose(result.z.prod(("phase", "component")), (r + 1) / r**2, atol=1e-12)
+    np.testing.assert_allclose(result.multiplier_real.values[:, 0], 4 + 2 * r - r**2, atol=1e-10)
     # Both halves of the loop through r = 3 are this cycle, begun at either point.
-    np.testing.assert_allclose(of(found, "flip"), [1 + np.sqrt(6)] * 2, rtol=1e-13)
-    np.testing.assert_allclose(of(found, "branch"), [3], atol=1e-8)
+    np.testing.assert_allclose(of(result, "flip"), [1 + np.sqrt(6)] * 2, rtol=1e-13)
+    np.testing.assert_allclose(of(result, "branch"), [3], atol=1e-8)
     assert r.min() > 3 - 1e-8
 
 
 def test_period_three_past_its_fold():
-    found = branch(logistic, [0.16], 3.84, (3.5, 4.0), period=3)
-    np.testing.assert_allclose(of(found, "fold"), [1 + np.sqrt(8)], rtol=1e-13)
-    np.testing.assert_allclose(found.p.min(), 1 + np.sqrt(8), rtol=1e-13)
-    assert (found.ended_low, found.ended_high) == ("bound", "bound")
-    np.testing.assert_allclose(found.p.values[[0, -1]], [4.0, 4.0], rtol=1e-14)
+    result = branch(logistic, [0.16], 3.84, (3.5, 4.0), period=3)
+    np.testing.assert_allclose(of(result, "fold"), [1 + np.sqrt(8)], rtol=1e-13)
+    np.testing.assert_allclose(result.p.min(), 1 + np.sqrt(8), rtol=1e-13)
+    assert (result.ended_low, result.ended_high) == ("bound", "bound")
+    np.testing.assert_allclose(result.p.values[[0, -1]], [4.0, 4.0], rtol=1e-14)
     # The window's own flip, by the product of slopes round the cycle that numpy sees.
-    (row,) = np.flatnonzero(found.kind.values == "flip")
-    z, r = found.z.values[row, :, 0], found.p.values[row]
+    (row,) = np.flatnonzero(result.kind.values == "flip")
+    z, r = result.z.values[row, :, 0], result.p.values[row]
     np.testing.assert_allclose(np.roll(z, -1), r * z * (1 - z), atol=1e-13)
     np.testing.assert_allclose(np.prod(r * (1 - 2 * z)), -1, atol=1e-11)
     # Stable from fold to flip, and nowhere else.
-    stable = found.p.values[found.stable.values]
+    stable = result.p.values[result.stable.values]
     assert 1 + np.sqrt(8) < stable.min() < stable.max() < r
 
 
 def test_henon_branch_turns_at_its_fold():
-    found = branch(at(henon, 0.3), [0.6, 0.2], 1.0, (-0.3, 2.0), max_points=150, name="a")
-    a, x = found.p.values, found.z.values[:, 0, 0]
+    result = branch(at(henon, 0.3), [0.6, 0.2], 1.0, (-0.3, 2.0), max_points=150, name="a")
+    a, x = result.p.values, result.z.values[:, 0, 0]
     np.testing.assert_allclose(a * x**2 + 0.7 * x - 1, 0, atol=1e-11)
-    np.testing.assert_allclose(of(found, "fold"), [-(0.7**2) / 4], rtol=1e-12)
-    np.testing.assert_allclose(of(found, "flip"), [3 * 0.7**2 / 4], rtol=1e-12)
+    np.testing.assert_allclose(of(result, "fold"), [-(0.7**2) / 4], rtol=1e-12)
+    np.testing.assert_allclose(of(result, "flip"), [3 * 0.7**2 / 4], rtol=1e-12)
     # Beyond the fold the branch runs off to infinity as a → 0 and never meets a bound.
-    assert (found.ended_low, found.ended_high) == ("max_points", "bound")
-    det = np.prod(found.multiplier_real + 1j * found.multiplier_imag, axis=1)
+    assert (result.ended_low, result.ended_high) == ("max_points", "bound")
+    det = np.prod(result.multiplier_real + 1j * result.multiplier_imag, axis=1)
     np.testing.assert_allclose(det, -0.3, atol=1e-10)
 
 
 def test_neimark_sacker_point_of_the_delayed_logistic_map():
-    found = branch(lambda z, a: jnp.stack([a * z[0] * (1 - z[1]), z[0]]), [0.4, 0.4], 1.7, (1.2, 2.5))
-    np.testing.assert_allclose(found.z.values[:, 0, 0], 1 - 1 / found.p.values, atol=1e-12)
-    np.testing.assert_allclose(of(found, "neimark-sacker"), [2], rtol=1e-12)
-    assert set(found.kind.values) == {"regular", "neimark-sacker"}
-    (row,) = np.flatnonzero(found.kind.values == "neimark-sacker")
-    np.testing.assert_allclose(np.abs(found.multiplier_imag.values[row]), np.sin(np.pi / 3), atol=1e-10)
-    np.testing.assert_allclose(found.multiplier_real.values[row], 0.5, atol=1e-10)
+    result = branch(lambda z, a: jnp.stack([a * z[0] * (1 - z[1]), z[0]]), [0.4, 0.4], 1.7, (1.2, 2.5))
+    np.testing.assert_allclose(result.z.values[:, 0, 0], 1 - 1 / result.p.values, atol=1e-12)
+    np.testing.assert_allclose(of(result, "neimark-sacker"), [2], rtol=1e-12)
+    assert set(result.kind.values) == {"regular", "neimark-sacker"}
+    (row,) = np.flatnonzero(result.kind.values == "neimark-sacker")
+    np.testing.assert_allclose(np.abs(result.multiplier_imag.values[row]), np.sin(np.pi / 3), atol=1e-10)
+    np.testing.assert_allclose(result.multiplier_real.values[row], 0.5, atol=1e-10)
 
 
 def test_a_neutral_saddle_is_no_bifurcation():
     # Real multipliers 2 and p, whose product passes 1 at p = ½.
-    found = branch(lambda z, p: jnp.stack([2 * z[0] - 0.1, p * z[1] + 0.2]), [0.1, 0.3], 0.4, (0.2, 0.8))
-    assert set(found.kind.values) == {"regular"}
-    assert not found.stable.any()
+    result = branch(lambda z, p: jnp.stack([2 * z[0] - 0.1, p * z[1] + 0.2]), [0.1, 0.3], 0.4, (0.2, 0.8))
+    assert set(result.kind.values) == {"regular"}
+    assert not result.stable.any()
 
 
 def test_a_loop_comes_round():
-    found = branch(lambda z, p: z + 0.3 * (z**2 + p**2 - 1), [1.0], 0.0, (-2.0, 2.0))
-    assert (found.ended_low, found.ended_high) == ("closed", "closed")
-    np.testing.assert_allclose(found.z.values[:, 0, 0] ** 2 + found.p.values**2, 1, atol=1e-12)
-    np.testing.assert_allclose(np.sort(of(found, "fold")), [-1, 1], rtol=1e-13)
-    np.testing.assert_allclose(found.p.values[-1], found.p.values[0], atol=1e-13)
-    angle = np.unwrap(np.arctan2(found.z.values[:, 0, 0], found.p.values))
+    result = branch(lambda z, p: z + 0.3 * (z**2 + p**2 - 1), [1.0], 0.0, (-2.0, 2.0))
+    assert (result.ended_low, result.ended_high) == ("closed", "closed")
+    np.testing.assert_allclose(result.z.values[:, 0, 0] ** 2 + result.p.values**2, 1, atol=1e-12)
+    np.testing.assert_allclose(np.sort(of(result, "fold")), [-1, 1], rtol=1e-13)
+    np.testing.assert_allclose(result.p.values[-1], result.p.values[0], atol=1e-13)
+    angle = np.unwrap(np.arctan2(result.z.values[:, 0, 0], result.p.values))
     np.testing.assert_allclose(abs(angle[-1] - angle[0]), 2 * np.pi, atol=1e-9)
 
 
@@ -158,12 +158,12 @@ def test_flip_and_fold_curves_of_the_henon_map():
     folds = fold_curve(henon, [2.8, 0.8], -0.12, 0.3, bounds, names=("a", "b"))
     np.testing.assert_allclose(flips.p, 3 * (1 - flips.q) ** 2 / 4, atol=1e-12)
     np.testing.assert_allclose(folds.p, -((1 - folds.q) ** 2) / 4, atol=1e-12)
-    for found, sign in ((flips, -1), (folds, 1)):
-        np.testing.assert_allclose(np.sort(found.q.values[[0, -1]]), [-0.9, 0.9], rtol=1e-13)
-        multipliers = found.multiplier_real + 1j * found.multiplier_imag
+    for result, sign in ((flips, -1), (folds, 1)):
+        np.testing.assert_allclose(np.sort(result.q.values[[0, -1]]), [-0.9, 0.9], rtol=1e-13)
+        multipliers = result.multiplier_real + 1j * result.multiplier_imag
         np.testing.assert_allclose(np.abs(multipliers - sign).min("multiplier"), 0, atol=1e-9)
-        assert found.residual.max() < 1e-12
-        assert (found.p.symbol, found.q.symbol) == ("a", "b")
+        assert result.residual.max() < 1e-12
+        assert (result.p.symbol, result.q.symbol) == ("a", "b")
 
 
 def test_curves_of_cycles_of_higher_period():
@@ -201,19 +201,19 @@ def test_averaging_takes_the_flip_of_the_greedy_rule_away():
     def cdat(z, sigma, ema):
         return FastMap(eos.tuners.CDAT(sigma, eps=0.0, ema=ema))(z)
 
-    found = flip_curve(cdat, [0.0, 2.0, 1.0], 1.0, 0.05, ((0.05, 1.9), (0.0, 0.95)), names=("σ", "e"))
-    np.testing.assert_allclose(found.p, (1 - 3 * found.q) / (1 - found.q), atol=1e-11)
-    np.testing.assert_allclose(np.sort(found.p.values[[0, -1]]), [0.05, 1.0], rtol=1e-11)
+    result = flip_curve(cdat, [0.0, 2.0, 1.0], 1.0, 0.05, ((0.05, 1.9), (0.0, 0.95)), names=("σ", "e"))
+    np.testing.assert_allclose(result.p, (1 - 3 * result.q) / (1 - result.q), atol=1e-11)
+    np.testing.assert_allclose(np.sort(result.p.values[[0, -1]]), [0.05, 1.0], rtol=1e-11)
     calm = branch(at(cdat, 0.4), [np.log(3.0), 4.0, 3.0], 1.5, (0.05, 1.9), max_step=0.05)
     assert set(calm.kind.values) == {"regular"}
     assert calm.stable.all()
 
 
 def test_single_precision():
-    found = branch(logistic, jnp.asarray([0.6], jnp.float32), 2.5, (1.5, 4.0))
-    assert found.z.dtype == np.float32
-    np.testing.assert_allclose(of(found, "flip"), [3], atol=1e-4)
-    np.testing.assert_allclose(found.z.values[:, 0, 0], 1 - 1 / found.p.values, atol=1e-5)
+    result = branch(logistic, jnp.asarray([0.6], jnp.float32), 2.5, (1.5, 4.0))
+    assert result.z.dtype == np.float32
+    np.testing.assert_allclose(of(result, "flip"), [3], atol=1e-4)
+    np.testing.assert_allclose(result.z.values[:, 0, 0], 1 - 1 / result.p.values, atol=1e-5)
 
 
 def test_branches_survive_a_file(line, tmp_path):

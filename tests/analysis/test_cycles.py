@@ -55,12 +55,12 @@ def array(*values):
 @settings(max_examples=40, deadline=None)
 @given(st.floats(1.2, 4.0).filter(lambda r: abs(r - 3) > 1e-3))
 def test_fixed_points_and_multipliers_of_the_logistic_map(r):
-    found = cycles(logistic, UNIT, args=(jnp.asarray(r),))
-    np.testing.assert_allclose(found.points.ravel(), [0, 1 - 1 / r], atol=1e-12)
-    np.testing.assert_allclose(found.multipliers.ravel(), [r, 2 - r], atol=1e-11)
-    assert found.stable.tolist() == [False, r < 3]
-    assert found.period.tolist() == [1, 1]
-    assert set(found.reached) <= {-1, 0, 1}
+    result = cycles(logistic, UNIT, args=(jnp.asarray(r),))
+    np.testing.assert_allclose(result.points.ravel(), [0, 1 - 1 / r], atol=1e-12)
+    np.testing.assert_allclose(result.multipliers.ravel(), [r, 2 - r], atol=1e-11)
+    assert result.stable.tolist() == [False, r < 3]
+    assert result.period.tolist() == [1, 1]
+    assert set(result.reached) <= {-1, 0, 1}
 
 
 def test_every_six_cycle_at_r_4_and_the_shorter_ones_inside_it():
@@ -69,12 +69,12 @@ def test_every_six_cycle_at_r_4_and_the_shorter_ones_inside_it():
         np.concatenate([np.sin(np.pi * np.arange(32) / 63) ** 2, np.sin(np.pi * np.arange(33) / 65) ** 2])
     )
     starts = np.sin(np.linspace(0.001, 0.499 * np.pi, 900)) ** 2
-    found = cycles(logistic, starts[:, None], period=6, args=(array(4.0)[0],))
-    assert found.period.tolist() == [1, 1, 2, 3, 3] + [6] * 9
-    np.testing.assert_allclose(np.unique(found.points.round(9)), np.unique(exact.round(9)), atol=2e-9)
-    sizes = np.where(found.points[:, 0, 0] < 1e-9, 4.0, 2.0**found.period)
-    np.testing.assert_allclose(np.abs(found.multipliers[:, 0]), sizes, rtol=1e-9)
-    assert not found.stable.any()
+    result = cycles(logistic, starts[:, None], period=6, args=(array(4.0)[0],))
+    assert result.period.tolist() == [1, 1, 2, 3, 3] + [6] * 9
+    np.testing.assert_allclose(np.unique(result.points.round(9)), np.unique(exact.round(9)), atol=2e-9)
+    sizes = np.where(result.points[:, 0, 0] < 1e-9, 4.0, 2.0**result.period)
+    np.testing.assert_allclose(np.abs(result.multipliers[:, 0]), sizes, rtol=1e-9)
+    assert not result.stable.any()
 
 
 def test_cyclic_shifts_are_one_cycle_and_each_start_says_where_it_went():
@@ -100,14 +100,14 @@ def test_newton_that_fails_is_reported():
 
 def test_cycles_that_are_not_isolated():
     # A quarter turn: everything has period 4 except the centre.
-    found = cycles(
+    result = cycles(
         lambda z: jnp.stack([-z[1], z[0]]), np.array([[1.0, 0.0], [0.3, 0.4], [0.0, -1.0], [0.0, 0.0]]), period=4
     )
-    assert found.period.tolist() == [1, 4, 4]
-    assert found.reached.tolist() == [1, 2, 1, 0]
+    assert result.period.tolist() == [1, 4, 4]
+    assert result.reached.tolist() == [1, 2, 1, 0]
     # The centre's own are those of one turn, the others' of four.
-    np.testing.assert_allclose(found.multipliers[1:], 1, atol=1e-15)
-    np.testing.assert_allclose(np.sort_complex(found.multipliers[0]), [-1j, 1j], atol=1e-15)
+    np.testing.assert_allclose(result.multipliers[1:], 1, atol=1e-15)
+    np.testing.assert_allclose(np.sort_complex(result.multipliers[0]), [-1j, 1j], atol=1e-15)
     # The greedy rule at σ = 1 and κ = 0 sends r to 1/r.
     greedy = CdatFamily(array(0.0)[0])
     r = np.array([0.2, 1.0, 3.0])
@@ -120,10 +120,10 @@ def test_cycles_that_are_not_isolated():
 @pytest.mark.parametrize(("a", "b"), [(1.4, 0.3), (0.2, 0.3), (0.9, -0.4)])
 def test_fixed_points_of_the_henon_map(a, b):
     grid = np.stack(np.meshgrid(np.linspace(-4, 4, 9), [-1.0, 1.0]), -1).reshape(-1, 2)
-    found = cycles(henon, grid, args=tuple(array(a, b)))
+    result = cycles(henon, grid, args=tuple(array(a, b)))
     x = np.sort(np.roots([a, 1 - b, -1]))
-    np.testing.assert_allclose(found.points[:, 0], np.stack([x, b * x], axis=1), atol=1e-11)
-    for row, at in zip(found.multipliers, x, strict=True):
+    np.testing.assert_allclose(result.points[:, 0], np.stack([x, b * x], axis=1), atol=1e-11)
+    for row, at in zip(result.multipliers, x, strict=True):
         np.testing.assert_allclose(np.sort_complex(row), np.sort_complex(np.roots([1, 2 * a * at, -b])), atol=1e-11)
 
 
@@ -134,13 +134,13 @@ def test_two_step_cycle_of_gradient_descent_on_the_quartic(eta, mu):
     total = np.sqrt(3 + a)
     pair = np.sort(np.roots([1, -total, 1]).real) / np.sqrt(eta)
     starts = np.linspace(0.3, 1.7, 30)[:, None] * np.sqrt(mu)
-    found = cycles(descent, starts, period=2, args=tuple(array(eta, mu)))
-    about = (found.period == 2) & (found.points > 0).all(axis=(1, 2))
-    np.testing.assert_allclose(found.points[about], pair[None, :, None], rtol=1e-10)
-    np.testing.assert_allclose(found.multipliers[about], [[9 - 2 * (1 + a) ** 2]], atol=1e-8)
-    assert found.stable[about].tolist() == [a < np.sqrt(5) - 1]
-    minimum = np.isclose(found.points[:, 0, 0], np.sqrt(mu))
-    np.testing.assert_allclose(found.multipliers[minimum], [[1 - 2 * a]], atol=1e-10)
+    result = cycles(descent, starts, period=2, args=tuple(array(eta, mu)))
+    about = (result.period == 2) & (result.points > 0).all(axis=(1, 2))
+    np.testing.assert_allclose(result.points[about], pair[None, :, None], rtol=1e-10)
+    np.testing.assert_allclose(result.multipliers[about], [[9 - 2 * (1 + a) ** 2]], atol=1e-8)
+    assert result.stable[about].tolist() == [a < np.sqrt(5) - 1]
+    minimum = np.isclose(result.points[:, 0, 0], np.sqrt(mu))
+    np.testing.assert_allclose(result.multipliers[minimum], [[1 - 2 * a]], atol=1e-10)
 
 
 def test_quartic_minimum_flips_at_one_over_mu_and_its_cycle_at_sqrt_5():
@@ -156,11 +156,11 @@ def test_quartic_minimum_flips_at_one_over_mu_and_its_cycle_at_sqrt_5():
 def test_folds_and_flips_of_the_logistic_map():
     cases = [(flip, 0.6, 2.8, 1, 3), (flip, 0.84, 3.4, 2, 1 + np.sqrt(6)), (fold, 0.5, 3.8, 3, 1 + np.sqrt(8))]
     for solve, z, r, period, exact in cases:
-        found = solve(logistic, [z], r, period=period)
-        assert (found.converged, found.period) == (True, period)
-        np.testing.assert_allclose(found.parameter, exact, rtol=1e-13)
-        np.testing.assert_allclose(found.multipliers, [1 if solve is fold else -1], atol=1e-12)
-        assert found.residual < 1e-13
+        result = solve(logistic, [z], r, period=period)
+        assert (result.converged, result.period) == (True, period)
+        np.testing.assert_allclose(result.parameter, exact, rtol=1e-13)
+        np.testing.assert_allclose(result.multipliers, [1 if solve is fold else -1], atol=1e-12)
+        assert result.residual < 1e-13
 
 
 def test_folds_and_flips_of_the_henon_map():
@@ -197,12 +197,12 @@ def polyak_flips(A):
 
 @pytest.mark.parametrize(("c", "A"), [(0.3, 10.0), (0.5, 10.0), (0.6, 10.0), (3.0, 10.0), (0.4, 50.0)])
 def test_edge_equilibrium_of_polyak(c, A):
-    found = cycles(PolyakFamily(array(A)[0]), np.linspace(-1, 6, 30)[:, None], args=(array(c)[0],))
+    result = cycles(PolyakFamily(array(A)[0]), np.linspace(-1, 6, 30)[:, None], args=(array(c)[0],))
     r = (A - 2 * c) / (2 * c - 0.5)
     slope = (0.5 - A) / (c * (1 + r) ** 2)
-    best = np.argmin(np.abs(found.points[:, 0, 0] - np.log(r)))
-    np.testing.assert_allclose(found.points[best, 0, 0], np.log(r), rtol=1e-11)
-    np.testing.assert_allclose(found.multipliers[best, 0], 1 + 2 * r * slope, atol=1e-10)
+    best = np.argmin(np.abs(result.points[:, 0, 0] - np.log(r)))
+    np.testing.assert_allclose(result.points[best, 0, 0], np.log(r), rtol=1e-11)
+    np.testing.assert_allclose(result.multipliers[best, 0], 1 + 2 * r * slope, atol=1e-10)
 
 
 def test_polyak_at_c_half_is_marginal_only_for_large_A():
@@ -212,11 +212,11 @@ def test_polyak_at_c_half_is_marginal_only_for_large_A():
     assert at_ten.stable.all()
     for A in (10.0, 1e2, 1e4, 1e6):
         low, high = polyak_flips(A)
-        found = flip(PolyakFamily(array(A)[0]), [np.log(2 * A - 2)], 0.5)
-        assert found.converged
-        np.testing.assert_allclose(found.parameter, low, rtol=1e-10)
+        result = flip(PolyakFamily(array(A)[0]), [np.log(2 * A - 2)], 0.5)
+        assert result.converged
+        np.testing.assert_allclose(result.parameter, low, rtol=1e-10)
         # To first order in 1/A the flip is at ½ + 1/(4A).
-        assert abs(4 * A * (found.parameter - 0.5) - 1) < 5 / A
+        assert abs(4 * A * (result.parameter - 0.5) - 1) < 5 / A
         if A < 1e3:
             # The way back: beyond its second flip the equilibrium is stable again, until r* = 0 at c = A/2.
             again = flip(PolyakFamily(array(A)[0]), [np.log((A - 2 * high) / (2 * high - 0.5)) + 0.1], 0.98 * high)
@@ -228,30 +228,30 @@ def test_polyak_at_c_half_is_marginal_only_for_large_A():
 def test_edge_equilibrium_of_cdat(sigma, kappa):
     r = (sigma - 2 * kappa) / (2 - sigma)
     starts = np.stack([np.log(r) + np.linspace(-0.3, 0.3, 4), *np.ones((2, 4))], axis=1)
-    found = cycles(CdatFamily(array(kappa)[0]), starts, args=(array(sigma)[0],))
-    best = np.argmin(np.abs(found.points[:, 0, 0] - np.log(r)))
-    np.testing.assert_allclose(found.points[best, 0, 0], np.log(r), atol=1e-11)
+    result = cycles(CdatFamily(array(kappa)[0]), starts, args=(array(sigma)[0],))
+    best = np.argmin(np.abs(result.points[:, 0, 0] - np.log(r)))
+    np.testing.assert_allclose(result.points[best, 0, 0], np.log(r), atol=1e-11)
     slope = sigma * (kappa - 1) / (kappa + r) ** 2
     if kappa == 0:
         np.testing.assert_allclose(1 + 2 * r * slope, 2 * sigma - 3, atol=1e-12)
     # The two averages are forgotten at once: multipliers 0.
     expected = np.sort([0, 0, 1 + 2 * r * slope])
-    np.testing.assert_allclose(np.sort(found.multipliers[best].real), expected, atol=1e-9)
+    np.testing.assert_allclose(np.sort(result.multipliers[best].real), expected, atol=1e-9)
 
 
 def test_greedy_sits_on_its_flip():
-    found = flip(CdatFamily(array(0.0)[0]), [0.3, 1.0, 1.0], 1.2)
-    assert found.converged
-    np.testing.assert_allclose(found.parameter, 1, rtol=1e-12)
-    np.testing.assert_allclose(found.points[0, 0], 0, atol=1e-12)
+    result = flip(CdatFamily(array(0.0)[0]), [0.3, 1.0, 1.0], 1.2)
+    assert result.converged
+    np.testing.assert_allclose(result.parameter, 1, rtol=1e-12)
+    np.testing.assert_allclose(result.points[0, 0], 0, atol=1e-12)
 
 
 def test_single_precision():
-    found = cycles(logistic, UNIT.astype(np.float32), period=3, args=(jnp.float32(3.84),))
-    assert found.points.dtype == np.float32
-    assert found.period.tolist() == [1, 1, 3, 3]
+    result = cycles(logistic, UNIT.astype(np.float32), period=3, args=(jnp.float32(3.84),))
+    assert result.points.dtype == np.float32
+    assert result.period.tolist() == [1, 1, 3, 3]
     double = cycles(logistic, UNIT, period=3, args=(array(3.84)[0],))
-    np.testing.assert_allclose(found.points, double.points, atol=1e-5)
+    np.testing.assert_allclose(result.points, double.points, atol=1e-5)
     at = flip(logistic, jnp.asarray([0.6], jnp.float32), 2.8)
     assert at.converged
     assert abs(at.parameter - 3) < 1e-5

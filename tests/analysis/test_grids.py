@@ -18,12 +18,12 @@ from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
 
 def gather(parts):
     """The results of a whole sweep, and the bounds that it gave."""
-    bounds, found = [], []
+    bounds, values = [], []
     for first, last, results in parts:
         bounds.append((first, last))
-        found.append(results)
+        values.append(results)
         assert all(len(leaf) == last - first and type(leaf) is np.ndarray for leaf in jax.tree.leaves(results))
-    return bounds, jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+    return bounds, jax.tree.map(lambda *leaves: np.concatenate(leaves), *values)
 
 
 def workers():
@@ -48,11 +48,11 @@ def points(count, dtype=np.float64):
 )
 def test_a_sweep_is_a_loop_over_the_points(count, chunk):
     given = points(count)
-    bounds, found = gather(sweep(some, given, chunk=chunk))
+    bounds, values = gather(sweep(some, given, chunk=chunk))
     a, b = given["a"], given["b"]
-    np.testing.assert_array_equal(found["sum"], a + 2 * b.sum(1))
-    np.testing.assert_array_equal(found["orbit"], b[:, :, None] * b[:, None, :])
-    np.testing.assert_array_equal(found["odd"], a > 2)
+    np.testing.assert_array_equal(values["sum"], a + 2 * b.sum(1))
+    np.testing.assert_array_equal(values["orbit"], b[:, :, None] * b[:, None, :])
+    np.testing.assert_array_equal(values["odd"], a > 2)
     assert [first for first, _ in bounds] == [0, *(last for _, last in bounds[:-1])]
     assert bounds[-1][1] == count
     if chunk is not None:
@@ -64,8 +64,8 @@ def test_start_goes_on_where_a_sweep_stopped(start):
     given = points(10)
     parts = list(sweep(some, given, chunk=4, start=start))
     assert [(first, last) for first, last, _ in parts] == [(i, min(i + 4, 10)) for i in range(start, 10, 4)]
-    for first, last, found in parts:
-        np.testing.assert_array_equal(found["sum"], given["a"][first:last] + 2 * given["b"][first:last].sum(1))
+    for first, last, values in parts:
+        np.testing.assert_array_equal(values["sum"], given["a"][first:last] + 2 * given["b"][first:last].sum(1))
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_other_numbers_of_the_same_shapes_compile_nothing():
         before = len(compiled)
         given = points(10)
         given["a"] *= factor
-        _, found = gather(sweep(Scaled(jnp.asarray(factor)), given, chunk=4))
-        np.testing.assert_array_equal(found, factor * given["a"])
-        _, found = gather(sweep(some, given, chunk=4))
-        np.testing.assert_array_equal(found["sum"], given["a"] + 2 * given["b"].sum(1))
+        _, values = gather(sweep(Scaled(jnp.asarray(factor)), given, chunk=4))
+        np.testing.assert_array_equal(values, factor * given["a"])
+        _, values = gather(sweep(some, given, chunk=4))
+        np.testing.assert_array_equal(values["sum"], given["a"] + 2 * given["b"].sum(1))
         assert (len(compiled) > before) == (factor == 2.0)
     # One compilation for all chunks, and the same one for a longer grid in chunks of that size.
     before = len(compiled)
@@ -137,25 +137,25 @@ def test_memory_is_that_of_a_few_chunks():
     wide = lambda point: jnp.full(1000, point["a"])  # noqa: E731
     chunk, most = 20, 0
     before = sum(array.nbytes for array in jax.live_arrays())
-    for first, last, found in sweep(wide, points(2000), chunk=chunk):
-        np.testing.assert_array_equal(found[:, 0], 3.0 * np.arange(first, last))
+    for first, last, values in sweep(wide, points(2000), chunk=chunk):
+        np.testing.assert_array_equal(values[:, 0], 3.0 * np.arange(first, last))
         most = max(most, sum(array.nbytes for array in jax.live_arrays()) - before)
     assert most <= 3 * (os.cpu_count() or 1) * chunk * (1000 + 4) * 8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_precision_is_that_of_the_points(dtype):
-    _, found = gather(sweep(some, points(5, dtype), chunk=2))
-    assert found["sum"].dtype == found["orbit"].dtype == dtype
+    _, values = gather(sweep(some, points(5, dtype), chunk=2))
+    assert values["sum"].dtype == values["orbit"].dtype == dtype
 
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_the_precision_of_the_caller_holds_in_the_workers(wide):
     # The switch is one of the calling thread alone.
     with jax.enable_x64(wide):
-        _, found = gather(sweep(Scaled(np.asarray(2.0)), points(5), chunk=2))
-    assert found.dtype == (np.float64 if wide else np.float32)
-    np.testing.assert_array_equal(found, 2 * points(5)["a"])
+        _, values = gather(sweep(Scaled(np.asarray(2.0)), points(5), chunk=2))
+    assert values.dtype == (np.float64 if wide else np.float32)
+    np.testing.assert_array_equal(values, 2 * points(5)["a"])
 
 
 def end(tuner, steps, **numbers):
@@ -195,9 +195,9 @@ def test_descend_is_descent_along_the_ray(name, dtype):
         line = eos.ray(floor, weights, step=t, sharpness=floor.sharpness(weights))
         eta, state, _ = tuner(line, state)
         weights = weights + eta * line.direction
-    found = descend(floor, tuner, count)
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, weights, rtol=1e-12 if dtype == jnp.float64 else 2e-4, atol=1e-6)
+    values = descend(floor, tuner, count)
+    assert values.dtype == dtype
+    np.testing.assert_allclose(values, weights, rtol=1e-12 if dtype == jnp.float64 else 2e-4, atol=1e-6)
 
 
 def test_where_constant_and_polyak_steps_settle():

@@ -110,8 +110,8 @@ def test_normalised_steps_are_those_of_the_rule():
 
     # Both are chaotic: rounding grows, slowly enough for so many steps.
     for tuner, step in ((CDAT(0.7, eps=0.0), relaxed), (BB2(0.05), short)):
-        found = normalised_steps(tuner, mu, losses, steps=15, burn_in=5)
-        np.testing.assert_allclose(found, by_hand(step, mu, start, 20)[5:], rtol=1e-7)
+        steps_taken = normalised_steps(tuner, mu, losses, steps=15, burn_in=5)
+        np.testing.assert_allclose(steps_taken, by_hand(step, mu, start, 20)[5:], rtol=1e-7)
     np.testing.assert_allclose(normalised_steps(Constant(0.3), mu, steps=3), 1.2)
 
 

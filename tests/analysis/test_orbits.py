@@ -31,39 +31,39 @@ def array(*values):
 def test_logistic_map_at_r_4():
     # ln|f'(x)| = ln 2 + φ(f(x)) − φ(x) with φ = ½ ln x(1 − x): the sum along an orbit telescopes.
     steps, start = 5000, 0.3
-    found = lyapunov(logistic, [start], args=(array(4.0)[0],), steps=steps, burn_in=0)
+    result = lyapunov(logistic, [start], args=(array(4.0)[0],), steps=steps, burn_in=0)
 
     def phi(x):
         return 0.5 * np.log(x * (1 - x))
 
-    end = float(found.state[0])
-    np.testing.assert_allclose(found.exponents[0], np.log(2) + (phi(end) - phi(start)) / steps, atol=1e-9)
-    assert abs(found.exponents[0] - np.log(2)) < 4 * found.error[0] < 0.01
-    assert found.finite
+    end = float(result.state[0])
+    np.testing.assert_allclose(result.exponents[0], np.log(2) + (phi(end) - phi(start)) / steps, atol=1e-9)
+    assert abs(result.exponents[0] - np.log(2)) < 4 * result.error[0] < 0.01
+    assert result.finite
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.4, 0.3), (0.2, 0.3), (0.3, -0.5)])
 def test_henon_exponents_sum_to_the_logarithm_of_its_determinant(a, b):
-    found = lyapunov(henon, [0.1, 0.1], args=tuple(array(a, b)), steps=3000)
-    np.testing.assert_allclose(found.exponents.sum(), np.log(abs(b)), atol=1e-12)
+    result = lyapunov(henon, [0.1, 0.1], args=tuple(array(a, b)), steps=3000)
+    np.testing.assert_allclose(result.exponents.sum(), np.log(abs(b)), atol=1e-12)
     if (a, b) == (0.3, -0.5):  # a spiral: a complex pair of multipliers
-        np.testing.assert_allclose(found.exponents, 0.5 * np.log(0.5), atol=5 / 3000)
+        np.testing.assert_allclose(result.exponents, 0.5 * np.log(0.5), atol=5 / 3000)
     else:
-        assert found.exponents[0] > found.exponents[1]
+        assert result.exponents[0] > result.exponents[1]
 
 
 def test_exponents_of_a_stable_cycle_are_its_multipliers():
-    found = lyapunov(logistic, [0.3], args=(array(3.2)[0],), steps=1000)
-    np.testing.assert_allclose(found.exponents, [0.5 * np.log(0.16)], rtol=1e-10)  # 4 + 2r − r² = 0.16
-    assert found.error[0] < 1e-10
+    result = lyapunov(logistic, [0.3], args=(array(3.2)[0],), steps=1000)
+    np.testing.assert_allclose(result.exponents, [0.5 * np.log(0.16)], rtol=1e-10)  # 4 + 2r − r² = 0.16
+    assert result.error[0] < 1e-10
 
 
 def test_spectrum_of_a_linear_map_is_that_of_its_eigenvalues():
     matrix = array(np.array([[0.5, 2.0, 0.0], [0.0, 1.5, -1.0], [0.0, 0.0, -0.9]])).reshape(3, 3)
-    found = lyapunov(linear, [1e-3, 0.0, 0.0], args=(matrix,), steps=400, burn_in=0)
+    result = lyapunov(linear, [1e-3, 0.0, 0.0], args=(matrix,), steps=400, burn_in=0)
     # The sums differ from the limit by the logarithms of how the eigenvectors lie to the frame, O(1). The first axis
     # is an eigenvector, of the least eigenvalue: a frame begun there would stay.
-    np.testing.assert_allclose(found.exponents, np.log([1.5, 0.9, 0.5]), atol=5 / 400)
+    np.testing.assert_allclose(result.exponents, np.log([1.5, 0.9, 0.5]), atol=5 / 400)
     first = lyapunov(linear, [1e-3, 0.0, 0.0], args=(matrix,), steps=400, burn_in=0, count=1)
     np.testing.assert_allclose(first.exponents, [np.log(1.5)], atol=5 / 400)
     turn = array([0.6, -0.8], [0.8, 0.6])
@@ -132,16 +132,16 @@ def test_chunks_and_starts_change_nothing(diagram):
 
 def test_each_parameter_may_have_its_own_start():
     # Two attractors, ±√p: the start decides.
-    found = orbit_diagram(lambda z, p: z - 0.5 * (z**3 - p * z), [0.5, 0.6], [[-0.1], [0.1]], keep=70)
-    np.testing.assert_allclose(found.orbit[:, -1, 0], [-np.sqrt(0.5), np.sqrt(0.6)], rtol=1e-12)
+    result = orbit_diagram(lambda z, p: z - 0.5 * (z**3 - p * z), [0.5, 0.6], [[-0.1], [0.1]], keep=70)
+    np.testing.assert_allclose(result.orbit[:, -1, 0], [-np.sqrt(0.5), np.sqrt(0.6)], rtol=1e-12)
 
 
 def test_single_precision_and_a_file(tmp_path):
-    found = orbit_diagram(logistic, [3.2, 3.83], jnp.asarray([0.3], jnp.float32))
-    assert found.orbit.dtype == np.float32
-    assert found.period.values.tolist() == [2, 3]
-    found.to_netcdf(tmp_path / "diagram.nc", engine="h5netcdf")
-    xr.testing.assert_identical(xr.load_dataset(tmp_path / "diagram.nc", engine="h5netcdf"), found)
+    result = orbit_diagram(logistic, [3.2, 3.83], jnp.asarray([0.3], jnp.float32))
+    assert result.orbit.dtype == np.float32
+    assert result.period.values.tolist() == [2, 3]
+    result.to_netcdf(tmp_path / "diagram.nc", engine="h5netcdf")
+    xr.testing.assert_identical(xr.load_dataset(tmp_path / "diagram.nc", engine="h5netcdf"), result)
 
 
 def never(*_):

@@ -63,9 +63,9 @@ def test_chunks_change_nothing(diagram):
 def test_other_numbers_are_not_compiled_again():
     traces = []
 
-    def mean(found):
+    def mean(result):
         traces.append(0)
-        return found.s
+        return result.s
 
     settings = {"observables": mean, "progress": False}
     eos.phase_diagram(FAST, c=(0.3, 1.0, 4), A=(4.0, 40.0, 4), steps=100, **settings)
@@ -84,10 +84,10 @@ def test_an_interrupted_diagram_resumes_bit_for_bit(tmp_path, monkeypatch, refin
 
     def broken(stop):
         def interrupted(*args, **kwargs):
-            for count, found in enumerate(sweep(*args, **kwargs)):
+            for count, result in enumerate(sweep(*args, **kwargs)):
                 if count == stop:
                     raise KeyboardInterrupt
-                yield found
+                yield result
 
         return interrupted
 
@@ -127,23 +127,23 @@ def test_refinement_agrees_with_the_fine_grid_where_both_computed():
     assert set(coarse.regime.values[~computed]) <= set(coarse.regime.values[computed])
 
 
-def final_output(found):
-    return found.state[0] * found.state[1]
+def final_output(result):
+    return result.state[0] * result.state[1]
 
 
 def test_overflow_is_a_regime_and_a_function_of_ones_own_an_observable():
     """Pytest turns warnings into errors, so that there are none; ηλ₀ > 4 diverges in either precision."""
     toy = TwoLayerScalar(jnp.asarray([1.0, 1e-3], jnp.float32))
     axes = {"step": [0.5, 1.0, 4.5, 1e3, 1e30], "start[0]": [1.0, 1.5]}
-    found = eos.phase_diagram(
+    result = eos.phase_diagram(
         toy, eos.tuners.Constant, axes, observables=("regime", "final_loss", final_output), progress=False
     ).dataset
-    assert (found.regime.values[:, 2:] == Regime.DIVERGED).all()
-    assert (found.regime.values[:, 0] == Regime.CONVERGED).all()
-    assert found.final_loss.isnull().values[:, 2:].all()
-    assert found.final_output.dtype == found.final_loss.dtype == np.float32
-    assert abs(float(found.final_output[0, 0])) < 1e-10
-    assert "lyapunov" not in found
+    assert (result.regime.values[:, 2:] == Regime.DIVERGED).all()
+    assert (result.regime.values[:, 0] == Regime.CONVERGED).all()
+    assert result.final_loss.isnull().values[:, 2:].all()
+    assert result.final_output.dtype == result.final_loss.dtype == np.float32
+    assert abs(float(result.final_output[0, 0])) < 1e-10
+    assert "lyapunov" not in result
 
 
 def test_memory_is_bounded_by_the_chunk():
@@ -173,7 +173,7 @@ def test_memory_is_bounded_by_the_chunk():
         ({"c": (0.3, 1.0, 10**13)}, ["10000000000000 points", "memory"]),
         ({"observables": ("regime", "entropy")}, ["entropy", "edge_exponent"]),
         ({"observables": ()}, ["at least one"]),
-        ({"observables": ("s", lambda found: found.state)}, ["must be a scalar"]),
+        ({"observables": ("s", lambda result: result.state)}, ["must be a scalar"]),
         ({"observables": "s", "refine": 1}, ["refine", "regime"]),
         ({"refine": -1}, ["refine"]),
         ({"steps": 10}, ["steps", "64", "10"]),
@@ -231,10 +231,10 @@ def test_a_name_that_two_parts_have_must_say_which():
 def test_a_probe_is_a_family_for_the_other_analyses():
     """The flip of Polyak's fast map, by Newton's method on the family in c."""
     made = probe(FastMap(eos.tuners.Polyak(), A=20.0))
-    found = flip(Family(made, find(made, "c")), [np.log(30.0)], 0.5)
+    result = flip(Family(made, find(made, "c")), [np.log(30.0)], 0.5)
     exact = (21.5 - np.sqrt(21.5**2 - 160)) / 8
-    assert found.converged
-    assert found.parameter == pytest.approx(exact, rel=1e-8)
+    assert result.converged
+    assert result.parameter == pytest.approx(exact, rel=1e-8)
 
 
 def test_pictures_show_what_the_dataset_holds(diagram):

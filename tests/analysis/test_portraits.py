@@ -57,10 +57,10 @@ def test_fixed_points_of_the_window(picture):
 
 
 def test_a_map_that_is_not_finite_everywhere():
-    found = portrait(lambda z: jnp.stack([jnp.log(z[0]), 0.5 * z[1]]), (-1.0, 1.0), (-1.0, 1.0), resolution=(21, 21))
-    assert np.isnan(found.dx.sel(x=slice(-1, -0.01))).all()
-    assert found.x_nullcline.size == 0
-    np.testing.assert_allclose(found.y_nullcline[:-1, 1], 0, atol=1e-15)
+    result = portrait(lambda z: jnp.stack([jnp.log(z[0]), 0.5 * z[1]]), (-1.0, 1.0), (-1.0, 1.0), resolution=(21, 21))
+    assert np.isnan(result.dx.sel(x=slice(-1, -0.01))).all()
+    assert result.x_nullcline.size == 0
+    np.testing.assert_allclose(result.y_nullcline[:-1, 1], 0, atol=1e-15)
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,8 @@ def test_a_cycle_attracts_and_what_nobody_claims_is_undecided():
         return jnp.stack([-z[0] + 0.5 * (z[0] ** 3 - z[0]), 0.5 * z[1]])
 
     grid = np.stack([np.linspace(-1.4, 1.4, 20), np.zeros(20)], axis=1)
-    found = cycles(swap, grid, period=2)
-    pair = found.points[found.stable]
+    result = cycles(swap, grid, period=2)
+    pair = result.points[result.stable]
     np.testing.assert_allclose(pair[0], [[-1, 0], [1, 0]], atol=1e-11)
     ring = basins(swap, list(pair), (-1.2, 1.2), (-1.0, 1.0), resolution=(20, 4))
     assert (ring.basin == 0).all()

@@ -25,7 +25,7 @@ def orbit(toy, w, eta, steps, observe):
     return jax.lax.scan(lambda w, _: (w - eta * jax.grad(toy)(w), observe(toy, w)), w, length=steps)
 
 
-def seen(toy, w):
+def measured(toy, w):
     """Output and tangent kernel of a scalar net."""
     return toy.output(w), toy.kernel(w)
 
@@ -50,9 +50,9 @@ def test_lewkowycz_function_space_map_is_exact(n, target):
     toy = TwoLayerScalar(np.ones(2 * n), target)
     for seed, eta in enumerate([0.01, 0.3, 1.0, 2.5]):
         w = toy.initial(seed)
-        f, kernel = (float(value) for value in seen(toy, w))
+        f, kernel = (float(value) for value in measured(toy, w))
         error = f - target
-        stepped = seen(toy, w - eta * jax.grad(toy)(w))
+        stepped = measured(toy, w - eta * jax.grad(toy)(w))
         exact = (
             f - eta * error * kernel + eta**2 * error**2 * f / n,
             kernel + eta * error / n * (eta * error * kernel - 4 * f),
@@ -74,7 +74,7 @@ def test_lewkowycz_thresholds_hold_at_every_width(n):
     f0, kernel = 0.4 / np.sqrt(n), 1.0
     toy = scalar_net(n, f0, kernel)
     for product in (0.5, 1.9, 2.2, 3.0, 3.7, 3.97):
-        w, (f, kernels) = orbit(toy, toy.initial(), product, 3000, seen)
+        w, (f, kernels) = orbit(toy, toy.initial(), product, 3000, measured)
         assert abs(float(f[-1])) < 1e-6 * f0
         assert float(product * kernels[-1]) < 2
         assert float(jnp.max(jnp.diff(kernels))) <= 1e-12
@@ -82,7 +82,7 @@ def test_lewkowycz_thresholds_hold_at_every_width(n):
             assert float(jnp.max(jnp.abs(f[1:]) - jnp.abs(f[:-1]))) <= 1e-15
         assert float(toy.sharpness(w)) == pytest.approx(float(kernels[-1]))
     for product in (4.03, 5.0):
-        _, (f, kernels) = orbit(toy, toy.initial(), product, 30, seen)
+        _, (f, kernels) = orbit(toy, toy.initial(), product, 30, measured)
         finite = np.isfinite(kernels)
         assert not np.isfinite(f[-1])
         assert np.all(np.diff(kernels[finite]) >= 0)
@@ -104,7 +104,7 @@ def test_lewkowycz_catapult_needs_a_wide_net():
     errors, peaks, sizes = [], [], (2**10, 2**14, 2**18)
     for n in sizes:
         toy = scalar_net(n, f0, 1.0)
-        _, (f, _) = orbit(toy, toy.initial(), product, 40, seen)
+        _, (f, _) = orbit(toy, toy.initial(), product, 40, measured)
         errors.append(abs(float(f[3]) / (1 - product) ** 3 - 1))
         peaks.append((int(jnp.argmax(jnp.abs(f))), float(jnp.max(jnp.abs(f))) / np.sqrt(n)))
     np.testing.assert_allclose(np.array(errors[:-1]) / errors[1:], 16, rtol=0.1)
@@ -126,11 +126,11 @@ def test_kalra_fixed_points_of_the_net_with_a_target():
     f = e + y
     # Both moves have the factor e; what is left vanishes at the other fixed points.
     rest = [-eta * k + eta**2 * e * f / n, eta / n * (eta * e * k - 4 * f)]
-    found = {(sympy.simplify(s[e]), sympy.simplify(s[k])) for s in sympy.solve(rest, [e, k], dict=True)}
+    solutions = {(sympy.simplify(s[e]), sympy.simplify(s[k])) for s in sympy.solve(rest, [e, k], dict=True)}
     flips = [sign * 2 * sympy.sqrt(n) / eta for sign in (1, -1)]
     stated = {(-y, sympy.Integer(0)), *((at, eta * at * (at + y) / n) for at in flips)}
-    assert len(found) == 3
-    assert all(any(sympy.simplify(a - c) == sympy.simplify(b - d) == 0 for c, d in found) for a, b in stated)
+    assert len(solutions) == 3
+    assert all(any(sympy.simplify(a - c) == sympy.simplify(b - d) == 0 for c, d in solutions) for a, b in stated)
     assert all(sympy.simplify((eta * at * (at + y) / n) ** 2 - 4 * (at + y) ** 2 / n) == 0 for at in flips)
 
     units, target, step = 5, 0.6, 0.9
@@ -157,7 +157,7 @@ def test_kalra_period_doubling_at_the_edge(product, period):
     toy = scalar_net(n, 1.01 * target, 1.25 * max(2 * target / np.sqrt(n), 2 / eta), target)
     assert float(toy.sharpness(toy.initial())) > 2 / eta
     w = last(toy, toy.initial(), eta, 4000)
-    _, (f, kernel) = orbit(toy, w, eta, 8, seen)
+    _, (f, kernel) = orbit(toy, w, eta, 8, measured)
     np.testing.assert_allclose(f[period:], f[:-period], rtol=1e-9)
     assert period == 1 or float(jnp.abs(f[period // 2] / f[0] - 1)) > 0.05
     u, v = jnp.split(w, 2)
@@ -184,7 +184,7 @@ def test_kalra_chaos_ends_at_twice_the_edge():
     """
     steps = 20_000
     toy = TwoLayerScalar([0.9, 0.9], 2.0)
-    _, (f, _) = orbit(toy, toy.initial(), 1.0, steps, seen)
+    _, (f, _) = orbit(toy, toy.initial(), 1.0, steps, measured)
     f = np.asarray(f)
     stretch = np.log(np.abs(3 - 3 * f[:-1]))
     ends = np.log(np.sin(np.arccos(np.sqrt(f[[0, -1]]) / 2)))

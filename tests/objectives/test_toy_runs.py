@@ -101,10 +101,10 @@ def test_toy_runs_under_every_tuner_and_through_a_theory(name):
 
     prediction = eos.predict(toy, Constant(step), STEPS, theory=theory, experiment=constant, progress=False, modes=1)
     (row,) = eos.compare(constant, prediction).rows()
-    (said,) = row["theories"].values()
+    (theory_run,) = row["theories"].values()
     # From a tenth of such a run on the sharpness hardly moves, and no theory may say that it does.
-    assert said["status"] in ("ok", "out-of-range")
-    assert said["sharpness_error"] < 0.05
+    assert theory_run["status"] in ("ok", "out-of-range")
+    assert theory_run["sharpness_error"] < 0.05
 
 
 def test_a_batch_over_a_step_size_is_its_members():
@@ -146,23 +146,26 @@ def test_every_theory_of_a_toy_ends_with_a_status(spec):
     assert int(runs.status[1]) == Status.OK  # Armijo's rule never raises the loss
     for i, rule in enumerate(RULES):
         run = runs.isel(run=i)
-        theories = {name: said.isel(run=i) if "run" in said.dims else said for name, said in whole.items()}
+        theories = {
+            name: theory_run.isel(run=i) if "run" in theory_run.dims else theory_run
+            for name, theory_run in whole.items()
+        }
         for name in ("valley", "valley-frozen"):
             one = batch | {"tuner": OneOf(jnp.asarray(i), RULES)}
             theories[name] = eos.predict(toy, **one, theory=name, experiment=run)
         assert theories.keys() == THEORIES.keys()
-        for name, said in {"experiment": run, **theories}.items():
-            status, first = Status(int(said.status)), steps // 10 if name.startswith("valley") else 0
-            assert (status == Status.OK) == (int(said.steps) == steps), (rule, name)
-            assert np.isfinite(said.loss[first : int(said.steps)]).all(), (rule, name)
-            assert said.loss[int(said.steps) :].isnull().all(), (rule, name)
+        for name, theory_run in {"experiment": run, **theories}.items():
+            status, first = Status(int(theory_run.status)), steps // 10 if name.startswith("valley") else 0
+            assert (status == Status.OK) == (int(theory_run.steps) == steps), (rule, name)
+            assert np.isfinite(theory_run.loss[first : int(theory_run.steps)]).all(), (rule, name)
+            assert theory_run.loss[int(theory_run.steps) :].isnull().all(), (rule, name)
             if spec in AT_A_MINIMUM:
                 assert status == Status.OK, (rule, name)
-                np.testing.assert_allclose(said.loss[first:], 0, atol=1e-11)
+                np.testing.assert_allclose(theory_run.loss[first:], 0, atol=1e-11)
             if spec in NOT_CONVEX_ANYWHERE and name != "experiment":
                 assert status == Status.OUT_OF_RANGE, (rule, name)
             if name != "experiment":
-                (row,) = eos.compare(run, said).rows()
+                (row,) = eos.compare(run, theory_run).rows()
                 assert [entry["status"] for entry in row["theories"].values()] == [status.label]
 
 
@@ -170,7 +173,7 @@ def test_a_frozen_valley_of_a_quadratic_is_the_quadratic():
     """∇λ = 0 there: the valley has b = 0 and a direction q all the same, and its run is the run."""
     toy = from_spec("diagonal-quadratic:eigenvalues=10/1,start=0.1/2", "float64")
     run = eos.simulate(toy, Constant(0.15), 60, progress=False)
-    said = eos.predict(toy, Constant(0.15), 60, theory="valley-frozen", progress=False)
-    assert int(said.status) == Status.OK
-    np.testing.assert_allclose(said.loss[6:], run.loss[6:], rtol=1e-9)
-    np.testing.assert_allclose(said.sharpness[6:], 10, rtol=1e-12)
+    theory_run = eos.predict(toy, Constant(0.15), 60, theory="valley-frozen", progress=False)
+    assert int(theory_run.status) == Status.OK
+    np.testing.assert_allclose(theory_run.loss[6:], run.loss[6:], rtol=1e-9)
+    np.testing.assert_allclose(theory_run.sharpness[6:], 10, rtol=1e-12)

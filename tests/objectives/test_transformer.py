@@ -28,9 +28,9 @@ def affine(layer, x):
 def forward(model, x):
     h = affine(model.embedding, np.concatenate([x, np.broadcast_to(np.eye(LENGTH), (len(x), LENGTH, LENGTH))], -1))
     for block in model.blocks:
-        seen = norm(block.norms[0], h)
+        normed = norm(block.norms[0], h)
         query, key, value = (
-            affine(layer, seen).reshape(len(x), LENGTH, 2, -1)
+            affine(layer, normed).reshape(len(x), LENGTH, 2, -1)
             for layer in (block.attention.query_proj, block.attention.key_proj, block.attention.value_proj)
         )
         weights = softmax(np.einsum("nihd,njhd->nhij", query, key) / np.sqrt(query.shape[-1]), axis=-1)

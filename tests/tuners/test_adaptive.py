@@ -119,17 +119,17 @@ def test_response_of_rmsprop_with_r_held(bias_correction):
     """ν = G(1 + r), exactly if corrected; else up to decay^64."""
     for r in R[::4]:
         fast = FastMap(ScalarRMSProp(0.7, 0.8, 0.1, bias_correction), sharpness=LAMBDA, bulk_gradient_sq=G)
-        seen = held(fast, r)
-        np.testing.assert_allclose(seen.s, LAMBDA * 0.7 / (np.sqrt(G * (1 + r)) + 0.1), rtol=1e-6)
-        np.testing.assert_allclose(seen.low, seen.high, rtol=1e-6)
+        at_r = held(fast, r)
+        np.testing.assert_allclose(at_r.s, LAMBDA * 0.7 / (np.sqrt(G * (1 + r)) + 0.1), rtol=1e-6)
+        np.testing.assert_allclose(at_r.low, at_r.high, rtol=1e-6)
 
 
 def test_response_of_adagrad_with_r_held():
     """s = λ·step/√(b0² + tG(1 + r)) at t = 65 … 192."""
     r = 2.0
-    seen = held(FastMap(AdaGradNorm(0.7, b0=3.0), sharpness=LAMBDA, bulk_gradient_sq=G), r)
+    at_r = held(FastMap(AdaGradNorm(0.7, b0=3.0), sharpness=LAMBDA, bulk_gradient_sq=G), r)
     s = LAMBDA * 0.7 / np.sqrt(9 + np.arange(65, 193) * G * (1 + r))
-    np.testing.assert_allclose([seen.s, seen.low, seen.high], [s.mean(), s[-1], s[0]], rtol=1e-12)
+    np.testing.assert_allclose([at_r.s, at_r.low, at_r.high], [s.mean(), s[-1], s[0]], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ def test_response_of_adagrad_with_r_held():
 )
 def test_the_equilibrium_of_a_fixed_length_never_flips(tuner, size):
     """r* = (λ·size)²/4G − 1, m = (1 − r*)/(1 + r*); of clipping size = step·max_norm."""
-    found = classify(FastMap(tuner, sharpness=LAMBDA, bulk_gradient_sq=G))
+    classification = classify(FastMap(tuner, sharpness=LAMBDA, bulk_gradient_sq=G))
     r_star = (LAMBDA * size) ** 2 / (4 * G) - 1
-    np.testing.assert_allclose(found.r_star[0], r_star, rtol=1e-9)
-    np.testing.assert_allclose(found.multiplier[0], (1 - r_star) / (1 + r_star), atol=1e-8)
-    np.testing.assert_allclose(found.means.r, r_star, rtol=1e-6)
+    np.testing.assert_allclose(classification.r_star[0], r_star, rtol=1e-9)
+    np.testing.assert_allclose(classification.multiplier[0], (1 - r_star) / (1 + r_star), atol=1e-8)
+    np.testing.assert_allclose(classification.means.r, r_star, rtol=1e-6)
 
 
 def test_a_normalized_step_balances_where_the_sharpness_settles():

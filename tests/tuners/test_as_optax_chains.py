@@ -220,11 +220,11 @@ def test_a_hyper_parameter_follows_a_schedule_or_is_set_by_hand():
 
 
 def test_arguments_go_to_the_loss_by_name():
-    optimizer, seen = descent(Armijo()), []
+    optimizer, scales = descent(Armijo()), []
     state, x = optimizer.init(START), jnp.array([0.5, 0.25, 0.0])
 
     def scaled(w, x, scale=1.0):
-        seen.append(scale)
+        scales.append(scale)
         return scale * loss(w, x)
 
     def anything(w, **batch):
@@ -237,7 +237,7 @@ def test_arguments_go_to_the_loss_by_name():
         others = {} if fn is anything else {"label": "for another transformation"}
         _, new = optimizer.update(grad, state, START, value=value, value_fn=fn, x=x, scale=2.0, **others)
         assert float(tree_get(new, "learning_rate")) == float(expected)
-    assert set(seen) == {2.0}
+    assert set(scales) == {2.0}
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
         optimizer.update(grad, state, START, value=value, value_fn=scaled)
 

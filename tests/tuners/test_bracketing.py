@@ -209,9 +209,9 @@ def test_rounding_near_a_minimum_does_not_refuse_steps(rule, dtype):
 @pytest.mark.parametrize("r", [0.02, 1.0, 30.0])
 def test_response_with_r_held_stays_in_the_window(tuner, low, high, r):
     kappa = 0.05
-    seen = held(FastMap(tuner, kappa=kappa), r)
-    assert low <= float(seen.low) * (kappa + r) / (1 + r) <= float(seen.high) * (kappa + r) / (1 + r) <= high
-    np.testing.assert_allclose(seen.low, seen.high, rtol=1e-12)
+    response = held(FastMap(tuner, kappa=kappa), r)
+    assert low <= float(response.low) * (kappa + r) / (1 + r) <= float(response.high) * (kappa + r) / (1 + r) <= high
+    np.testing.assert_allclose(response.low, response.high, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def test_smoothed_sps_never_remembers_0_or_infinity(dtype):
 
 def test_smoothed_sps_responds_as_polyak_with_r_held():
     for r in (0.1, 3.0, 100.0):
-        seen = held(FastMap(SmoothedSPS(c=0.35, initial=1e-3), A=5.0), r)
-        np.testing.assert_allclose([seen.low, seen.high], (5 + r / 2) / (0.35 * (1 + r)), rtol=1e-12)
+        response = held(FastMap(SmoothedSPS(c=0.35, initial=1e-3), A=5.0), r)
+        np.testing.assert_allclose([response.low, response.high], (5 + r / 2) / (0.35 * (1 + r)), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(jnp.float32, 1e-16), (jnp.float64, 1e-150)])

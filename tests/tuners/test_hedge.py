@@ -121,8 +121,8 @@ def test_response(r, kappa):
     mixed = (kappa + r) ** 2 <= 0.1 * (1 + r) * (kappa**2 + r)
     step = (kappa + r) / (kappa**2 + r) if mixed else (1 + r) / (kappa + r)
     expected = min(step, (4 * 10.0 + 2 * r) / (1 + r))
-    seen = held(FastMap(EdgeHedge(), A=10.0, kappa=kappa, sharpness=3.0, bulk_gradient_sq=0.5), r)
-    np.testing.assert_allclose([seen.s, seen.low, seen.high], expected, rtol=1e-9)
+    response = held(FastMap(EdgeHedge(), A=10.0, kappa=kappa, sharpness=3.0, bulk_gradient_sq=0.5), r)
+    np.testing.assert_allclose([response.s, response.low, response.high], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("kappa", "kind"), [(0.49, Kind.CLAMPED), (0.51, Kind.BELOW_EDGE)])

@@ -125,8 +125,8 @@ def test_searches_that_fail_stay_positive_and_finite(tuner, dtype):
 def test_response_with_r_held_is_the_sawtooth_of_armijo(tuner, r):
     kappa = 0.05
     top = 2 * (1 - 1e-4) * (1 + r) / (kappa + r)
-    seen = held(FastMap(tuner, kappa=kappa), r)
-    assert 0.8 * top * 0.999 < float(seen.low) < float(seen.s) < float(seen.high) <= top * 1.001
+    response = held(FastMap(tuner, kappa=kappa), r)
+    assert 0.8 * top * 0.999 < float(response.low) < float(response.s) < float(response.high) <= top * 1.001
 
 
 @pytest.mark.parametrize(

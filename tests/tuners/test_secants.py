@@ -187,8 +187,8 @@ RESPONSES = {
 @pytest.mark.parametrize("kappa", [0.03, 0.2])
 def test_responses_with_r_held(tuner, name, kappa):
     for r in (1e-3, 0.1, 1.0, 50.0):
-        seen = held(FastMap(tuner, kappa=kappa, sharpness=3.0, bulk_gradient_sq=0.5), r)
-        np.testing.assert_allclose([seen.s, seen.low, seen.high], RESPONSES[name](r, kappa), rtol=1e-9)
+        response = held(FastMap(tuner, kappa=kappa, sharpness=3.0, bulk_gradient_sq=0.5), r)
+        np.testing.assert_allclose([response.s, response.low, response.high], RESPONSES[name](r, kappa), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("tuner", "name"), list(zip(RULES[:2], NAMES[:2], strict=True)), ids=NAMES[:2])
