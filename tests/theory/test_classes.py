@@ -70,7 +70,7 @@ def test_q_and_the_sign_of_a_clamped_tuner(beta):
     np.testing.assert_allclose(found.q, q, rtol=1e-10)
     assert float(found.trend) == np.sign(1 - q)
     # The balance x² = 2α/β of a rule whose s falls with r alone is a saddle.
-    assert float(found.answer) < 0
+    assert float(found.sensitivity) < 0
 
 
 def test_sharpness_answers_a_capped_rule_first_where_its_level_is_reached_first():
