@@ -1,7 +1,8 @@
-"""Pages that one can send to a colleague: one HTML file each, which opens offline and needs nothing else.
+"""Reports: one HTML file each, which opens offline and needs no other file.
 
 `write_report` is of one folder of runs, `write_comparison` of several, `write_sweep` of a sweep over batch sizes,
-`write_validation` of a validation.
+`write_validation` of a validation. Fixed text is in `eosmodel/templates`; sentences made from numbers are in `words`
+and in the `_summary` of each page; claims and criteria are in `eosmodel.judging`.
 """
 
 from eosmodel.report.runs import write_report

@@ -1,4 +1,4 @@
-"""What all pages share: pictures, options as text, how to make the results again, and what to cite."""
+"""Parts of all pages: pictures, options as text, how to reproduce the results, and what to cite."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVELS = (0.02, 0.05, 0.1, 0.3)
-"""Upper bounds of an error's colour classes, best first; the last class has none."""
+"""Upper bounds of the colour classes of errors, smallest errors first; the last class has no bound."""
 
 # Sharp at three times the size on the page. Lossless WebP takes half of what PNG does, and a third of SVG, which
 # draws every step of every run.
@@ -83,7 +83,7 @@ def render(template: str, **content: Any) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
@@ -98,7 +98,7 @@ def level(value: float | None) -> str:
 
 
 def words(value: Any) -> str:
-    """A value of the configuration as one would write it."""
+    """A value of the configuration as text."""
     if value is None:
         return "none"
     if isinstance(value, bool):
