@@ -101,8 +101,8 @@ def test_it_runs_quickly_without_a_warning_and_its_sliders_move(name):
     if sliders:
         notebook.cells.append(nbformat.v4.new_code_cell(_MOVE))
     ran = notebooks.execute(notebook, quick=True, timeout=240)
-    said = [output.text for output in _outputs(ran) if output.output_type == "stream" and output.name == "stderr"]
-    assert not said, said
+    warnings = [output.text for output in _outputs(ran) if output.output_type == "stream" and output.name == "stderr"]
+    assert not warnings, warnings
     if sliders:
         moved = [o.text for o in ran.cells[-1].outputs if o.output_type == "stream" and o.text.startswith("moved")]
         assert int(moved[0].split()[1]) >= 2

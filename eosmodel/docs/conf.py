@@ -1,13 +1,13 @@
-"""The documentation: `make docs` writes it to runs/docs, which opens offline and asks the network for nothing.
+"""The documentation: `make docs` writes it to runs/docs, which opens offline and needs no network.
 
-Beside Sphinx's options four things are settled here:
+Beside Sphinx's options four things are decided here:
 
 - formulas become MathML, which browsers draw themselves, by the converter that comes with docutils: no script;
-- docstrings are written to be read as they are; where their conventions are not reStructuredText's (headings without a
-  colon, formulas as indented blocks, bare signs in running text) they are translated;
-- a name in single backticks is a link, wherever one thing is called so;
-- `{computed}` shows Python and what it prints, `{said}` and `{commands}` what the command line says of itself, all of
-  it when the site is built.
+- docstrings are written to be read as plain text; what is not reStructuredText in them (headings without a colon,
+  formulas as indented blocks, bare signs in running text) is translated;
+- a name in single backticks is a link if one thing has that name;
+- `{computed}` shows Python and what it prints, `{output}` and `{commands}` the output and the help of commands; all of
+  it is run when the site is built.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ myst_heading_anchors = 3
 autosummary_generate = False
 autodoc_default_options = {"special-members": "__call__", "no-value": True}
 autodoc_member_order = "bysource"
-autodoc_inherit_docstrings = False  # what a method does is said once, where it is declared
+autodoc_inherit_docstrings = False  # a method is documented once, where it is declared
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
@@ -165,7 +165,7 @@ class Computed(SphinxDirective):
         return shown + [nodes.literal_block(output, output, classes=["output"])] * bool(output)
 
 
-def _said(command: str) -> nodes.Node:
+def _output(command: str) -> nodes.Node:
     from eosmodel.cli import main
 
     def run() -> None:
@@ -174,17 +174,17 @@ def _said(command: str) -> nodes.Node:
 
     os.environ["COLUMNS"] = "80"
     output = _printed(run)
-    return nodes.literal_block(output, output, classes=["said"])
+    return nodes.literal_block(output, output, classes=["command"])
 
 
-class Said(SphinxDirective):
+class Output(SphinxDirective):
     """What an eosmodel command prints."""
 
     required_arguments = 1
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        return [_said(self.arguments[0])]
+        return [_output(self.arguments[0])]
 
 
 class Commands(SphinxDirective):
@@ -196,7 +196,7 @@ class Commands(SphinxDirective):
         sections: list[nodes.Node] = []
         for annotated in get_args(Command):
             name = get_args(annotated)[1].name
-            section = nodes.section("", nodes.title("", name), _said(f"eosmodel {name} --help"), names=[name])
+            section = nodes.section("", nodes.title("", name), _output(f"eosmodel {name} --help"), names=[name])
             self.state.document.note_implicit_target(section)
             sections.append(section)
         return sections
@@ -211,5 +211,5 @@ def setup(app) -> None:
     app.connect("doctree-read", _named)
     app.connect("missing-reference", _found)
     app.add_directive("computed", Computed)
-    app.add_directive("said", Said)
+    app.add_directive("output", Output)
     app.add_directive("commands", Commands)
