@@ -74,10 +74,15 @@ class Block:
         Returns:
             What `compute` gives, with the variables `done`, 1, and `seconds`, the wall-clock time, and the identity as
             the attribute `block`.
+
+        Raises:
+            ValueError: the dataset has a variable named `done` or `seconds` already.
         """
         begin = time.perf_counter()
         options = {"checkpoint": checkpoint, "progress": progress} if self.checkpoints else {}
         result = self.compute(self.config, *needed, **options)
+        for name in {"done", "seconds"} & {*result.variables}:
+            raise ValueError(f"block {self.label!r}: its dataset must have no variable named {name!r}; blocks add one")
         done = ((), np.int8(1), {"long_name": "1: this block was computed to its end"})
         seconds = ((), time.perf_counter() - begin, {"long_name": "wall-clock seconds of the block", "units": "s"})
         return result.assign(done=done, seconds=seconds).assign_attrs(block=self.identity)

@@ -74,6 +74,11 @@ def test_foreign_folders_are_left_alone(tmp_path, fails):
     for flag in ([], ["--resume"], ["--overwrite"]):
         assert "not empty" in fails("train", "--out", str(tmp_path), *flag)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    # Other programs have a config.json too.
+    for content in ('{"width": 3}', '{"command": "shared"}', "[]", "width: 3"):
+        (tmp_path / "config.json").write_text(content)
+        assert "not written by eosmodel" in fails("train", "--out", str(tmp_path), "--overwrite")
+        assert (tmp_path / "config.json").read_text() == content
 
 
 def test_compare_train_report_and_list(tmp_path, capsys, fails):

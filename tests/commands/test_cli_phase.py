@@ -64,6 +64,9 @@ def test_phase_writes_resumes_and_guards_its_folder(tmp_path, capsys, fails, mon
     assert "periodic" in capsys.readouterr().out
     names = {path.name for path in whole.iterdir()}
     assert names == {"config.json", "phase.nc", "phase.png", "phase-edge_exponent.png", "phase-lyapunov.png"}
+    (whole / "phase.png").unlink()
+    main(["report", str(whole)])
+    assert (whole / "phase.png").stat().st_size > 1000
     found = xr.load_dataset(whole / "phase.nc")
     assert found.regime.dims == ("A", "c")
     np.testing.assert_allclose(found.A, np.geomspace(4, 40, 6))
