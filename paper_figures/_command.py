@@ -72,7 +72,8 @@ def run(command: Figures) -> None:
             path_of(command.out / BLOCKS, block).unlink(missing_ok=True)
     for block, dataset, new in run_blocks(blocks, command.out / BLOCKS):
         print(
-            f"{block.label}: " + (f"computed in {float(dataset.seconds):.1f} s" if new else "from its file"), flush=True
+            f"{block.label}: " + (f"computed in {dataset.attrs['seconds']:.1f} s" if new else "from its file"),
+            flush=True,
         )
         module, stem = paper_figures.load(block.label), command.out / block.label
         record.save(dataset, stem.with_name(f"{block.label}.nc"))
@@ -108,7 +109,7 @@ def entry(name: str, module: ModuleType, dataset: xr.Dataset) -> dict[str, Any]:
         "sources": [f"arXiv:{number}" for number in module.SOURCES],
         "claims": [claim.as_dict() for claim in module.judge(dataset)],
         "command": f"python -m paper_figures {name}{' --quick' * config['quick']}",
-        "seconds": float(dataset.seconds),
+        "seconds": float(dataset.attrs["seconds"]),
         "created": dataset.attrs["created"],
         "device": dataset.attrs["device"],
         "versions": json.loads(dataset.attrs["versions"]),

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from eosmodel.results import record
@@ -72,20 +71,18 @@ class Block:
         """Compute the block; see `needs` and `checkpoints` for the arguments.
 
         Returns:
-            What `compute` gives, with the variables `done`, 1, and `seconds`, the wall-clock time, and the identity as
-            the attribute `block`.
-
-        Raises:
-            ValueError: the dataset has a variable named `done` or `seconds` already.
+            What `compute` gives, with the attributes `done`, 1; `seconds`, the wall-clock time; `block`, the identity.
         """
         begin = time.perf_counter()
         options = {"checkpoint": checkpoint, "progress": progress} if self.checkpoints else {}
         result = self.compute(self.config, *needed, **options)
-        for name in {"done", "seconds"} & {*result.variables}:
-            raise ValueError(f"block {self.label!r}: its dataset must have no variable named {name!r}; blocks add one")
-        done = ((), np.int8(1), {"long_name": "1: this block was computed to its end"})
-        seconds = ((), time.perf_counter() - begin, {"long_name": "wall-clock seconds of the block", "units": "s"})
-        return result.assign(done=done, seconds=seconds).assign_attrs(block=self.identity)
+        return result.assign_attrs(done=1, seconds=time.perf_counter() - begin, block=self.identity)
+
+
+def timed(block: xr.Dataset) -> xr.Dataset:
+    """A block with its wall-clock time as the variable `seconds` and without its attributes, to be combined."""
+    seconds = ((), block.attrs["seconds"], {"long_name": "wall-clock seconds of the block", "units": "s"})
+    return block.drop_attrs(deep=False).assign(seconds=seconds)
 
 
 def path_of(folder: Path, block: Block) -> Path:
@@ -107,7 +104,7 @@ def load(folder: Path, block: Block) -> xr.Dataset | None:
         dataset = record.load(path)
     except (OSError, ValueError):  # not a netCDF file, as after a full disk
         return None
-    done = "done" in dataset and int(dataset.done) == 1 and dataset.attrs.get("block") == block.identity
+    done = dataset.attrs.get("done") == 1 and dataset.attrs.get("block") == block.identity
     # How it lay in this file is nothing that a dataset made of it should be written by.
     return dataset.drop_encoding() if done else None
 

@@ -165,8 +165,7 @@ def ended(run: xr.Dataset) -> str:
 
 
 def _part(block: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
-    part = block.drop_vars(["done", "seconds"]).drop_attrs(deep=False)
-    return part.expand_dims({name: [value] for name, value in coords.items()})
+    return block.drop_attrs(deep=False).expand_dims({name: [value] for name, value in coords.items()})
 
 
 def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -103,15 +103,6 @@ def test_blocks_wait_for_those_that_they_need(tmp_path):
         list(run_blocks([second], tmp_path))
 
 
-def test_a_block_whose_dataset_has_a_name_of_its_own_is_refused():
-    with pytest.raises(ValueError, match="seconds"):
-        blocks.Block(timed, {}).run()
-
-
-def timed(config):
-    return xr.Dataset({"seconds": 1.0})
-
-
 def one(config):
     return xr.Dataset({"value": config["value"]})
 

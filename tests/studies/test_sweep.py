@@ -142,7 +142,7 @@ def test_a_block_says_what_the_runs_say():
         close(got.failed_share, run.search_failed.mean())
         assert int(got.status) == 0
         assert int(got.steps) == 40
-    assert int(block.done) == 1
+    assert block.attrs["done"] == 1
 
 
 def test_a_block_depends_on_its_configuration_alone(whole):
@@ -206,7 +206,7 @@ def test_blocks_that_are_done_are_kept_and_broken_ones_made_again(whole, tmp_pat
     (tmp_path / paths[1].name).write_bytes(b"half a file")
     # A file under another's name, as after a collision or a clumsy copy.
     (tmp_path / paths[2].name).write_bytes(paths[0].read_bytes())
-    eos.record.save(xr.load_dataset(paths[3]).assign(done=0), tmp_path / paths[3].name)
+    eos.record.save(xr.load_dataset(paths[3]).assign_attrs(done=0), tmp_path / paths[3].name)
     assert blocks.load(tmp_path, plan.blocks[3]) is None
     found, new = finish(plan, tmp_path)
     assert new == list(plan.blocks[1:])

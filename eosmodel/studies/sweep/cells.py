@@ -81,7 +81,7 @@ def ended(block: xr.Dataset) -> str:
     codes, counts = np.unique(block.status.values, return_counts=True)
     ends = ", ".join(f"{n} {Status(int(code)).label}" for code, n in zip(codes, counts, strict=True))
     loss, sharpness = (float(np.median(block[name])) for name in ("final_loss", "final_sharpness"))
-    return f"{ends}, loss {loss:.3g}, λ {sharpness:.3g} (medians), {float(block.seconds):.1f} s"
+    return f"{ends}, loss {loss:.3g}, λ {sharpness:.3g} (medians), {block.attrs['seconds']:.1f} s"
 
 
 def _summary(run: xr.Dataset, track_every: int) -> xr.Dataset:

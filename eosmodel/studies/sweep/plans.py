@@ -10,6 +10,7 @@ import xarray as xr
 from eosmodel._checks import check_count, check_distinct
 from eosmodel.results import record
 from eosmodel.results.names import VARIABLES
+from eosmodel.studies.blocks import timed
 from eosmodel.studies.plans import Plan
 from eosmodel.studies.sweep.cells import FULL, ended, make_block
 from eosmodel.tuners.grids import expand, parameters
@@ -70,7 +71,7 @@ def make_plan(
 def _combined(
     tuners: Sequence[str], sizes: Sequence[int | str], samples: int, blocks: Sequence[xr.Dataset]
 ) -> xr.Dataset:
-    parts = [block.drop_attrs(deep=False) for block in blocks]
+    parts = [timed(block) for block in blocks]
     rows = [xr.concat(parts[i : i + len(sizes)], "batch_size") for i in range(0, len(parts), len(sizes))]
     whole = xr.concat(rows, "tuner")
     named = [parameters(spec) for spec in tuners]

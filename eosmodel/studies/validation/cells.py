@@ -54,7 +54,7 @@ def ended(block: xr.Dataset) -> str:
         for symbol, name in (("λ", "sharpness"), ("η", "stepsize"), ("L", "loss"))
     )
     chaotic = f"{int(block.chaotic.sum())} of {block.sizes['seed']} chaotic"
-    return f"errors of {theory.theory.item()} {errors}; {chaotic}; {float(block.seconds):.0f} s"
+    return f"errors of {theory.theory.item()} {errors}; {chaotic}; {block.attrs['seconds']:.0f} s"
 
 
 def tuner_at(template: str, objective: AbstractObjective, weights) -> AbstractTuner:

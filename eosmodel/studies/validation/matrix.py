@@ -10,7 +10,7 @@ from eosmodel import _specs
 from eosmodel._checks import check_count, check_distinct
 from eosmodel.results import record
 from eosmodel.results.names import VARIABLES
-from eosmodel.studies.blocks import Block, plain
+from eosmodel.studies.blocks import Block, plain, timed
 from eosmodel.studies.plans import Plan
 from eosmodel.studies.validation.cells import compute, ended
 from eosmodel.theory import from_spec as theory_from_spec
@@ -136,7 +136,7 @@ def _combined(blocks: Sequence[Block], datasets: Sequence[xr.Dataset]) -> xr.Dat
         for name in ("workload", "loss_function", "tuner")
     }
     labelled = [
-        dataset.drop_attrs(deep=False).expand_dims({name: [block.config[name]] for name in order})
+        timed(dataset).expand_dims({name: [block.config[name]] for name in order})
         for block, dataset in zip(blocks, datasets, strict=True)
     ]
     whole = xr.combine_by_coords(labelled, combine_attrs="override")
