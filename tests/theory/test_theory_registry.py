@@ -191,7 +191,7 @@ def test_a_theory_for_constant_steps_is_asked_of_no_other_rule(monkeypatch):
     monkeypatch.setitem(THEORIES, "mine", Entry(ForConstantSteps, "a constant sharpness for constant steps"))
     monkeypatch.setitem(validation.WORKLOADS, "tiny", TINY)
     plan = validation.make_plan(["tiny"], ["mse"], ["armijo"], ["mine"], seeds=[0], steps=6, members=1)
-    block = validation.compute(plan.configs[0])
+    block = validation.compute(plan.blocks[0].config)
     assert block.theory_status.values.ravel().tolist() == [int(eos.Status.NOT_RUN)]
     assert np.isnan(block.sharpness_error).all()
 
