@@ -1,4 +1,4 @@
-"""Which regime an orbit is in: decided from its features by the thresholds written here."""
+"""The regime of an orbit, from its features and the thresholds below."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -7,52 +7,52 @@ from eosmodel.analysis.streams import Features
 from eosmodel.results.regimes import Regime
 
 EDGE = 0.01
-"""|Λ| up to which an oscillation is at the edge; e-fold per hundred steps."""
+"""Largest |Λ| of an oscillation at the edge; an e-fold per hundred steps."""
 LEVEL = 0.02
-"""Change of ln λ over the last half up to which the sharpness is level."""
+"""Largest change of ln λ over the last half of a level sharpness."""
 BALANCE = 0.1
-"""|q − 1| up to which self-stabilisation balances progressive sharpening, and |⟨s⟩ − 2| beside it."""
+"""Largest |q − 1| for which self-stabilisation balances progressive sharpening, and largest |⟨s⟩ − 2| in this case."""
 STEADY = 0.01
-"""ln(max η/min η) up to which the tuner holds its step."""
+"""Largest ln(max η/min η) of a constant step."""
 SETTLED = 0.01
-"""Share of the largest gradient norm that an orbit may have left to have converged."""
+"""Largest gradient norm of a converged orbit, relative to its largest one."""
 ROSE = 2.0
-"""Multiple of the first loss that makes a rise a catapult."""
+"""Least multiple of the initial loss that is reached in a catapult."""
 CHAOS = 10.0, 3.0
-"""An orbit is chaotic if nearby ones separate by this many e-folds over the last half, and its Lyapunov exponent
-exceeds this many of its standard errors. What merely runs away, as λ without bound, grows by few."""
+"""An orbit is chaotic if nearby orbits separate by more than this many e-folds over the last half, and its Lyapunov
+exponent exceeds this many standard errors. Mere growth, such as that of an unbounded λ, gives few e-folds."""
 
 
-def decide(found: Features) -> Int[Array, "..."]:
-    """The `Regime` that features decide, as an integer array of their shape; −1 where they do not decide.
+def decide(orbit: Features) -> Int[Array, "..."]:
+    """The `Regime` of an orbit, as an integer array of the shape of its features; −1 if they do not decide.
 
     Args:
-        found: from `features`, with the Lyapunov exponent and the period.
+        orbit: the features of the orbit, from `features`, with the Lyapunov exponent and the period.
     """
-    at_edge = jnp.abs(found.edge_exponent) <= EDGE
-    near_two = jnp.abs(found.s - 2) <= BALANCE
-    level = (jnp.abs(found.drift) <= LEVEL) | found.frozen
+    at_edge = jnp.abs(orbit.edge_exponent) <= EDGE
+    near_two = jnp.abs(orbit.s - 2) <= BALANCE
+    level = (jnp.abs(orbit.drift) <= LEVEL) | orbit.frozen
     folds, errors = CHAOS
-    chaotic = (found.lyapunov * found.averaged > folds) & (found.lyapunov > errors * found.lyapunov_error)
+    chaotic = (orbit.lyapunov * orbit.averaged > folds) & (orbit.lyapunov > errors * orbit.lyapunov_error)
 
-    below = (found.edge_exponent < -EDGE) & (jnp.where(found.arrived, found.s, found.highest_s) < 2)
-    converged = below & (level | found.arrived) & (found.remaining <= SETTLED)
-    flatter = found.final_sharpness < found.first_sharpness
-    catapult = converged & (found.peak > ROSE) & flatter
+    below = (orbit.edge_exponent < -EDGE) & (jnp.where(orbit.arrived, orbit.s, orbit.highest_s) < 2)
+    converged = below & (level | orbit.arrived) & (orbit.remaining <= SETTLED)
+    flatter = orbit.final_sharpness < orbit.first_sharpness
+    catapult = converged & (orbit.peak > ROSE) & flatter
 
-    periodic = level & (found.period >= jnp.where(found.frozen, 1, 2))
-    balanced = jnp.isfinite(found.q)
-    moved = jnp.abs(jnp.log(jnp.abs(found.final_sharpness / found.first_sharpness))) > LEVEL
-    held = level & (found.stepsize_spread <= STEADY) & moved & (found.remaining > SETTLED)
-    pinned = near_two & jnp.where(balanced, jnp.abs(found.q - 1) <= BALANCE, held)
-    answers = found.stepsize_spread > STEADY
-    rising = answers & (found.drift > LEVEL) & ~(balanced & (found.q >= 1 - BALANCE))
-    falling = answers & (found.drift < -LEVEL) & ~(balanced & (found.q <= 1 + BALANCE))
-    slow = at_edge & ~found.frozen
+    periodic = level & (orbit.period >= jnp.where(orbit.frozen, 1, 2))
+    balanced = jnp.isfinite(orbit.q)
+    moved = jnp.abs(jnp.log(jnp.abs(orbit.final_sharpness / orbit.first_sharpness))) > LEVEL
+    stationary = level & (orbit.stepsize_spread <= STEADY) & moved & (orbit.remaining > SETTLED)
+    pinned = near_two & jnp.where(balanced, jnp.abs(orbit.q - 1) <= BALANCE, stationary)
+    varying_step = orbit.stepsize_spread > STEADY
+    rising = varying_step & (orbit.drift > LEVEL) & ~(balanced & (orbit.q >= 1 - BALANCE))
+    falling = varying_step & (orbit.drift < -LEVEL) & ~(balanced & (orbit.q <= 1 + BALANCE))
+    slow = at_edge & ~orbit.frozen
 
-    # The first that holds; NaN compares false, so what is not known decides nothing.
+    # The first case that holds. Comparisons with NaN are false, so that unknown features do not decide.
     cases = {
-        Regime.DIVERGED: found.diverged,
+        Regime.DIVERGED: orbit.diverged,
         Regime.CHAOTIC: chaotic,
         Regime.CATAPULT: catapult,
         Regime.CONVERGED: converged,
