@@ -21,7 +21,8 @@ from eosmodel.analysis.regimes import decide
 from eosmodel.analysis.streams import MAX_PERIOD, Features, features
 from eosmodel.results import record
 from eosmodel.results.regimes import Regime
-from eosmodel.simulation import digest, program
+from eosmodel.simulation import digest
+from eosmodel.simulation.identity import trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -200,7 +201,7 @@ def make_plan(
     dtype = made.init().dtype
     point = _Point(made, x, y, jnp.asarray(steps, jnp.int32), jnp.asarray(bound, dtype), names, own)
     # Traced and not run, so that errors in a user's function are raised here.
-    traced = eqx.filter_eval_shape(point, (point.bound, point.bound))
+    computed, traced = trace(point, (point.bound, point.bound))
     # A traced dictionary is sorted by its keys.
     shapes = {name: traced[name] for name in (*names, *map(_name, own))}
     for name, shape in shapes.items():
@@ -217,7 +218,7 @@ def make_plan(
         "refine": int(refine),
         "dtype": str(dtype),
     }
-    known = digest(program(point, (point.bound, point.bound)), across, up, *shapes, str(refine))
+    known = digest(computed, across, up, *shapes, str(refine))
     attrs = record.provenance(config) | {"fingerprint": known}
     return Plan(point, _blank(shapes, x, y, across, up).assign_attrs(attrs), int(refine))
 

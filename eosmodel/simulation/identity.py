@@ -37,9 +37,14 @@ def program(fn: Any, *args: Any) -> str:
         args: pytrees. Arrays (or their shapes, `jax.ShapeDtypeStruct`) are arguments of the program, and their values
             do not matter; everything else is part of the program.
     """
-    traced, _, _ = eqx.filter_make_jaxpr(fn)(*args)
+    return trace(fn, *args)[0]
+
+
+def trace(fn: Any, *args: Any) -> tuple[str, Any]:
+    """`program`, and the shapes of what `fn` returns, from a single trace."""
+    traced, shapes, _ = eqx.filter_make_jaxpr(fn)(*args)
     # In the text of a program only the addresses differ between processes.
-    return digest(re.sub(r"0x[0-9a-f]+", "", str(traced)), *_constants(traced))
+    return digest(re.sub(r"0x[0-9a-f]+", "", str(traced)), *_constants(traced)), shapes
 
 
 def _constants(traced: Any) -> Iterable[Any]:
