@@ -22,7 +22,7 @@ def parse(
         ValueError: an unknown name, a parameter given twice, or an item that is not of the form parameter=value.
     """
     name, _, rest = spec.partition(":")
-    found = look_up(name, table, kind)
+    entry = look_up(name, table, kind)
     given: dict[str, str] = {}
     for i, item in enumerate(part.strip() for part in rest.split(",") if part.strip()):
         key, equals, text = (piece.strip() for piece in item.partition("="))
@@ -34,7 +34,7 @@ def parse(
         if key in given:
             raise ValueError(f"{kind} {spec!r}: {key} is given twice")
         given[key] = text
-    return name, found, given
+    return name, entry, given
 
 
 def number(owner: str, key: str, text: str) -> float:

@@ -64,13 +64,15 @@ def _references(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
 def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
     cdat, full = unpack(dataset, "cdat"), _full(dataset)
     losses = {name: float(final(one).median("seed")) for name, one in full.items()}
-    bars = {label: losses.pop(label) for label in _references(dataset)}
+    references = {label: losses.pop(label) for label in _references(dataset)}
     met: dict[str, bool | None] = {}
     numbers = {}
     for name, loss in losses.items():
         # σ = 1 is the greedy rule, of which the opposite is claimed.
-        met[name] = all((loss > bar) == name.endswith("= 1") for bar in bars.values())
-        over = ", ".join(f"{number(loss / bar)} of the {full[label].tuner.item()}'s" for label, bar in bars.items())
+        met[name] = all((loss > reference) == name.endswith("= 1") for reference in references.values())
+        over = ", ".join(
+            f"{number(loss / reference)} of the {full[label].tuner.item()}'s" for label, reference in references.items()
+        )
         numbers[name] = f"final loss {number(loss)}, {over}"
     sigma, table = cdat.tuner_sigma.values, final(cdat).median("seed").values
     scopes = {"all σ": sigma > 0, "σ ≥ 1": sigma >= 1}

@@ -92,7 +92,7 @@ class _Search(NamedTuple):
     of the whole X is violated."""
 
     directions: Float[Array, "modes modes"]
-    energy: Float[Array, "modes modes"]
+    covariance: Float[Array, "modes modes"]
     level: _Level
     violation: Float[Array, ""]
 
@@ -101,7 +101,7 @@ class _Balance(NamedTuple):
     """The balance at one moment.
 
     Fields
-        energy: X.
+        covariance: X.
         level: the level c of λ.
         log_r: ln r.
         drop: δ from where λ goes without oscillation to c; 0 below the edge.
@@ -109,7 +109,7 @@ class _Balance(NamedTuple):
         unsolved: whether one was missed: there is one along fixed directions, and no whole X was found.
     """
 
-    energy: Float[Array, "modes modes"]
+    covariance: Float[Array, "modes modes"]
     level: Float[Array, ""]
     log_r: Float[Array, ""]
     drop: Float[Array, ""]
@@ -207,14 +207,14 @@ class CentralFlow(AbstractDynamics):
     window: int = eqx.field(static=True, default=128)
 
     class State(eqx.Module):
-        """`rises` are ∇H of the pairs in `symmetric_basis`, `curvature` is H and `energy` X, all in the modes of
+        """`rises` are ∇H of the pairs in `symmetric_basis`, `curvature` is H and `covariance` X, all in the modes of
         `pairs`; `side` is 0 at the balance, and off it the sign of X less that of the balance."""
 
         center: Float[Array, " dim"]
         pairs: Modes
         rises: Float[Array, "pairs dim"]
         curvature: Float[Array, "modes modes"]
-        energy: Float[Array, "modes modes"]
+        covariance: Float[Array, "modes modes"]
         side: Float[Array, ""]
         fast: Float[Array, " fast"]
         bound: Float[Array, ""]
@@ -231,10 +231,10 @@ class CentralFlow(AbstractDynamics):
         amplitude = jnp.where(above, oscillation(gradient, pairs), 0)
         center = start - amplitude @ pairs.vectors
         side = -above.astype(start.dtype)
-        energy, curvature = jnp.outer(amplitude, amplitude), jnp.diag(pairs.values)
+        covariance, curvature = jnp.outer(amplitude, amplitude), jnp.diag(pairs.values)
         rises = jnp.zeros((len(symmetric_basis(pairs.values.size)), start.size), start.dtype)
         bound = divergence_bound(value, self.divergence)
-        return self.State(center, pairs, rises, curvature, energy, side, fast, bound)
+        return self.State(center, pairs, rises, curvature, covariance, side, fast, bound)
 
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.center)
@@ -243,7 +243,7 @@ class CentralFlow(AbstractDynamics):
         vectors, values = pairs.vectors, jnp.linalg.eigvalsh(curvature)[::-1]
         slopes = jnp.diagonal(curvature)
         rotation = vectors @ state.pairs.vectors.T
-        carried = rotation @ state.energy @ rotation.T
+        carried = rotation @ state.covariance @ rotation.T
 
         # The balance, from H at the end of the step without oscillation and from B.
         steep = sharp(pairs)
@@ -254,30 +254,30 @@ class CentralFlow(AbstractDynamics):
         bulk = fast(values[0]).bulk_gradient_sq
         balance = _balance(fast, state.fast, free, outside @ outside.T, bulk)
         stored = slopes**2 @ jnp.diagonal(carried)
-        side = jnp.sign(stored - balance.level**2 * jnp.trace(balance.energy))
+        side = jnp.sign(stored - balance.level**2 * jnp.trace(balance.covariance))
         balanced = balance.exists & ((state.side == 0) | ((side != state.side) & (balance.drop > 0)))
 
         # The averages over the fast map there.
         at_edge = balanced & (balance.drop > 0)
         level = jnp.where(at_edge, balance.level, values[0])
-        energy = jnp.where(balanced, balance.energy, carried)
+        covariance = jnp.where(balanced, balance.covariance, carried)
         log_r = jnp.where(balanced, balance.log_r, jnp.log(stored / bulk))
         z = state.fast.at[0].set(jnp.clip(log_r, _LOG_ZERO, -_LOG_ZERO))
         at_rest = ~at_edge | _rests(fast(level), z)
         average, fast_next = self._averages(fast(level), z, at_rest)
         stepsize = average.stepsize
         tiny = jnp.finfo(values.dtype).tiny
-        averaged = energy * average.kick / (stepsize * jnp.maximum(jnp.trace(energy), tiny))
-        mean = jnp.where(at_edge, averaged, energy)
-        loss = value + 0.5 * jnp.where(at_edge, bulk * average.r / level, slopes @ jnp.diagonal(energy))
+        averaged = covariance * average.kick / (stepsize * jnp.maximum(jnp.trace(covariance), tiny))
+        mean = jnp.where(at_edge, averaged, covariance)
+        loss = value + 0.5 * jnp.where(at_edge, bulk * average.r / level, slopes @ jnp.diagonal(covariance))
 
         # The centre, and an oscillation that is not at the balance.
         force = gradient + 0.5 * jnp.einsum("nij,ij->n", basis, mean) @ rises
         to_oscillation = (stepsize - relaxation(stepsize, slopes)) * (vectors @ force)
         moved = to_oscillation @ vectors - stepsize * force
         factor = 1 - stepsize * slopes
-        free_energy = factor[:, None] * energy * factor + jnp.outer(to_oscillation, to_oscillation)
-        energy = jnp.where(balanced, energy, jnp.where(steep[:, None] & steep, free_energy, 0))
+        free_covariance = factor[:, None] * covariance * factor + jnp.outer(to_oscillation, to_oscillation)
+        covariance = jnp.where(balanced, covariance, jnp.where(steep[:, None] & steep, free_covariance, 0))
         side = jnp.where(balanced, 0, side)
         curvature = curvature + jnp.einsum("nij,n->ij", basis, rises @ moved)
 
@@ -287,7 +287,7 @@ class CentralFlow(AbstractDynamics):
         lost = (values[0] <= 0) | balance.unsolved
         status = jnp.where(lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
         center = state.center + moved
-        return self.State(center, pairs, rises, curvature, energy, side, fast_next, state.bound), row, status
+        return self.State(center, pairs, rises, curvature, covariance, side, fast_next, state.bound), row, status
 
     def _observe(self, state, matvec, t):
         """The `_Observation` of a step and the row of the tracker; between two updates as the flow itself has moved
@@ -400,18 +400,18 @@ def _balance(fast, z, free, gram, bulk) -> _Balance:
     def improve(_, search: _Search) -> _Search:
         level = level_along(search.directions)
         identity = jnp.eye(modes, dtype=dtype)
-        energy, directions, violation = semidefinite(gram, free - (top - level.drop) * identity)
-        return _Search(directions, energy, level, violation)
+        covariance, directions, violation = semidefinite(gram, free - (top - level.drop) * identity)
+        return _Search(directions, covariance, level, violation)
 
     zero = jnp.zeros((), dtype)
 
     def search():
         start = _Search(axes, jnp.zeros_like(free), _Level(zero, zero, zero), zero)
-        _, energy, (drop, log_r, along_violation), violation = jax.lax.fori_loop(0, _ROUNDS, improve, start)
+        _, covariance, (drop, log_r, along_violation), violation = jax.lax.fori_loop(0, _ROUNDS, improve, start)
         level, tolerance = top - drop, _TOLERANCE * drop
         reached, solved = jnp.log(drop) < most - 1e-3, violation <= tolerance
         unsolved = reached & (along_violation <= tolerance) & ~solved
-        return _Balance(level * energy, level, log_r, drop, reached & solved, unsolved)
+        return _Balance(level * covariance, level, log_r, drop, reached & solved, unsolved)
 
     rest = _Balance(jnp.zeros_like(free), top, zero + _LOG_ZERO, zero, jnp.asarray(True), jnp.asarray(False))
     return jax.lax.cond(grows(top, rest.log_r), search, lambda: rest)

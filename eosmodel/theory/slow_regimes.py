@@ -89,17 +89,17 @@ class SlowSystem(eqx.Module):
 
     def drift(self, y: State, mean: Mean) -> State:
         """dy/dt for given averages, with ln x² at rest."""
-        state, log_energy = y
-        return self.closure.drift(state, mean.stepsize, mean.square, mean.kick), jnp.zeros_like(log_energy)
+        state, log_amplitude_sq = y
+        return self.closure.drift(state, mean.stepsize, mean.square, mean.kick), jnp.zeros_like(log_amplitude_sq)
 
     def row(self, y: State, mean: Mean) -> dict[str, Array]:
         """The columns of a `SlowSolution` at one moment."""
         floor = self.closure.floor(y[0])
-        energy = mean.kick / mean.stepsize
+        amplitude_sq = mean.kick / mean.stepsize
         return floor._asdict() | {
             "stepsize": mean.stepsize,
-            "oscillation": energy,
-            "r": floor.sharpness**2 * energy / floor.bulk_gradient_sq,
+            "oscillation": amplitude_sq,
+            "r": floor.sharpness**2 * amplitude_sq / floor.bulk_gradient_sq,
             "s": mean.stepsize * floor.sharpness,
             "edge_exponent": mean.exponent,
             "lyapunov": mean.lyapunov,
@@ -173,8 +173,8 @@ class Below(AbstractRegime):
     code = SlowRegime.BELOW
 
     def mean(self, system, y):
-        state, log_energy = y
-        return system.at_rest(system.closure.floor(state))._replace(kick=jnp.zeros_like(log_energy))
+        state, log_amplitude_sq = y
+        return system.at_rest(system.closure.floor(state))._replace(kick=jnp.zeros_like(log_amplitude_sq))
 
     def drift(self, system, y):
         return system.drift(y, self.mean(system, y))
@@ -220,11 +220,11 @@ class Pinned(AbstractRegime):
     code = SlowRegime.PINNED
 
     def mean(self, system, y):
-        state, log_energy = y
+        state, log_amplitude_sq = y
         mean = system.at_pinned_ratio(system.closure.floor(state))
 
         def sharpness_drift(kick):
-            drift = system.closure.drift(state, mean.stepsize, mean.square, jnp.asarray(kick, log_energy.dtype))
+            drift = system.closure.drift(state, mean.stepsize, mean.square, jnp.asarray(kick, log_amplitude_sq.dtype))
             return jax.jvp(lambda state: system.closure.floor(state).sharpness, (state,), (drift,))[1]
 
         # The drift of λ is affine in the kick, and its root is what holds λ.
@@ -250,9 +250,9 @@ class Neutral(AbstractRegime):
     code = SlowRegime.NEUTRAL
 
     def mean(self, system, y):
-        state, log_energy = y
+        state, log_amplitude_sq = y
         floor = system.closure.floor(state)
-        return system.held(floor, log_energy + jnp.log(floor.sharpness**2 / floor.bulk_gradient_sq))
+        return system.held(floor, log_amplitude_sq + jnp.log(floor.sharpness**2 / floor.bulk_gradient_sq))
 
     def drift(self, system, y):
         mean = self.mean(system, y)

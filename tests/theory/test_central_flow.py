@@ -185,7 +185,7 @@ def test_two_modes_coupled_off_the_diagonal_hold_each_other():
     progress = central(eos.objective(loss, start), Constant(0.1), 800, modes=2)
     state = progress.carry.state
     np.testing.assert_allclose(state.center[2:], z, rtol=1e-5)
-    turned = state.pairs.vectors.T @ state.energy @ state.pairs.vectors
+    turned = state.pairs.vectors.T @ state.covariance @ state.pairs.vectors
     np.testing.assert_allclose(turned[:2, :2], covariance, rtol=1e-3)
     assert covariance[0, 1] > 0.4 * covariance[0, 0]
     # It does not chatter from one direction to another: every eigenvalue stays.

@@ -42,8 +42,8 @@ def compute(config: Mapping[str, Any]) -> xr.Dataset:
     """
     with jax.enable_x64(config["network"]["dtype"] == "float64"):
         net = network(**config["network"], seed=config["seeds"][0])
-        found = [_one(net, config, seed) for seed in config["seeds"]]
-    return record.describe(xr.concat(found, xr.IndexVariable("seed", config["seeds"], VARIABLES["seed"].attrs())))
+        cells = [_one(net, config, seed) for seed in config["seeds"]]
+    return record.describe(xr.concat(cells, xr.IndexVariable("seed", config["seeds"], VARIABLES["seed"].attrs())))
 
 
 def ended(block: xr.Dataset) -> str:
@@ -76,11 +76,11 @@ def _one(net, config, seed) -> xr.Dataset:
     copy = _until(simulate(net, tuner, w0=starts[-1], measure_every=0, **options), end)
     numbers = _numbers(run, copy, end)
 
-    said = {}
+    numbers_of: dict[str, dict[str, Any]] = {}
     trajectories = [_thin(run, end)]
     for i, spec in enumerate(config["theories"]):
         if theory_from_spec(spec).constant_steps_only and not isinstance(tuner, Constant):
-            said[spec] = dict.fromkeys(THEORY_NUMBERS, np.nan) | {
+            numbers_of[spec] = dict.fromkeys(THEORY_NUMBERS, np.nan) | {
                 "theory_status": int(Status.NOT_RUN),
                 "theory_steps": 0,
             }
@@ -91,7 +91,7 @@ def _one(net, config, seed) -> xr.Dataset:
         others = []
         if i == 0 and numbers["chaotic"] and config["members"] > 1:
             others = [_until(predict(net, tuner, theory=spec, w0=w, **options), end) for w in starts[:-1]]
-        said[spec] = _said(run, one, others, end) | {
+        numbers_of[spec] = _theory_numbers(run, one, others, end) | {
             "theory_status": int(whole.status),
             "theory_steps": int(whole.steps),
         }
@@ -101,9 +101,9 @@ def _one(net, config, seed) -> xr.Dataset:
     data |= {name: ((), int(run[name])) for name in ("status", "steps")}
     for name in (*THEORY_NUMBERS, "theory_status", "theory_steps"):
         attrs = THEORY_NUMBERS[name].attrs() if name in THEORY_NUMBERS else {}
-        data[name] = ("theory", [of[name] for of in said.values()], attrs)
-    block = xr.Dataset(data, {"theory": list(said)})
-    return block.merge(xr.concat(trajectories, xr.IndexVariable("source", [RUN, *said])))
+        data[name] = ("theory", [of[name] for of in numbers_of.values()], attrs)
+    block = xr.Dataset(data, {"theory": list(numbers_of)})
+    return block.merge(xr.concat(trajectories, xr.IndexVariable("source", [RUN, *numbers_of])))
 
 
 def _fitted(run: xr.Dataset) -> int:
@@ -149,9 +149,9 @@ def _numbers(run: xr.Dataset, copy: xr.Dataset, end: int) -> dict[str, float]:
 
 def _statistics(run: xr.Dataset, ensemble: Sequence[xr.Dataset]) -> dict[str, float]:
     """The numbers of `STATISTICS` of other runs or predictions taken together."""
-    mean = [measures.last_half(said, "sharpness")[0] for said in ensemble]
-    products = [measures.edge_products(said) for said in ensemble]
-    exponents = np.array([measures.edge_exponent(said) for said in ensemble])
+    mean = [measures.last_half(member, "sharpness")[0] for member in ensemble]
+    products = [measures.edge_products(member) for member in ensemble]
+    exponents = np.array([measures.edge_exponent(member) for member in ensemble])
     exponents = exponents[np.isfinite(exponents)]
     return {
         "mean_sharpness": _log_ratio(np.concatenate(mean), measures.last_half(run, "sharpness")[0]),
@@ -160,7 +160,7 @@ def _statistics(run: xr.Dataset, ensemble: Sequence[xr.Dataset]) -> dict[str, fl
     }
 
 
-def _said(run: xr.Dataset, one: xr.Dataset, others: Sequence[xr.Dataset], end: int) -> dict[str, float]:
+def _theory_numbers(run: xr.Dataset, one: xr.Dataset, others: Sequence[xr.Dataset], end: int) -> dict[str, float]:
     """What a theory says of a run; its statistics are those of the ensemble, where there is one."""
     single = _statistics(run, [one])
     numbers = _errors(run, one) | (_statistics(run, [one, *others]) if others else single)
@@ -171,21 +171,21 @@ def _said(run: xr.Dataset, one: xr.Dataset, others: Sequence[xr.Dataset], end: i
         "cost": float(one.seconds_per_step / run.seconds_per_step),
     }
     if others:
-        members = xr.concat([said[list(_TRAJECTORIES)] for said in others], "member")
+        members = xr.concat([member[list(_TRAJECTORIES)] for member in others], "member")
         numbers |= {f"{name}_coverage": measures.coverage(run[name], members[name]) for name in _TRAJECTORIES}
     else:
         numbers |= {f"{name}_coverage": np.nan for name in _TRAJECTORIES}
     return numbers
 
 
-def _log_ratio(said: np.ndarray, of_run: np.ndarray) -> float:
-    if not said.size or not of_run.size or not said.mean() > 0 or not of_run.mean() > 0:
+def _log_ratio(prediction: np.ndarray, of_run: np.ndarray) -> float:
+    if not prediction.size or not of_run.size or not prediction.mean() > 0 or not of_run.mean() > 0:
         return float("nan")
-    return float(np.log(said.mean() / of_run.mean()))
+    return float(np.log(prediction.mean() / of_run.mean()))
 
 
-def _reach(run: xr.Dataset, said: xr.Dataset, end: int) -> float:
-    first, second = measures.smoothed(run.sharpness, said.sharpness)
+def _reach(run: xr.Dataset, prediction: xr.Dataset, end: int) -> float:
+    first, second = measures.smoothed(run.sharpness, prediction.sharpness)
     known = np.flatnonzero(np.isfinite(first))
     if not known.size:
         return 0.0

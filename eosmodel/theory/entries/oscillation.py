@@ -47,8 +47,8 @@ class OscillationTheory(AbstractWholeTheory):
         >>> import eosmodel as eos
         >>> net = eos.objectives.mlp(eos.data.digits(50), width=4)
         >>> cubic = eos.theory.OscillationTheory(modes=2, force="cubic")
-        >>> said = eos.predict(net, eos.tuners.Constant(0.4), steps=5, theory=cubic, progress=False)
-        >>> said.amplitude.shape
+        >>> prediction = eos.predict(net, eos.tuners.Constant(0.4), steps=5, theory=cubic, progress=False)
+        >>> prediction.amplitude.shape
         (5, 2)
     """
 
