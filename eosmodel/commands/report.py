@@ -8,7 +8,6 @@ from eosmodel.report import write_comparison
 
 COMPARISON = Path("comparison.html")
 RUNS = ("compare", "train")
-_KINDS = {"sweep": "sweep", "validate": "validation", "phase": "phase diagram", "orbit": "orbit diagram"}
 
 
 def run(options: Report) -> None:
@@ -36,7 +35,7 @@ def _compare(folders: tuple[Path, ...], out: Path) -> None:
         command = _written_by(folder)
         if command not in RUNS:
             raise ValueError(
-                f"report: {folder} is a {_KINDS[command]}, which has a page of its own; only runs are compared"
+                f"report: {folder} was written by `eosmodel {command}`; only results of {' and '.join(RUNS)} are compared"
             )
     names = [folder.resolve().name for folder in folders]
     names = names if len({*names}) == len(names) else [str(folder) for folder in folders]

@@ -362,4 +362,4 @@ def test_several_folders_on_the_command_line(study, written, tmp_path, monkeypat
     assert "name a folder" in fails("report")
     assert "c is not a folder" in fails("report", "a", "c")
     (tmp_path / "b" / "config.json").write_text('{"command": "sweep"}')
-    assert "b is a sweep" in fails("report", "a", "b")
+    assert "b was written by `eosmodel sweep`" in fails("report", "a", "b")

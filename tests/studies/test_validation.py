@@ -227,4 +227,4 @@ def test_the_command_goes_on_where_it_was_and_grows(tmp_path, capsys, fails):
     main(["report", str(out)])
     assert (out / "validation.html").read_text() == page
     capsys.readouterr()
-    assert "is a validation" in fails("report", str(out), str(tmp_path))
+    assert "was written by `eosmodel validate`" in fails("report", str(out), str(tmp_path))
