@@ -35,7 +35,7 @@ def _compare(folders: tuple[Path, ...], out: Path) -> None:
         command = _written_by(folder)
         if command not in RUNS:
             raise ValueError(
-                f"report: {folder} was written by `eosmodel {command}`; only results of {' and '.join(RUNS)} are compared"
+                f"report: {folder} was written by `eosmodel {command}`; only those of {' and '.join(RUNS)} are compared"
             )
     names = [folder.resolve().name for folder in folders]
     names = names if len({*names}) == len(names) else [str(folder) for folder in folders]
