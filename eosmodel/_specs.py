@@ -22,6 +22,9 @@ def parse(
         ValueError: an unknown name, a parameter given twice, or an item that is not of the form parameter=value.
     """
     name, _, rest = spec.partition(":")
+    before, equals, after = name.partition("=")
+    if equals and before in table:
+        raise ValueError(f"{kind} {spec!r}: parameters follow a colon, as in {before}:{after}")
     entry = look_up(name, table, kind)
     given: dict[str, str] = {}
     for i, item in enumerate(part.strip() for part in rest.split(",") if part.strip()):

@@ -1,11 +1,13 @@
 """The command line: parses the options and calls the command. Only `tyro` is imported to print help."""
 
+import itertools
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, NoReturn, Union
 
 import tyro
 
+from eosmodel import _specs
 from eosmodel.commands import module_of
 from eosmodel.commands.options import COMMANDS, name_of
 
@@ -17,6 +19,11 @@ Command: Any = Union[  # noqa: UP007 - of a table
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `eosmodel`. Exit codes: 0 done, 1 workers lost, 2 bad input (both one line on
     standard error), 130 interrupted."""
+    args = sys.argv[1:] if args is None else list(args)
+    try:
+        _check_words(args)
+    except ValueError as error:
+        _end(error)
     options = tyro.cli(
         Command,
         args=args,
@@ -26,9 +33,26 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     try:
         module_of(name_of(options)).run(options)
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
-        print(f"eosmodel: {str(error).removeprefix('eosmodel: ')}", file=sys.stderr)
-        raise SystemExit(2) from None
+    except (ValueError, OSError) as error:  # a full disk too; what is done is kept
+        _end(error)
     except KeyboardInterrupt:
         print("eosmodel: interrupted; the same command with --resume goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _end(error: Exception) -> NoReturn:
+    """One line on standard error, and exit code 2."""
+    line = str(error).partition("\n")[0]
+    print(f"eosmodel: {line.removeprefix('eosmodel: ')}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _check_words(args: Sequence[str]) -> None:
+    """Mistakes that are known by their words, with the words that were meant."""
+    if args and not args[0].startswith("-"):
+        _specs.look_up(args[0], COMMANDS, "command")
+    for option, value in itertools.pairwise(args):
+        if option == "--seeds" and "," in value:
+            raise ValueError(
+                f"--seeds {value}: values are separated by spaces, as in --seeds {value.replace(',', ' ')}"
+            )

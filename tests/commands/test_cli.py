@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +61,33 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(tmp_path, fails, args, w
     error = fails("compare", "--out", str(out), *args)
     assert all(word in error for word in words), error
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["trian"], ["unknown command 'trian'", "did you mean train"]),
+        (["train", "--seeds", "0,1,2"], ["--seeds 0 1 2"]),
+        (["train", "--tuners", "constant=0.1"], ["constant:0.1"]),
+        (["compare", "--theories", "oscillation=6"], ["theory 'oscillation=6'", "oscillation:6"]),
+    ],
+)
+def test_mistakes_of_writing_get_the_words_that_were_meant(fails, args, words):
+    error = fails(*args)
+    assert all(word in error for word in words), error
+
+
+def test_a_full_disk_is_one_line_after_the_progress(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device", str(tmp_path / "experiment.nc"))
+
+    monkeypatch.setattr("eosmodel.results.record.save", full)
+    toy = ["--objective", "double-well", "--steps", "3", "--tuners", "armijo"]
+    with pytest.raises(SystemExit) as end:
+        main(["train", *toy, "--out", str(tmp_path / "out")])
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"eosmodel: .*No space left on device.*experiment\.nc", last)
 
 
 def test_nan_in_the_data_is_refused(tmp_path, fails):
