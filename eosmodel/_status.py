@@ -24,6 +24,7 @@ class Status(Coded):
     NONFINITE = 2
     OUT_OF_RANGE = 3
     NOT_RUN = 4
+    STALLED = 5
 
     def describe(self) -> str:
         """What happened and what to do about it, in one sentence."""
@@ -38,5 +39,7 @@ _MESSAGES = {
     "Check the data and the tuner's parameters",
     Status.OUT_OF_RANGE: "the theory left its range of validity (oscillation too large, no positive curvature at "
     "the top, or a balance that was not solved); the rows before it are kept",
+    Status.STALLED: "the weights never moved: every step or every gradient was 0. The start may be a minimum or a "
+    "saddle, the loss below the tuner's f*, or so small that squares of its gradient underflow; or every search failed",
     Status.NOT_RUN: "the run did not start, because what it depends on did not finish",
 }

@@ -131,7 +131,7 @@ def _judge(
     for tuner in runs.tuners:
         if not chosen(_name(tuner)) or skip(tuner):
             continue
-        tested = [result for seed in runs.seeds if (result := condition(runs, tuner, seed)) is not None]
+        tested = [result for seed in runs.moved(tuner) if (result := condition(runs, tuner, seed)) is not None]
         if tested:
             names = dict.fromkeys(name for _, numbers in tested for name in numbers)
             columns = {name: [numbers.get(name, np.nan) for _, numbers in tested] for name in names}

@@ -46,6 +46,10 @@ class Runs:
     def get(self, tuner: str, seed: int) -> xr.Dataset:
         return self.experiment.sel(tuner=tuner, seed=seed)
 
+    def moved(self, tuner: str) -> list[int]:
+        """The seeds whose run of a tuner moved at all: one that stalled says nothing of a claim."""
+        return [seed for seed in self.seeds if status_of(self.get(tuner, seed)) is not Status.STALLED]
+
     def best(self, prefix: str, seed: int) -> xr.Dataset | None:
         """The finished run of lowest final loss among the tuners whose name has the prefix."""
         runs = [self.get(label, seed) for label in self.tuners if label.partition(":")[0].startswith(prefix)]

@@ -13,6 +13,15 @@ WINDOW = 25
 _SMALLEST_FACTOR = float(np.finfo(np.float32).eps)
 
 
+def stall_reason(run: xr.Dataset) -> str:
+    """Why the weights of a run with status STALLED never moved, as far as its rows say."""
+    if "gradient_norm" in run and not np.nan_to_num(run.gradient_norm.values).any():
+        return "zero gradient"
+    if "search_failed" in run and run.search_failed.values[: steps_of(run)].all():
+        return "the tuner could not meet its rule"
+    return "step size 0"
+
+
 def status_of(run: xr.Dataset) -> Status:
     """How one run ended; a run that is missing in a combined file was not run."""
     code = float(run["status"])

@@ -51,7 +51,8 @@ def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()
         inner = ("mode",) if values.ndim - batch == 2 else ()
         data[name] = ((*lead, "step", *inner), values)
     count = next(iter(rows.values())).shape[batch]
-    data["status"] = (lead, np.asarray(progress.carry.status))
+    status = np.asarray(progress.carry.status)
+    data["status"] = (lead, np.where((status == int(Status.OK)) & ~_moved(rows, batch), int(Status.STALLED), status))
     data["steps"] = (lead, np.asarray(progress.carry.t))
     shape = np.shape(progress.carry.status)
     data["seconds_per_step"] = (lead, np.full(shape, _seconds_per_step(progress)))
@@ -60,6 +61,14 @@ def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()
     if "eigenvalues" in rows:
         coords["mode"] = np.arange(1, rows["eigenvalues"].shape[-1] + 1)
     return describe(xr.Dataset(data, coords))
+
+
+def _moved(rows: Mapping[str, np.ndarray], batch: int) -> np.ndarray:
+    """Whether the weights moved at any recorded step, per run; a theory may not say how large its gradient was."""
+    if "stepsize" not in rows:
+        return np.asarray(True)
+    moves = rows["stepsize"] * rows.get("gradient_norm", 1.0)
+    return (np.nan_to_num(moves) != 0).any(axis=batch)
 
 
 def _seconds_per_step(progress: Progress) -> float:

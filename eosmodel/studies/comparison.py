@@ -21,6 +21,7 @@ from eosmodel.objectives import MiniBatches
 from eosmodel.objectives import registry as toys
 from eosmodel.objectives.recipes import network
 from eosmodel.results import record
+from eosmodel.results.measures import stall_reason
 from eosmodel.studies.blocks import Block, plain
 from eosmodel.studies.plans import Plan
 from eosmodel.theory import from_spec as theory_from_spec
@@ -161,7 +162,9 @@ def ended(run: xr.Dataset) -> str:
     """How a run, or a theory of it, ended."""
     loss = run.loss.dropna("step")
     last = float(loss[-1]) if loss.size else float("nan")
-    return f"{Status(int(run.status)).label}, {int(run.steps)} steps, loss {last:.4g}"
+    status = Status(int(run.status))
+    label = f"{status.label}: {stall_reason(run)}" if status is Status.STALLED else status.label
+    return f"{label}, {int(run.steps)} steps, loss {last:.4g}"
 
 
 def _part(block: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:

@@ -104,7 +104,7 @@ def test_disagreements_are_listed():
     ("arguments", "message"),
     [
         (([1e-3], [1e-7, 1e-6]), "beta must lie in"),
-        (([1e-3], [1e-5]), "two values or more"),
+        (([1e-3], [1e-5]), "at least two values"),
         (([2e-3, 1e-3], [1e-5, 1e-4]), "alpha must be increasing"),
         (([1e-3], [1e-5, 1e-4], ["nobody"]), "unknown tuner"),
     ],

@@ -10,7 +10,10 @@ import xarray as xr
 
 import eosmodel as eos
 from eosmodel import tuners
+from eosmodel.judging import claims
+from eosmodel.judging.verdicts import Verdict
 from eosmodel.objectives import DiagonalQuadratic
+from eosmodel.results.measures import stall_reason
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -113,3 +116,34 @@ def test_throw_and_bad_arguments(network):
         eos.simulate(network, tuners.Constant(0.1), 5, seeds=1, w0=network.initial())
     with pytest.raises(ValueError, match="at least one seed"):
         eos.simulate(network, tuners.Constant(0.1), 5, seeds=[])
+
+
+def flat(w):
+    return 0.5 * jnp.sum(w**2)
+
+
+@pytest.mark.parametrize(
+    ("fn", "start", "tuner", "reason"),
+    [
+        (flat, [0.0, 0.0], tuners.Constant(0.1), "zero gradient"),
+        (lambda w: w[0] ** 2 - w[1] ** 2, [0.0, 0.0], tuners.Armijo(), "zero gradient"),
+        (lambda w: flat(w) - 10.0, [1.0, 1.0], tuners.Polyak(), "step size 0"),
+    ],
+    ids=["minimum", "saddle", "loss below f*"],
+)
+def test_a_run_that_never_moves_is_stalled_and_judged_by_no_claim(fn, start, tuner, reason):
+    run = eos.simulate(eos.objective(fn, jnp.array(start)), tuner, 10, modes=1, progress=False)
+    assert eos.Status(int(run.status)) is eos.Status.STALLED
+    assert stall_reason(run) == reason
+    labelled = run.expand_dims(tuner=["armijo"], seed=[0])
+    assert {claim.verdict for claim in claims.evaluate(labelled)} == {Verdict.NOT_TESTED}
+
+
+def test_a_run_that_moved_once_is_not_stalled():
+    run = eos.simulate(eos.objective(flat, jnp.array([1.0])), tuners.Constant(1.0), 10, modes=1, progress=False)
+    assert float(run.loss[-1]) == 0
+    assert eos.Status(int(run.status)) is eos.Status.OK
+    both = eos.simulate(
+        eos.objective(flat, jnp.ones(2)), tuners.Polyak(f_star=jnp.array([100.0, 0.0])), 5, progress=False
+    )
+    assert [eos.Status(int(code)).label for code in both.status] == ["stalled", "ok"]
