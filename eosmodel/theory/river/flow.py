@@ -1,0 +1,202 @@
+"""Gradient flow from the initial weights and, along it, all that the river's map needs: one pass, no run of any tuner."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from eosmodel._checks import check_count, check_range
+from eosmodel._status import Status
+from eosmodel.curvature import Modes, leading, linearize, sharpness_gradient, track
+from eosmodel.dynamics import AbstractDynamics, blank
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.theory._steps import relaxation
+from eosmodel.theory.complementarity import symmetric_basis
+from eosmodel.theory.river.spectrum import krylov_measure, krylov_relaxation
+
+# A step whose error is above this multiple of the tolerance is taken again, shorter.
+_REJECT = 4.0
+# Range of the factor from one step to the next.
+_SHORTEN, _LENGTHEN = 0.3, 2.0
+# Fraction of 1/λ of the first step; later ones follow the error.
+_FIRST = 0.1
+# Flow times at which the response is launched: 0, this fraction of 1/λ(0), and a geometric progression.
+_LAUNCH, _RATIO = 0.5, 1.8
+# Eigenvalues below this share of the first count as that share: d ln H needs positive ones.
+_LEAST = 0.05
+
+
+class RiverFlow(AbstractDynamics):
+    """Gradient flow w' = −∇L(w) in steps as long as the curvature's change allows, with the spectra along it.
+
+    One step of length h solves the flow linearised at w exactly,
+
+        w(τ + h) = w − h φ₁(−hH) g,      φ₁(z) = (eᶻ − 1)/z,
+
+    along the tracked modes by their eigenvalues and off them in a Krylov space of g, so that h is not bound to the
+    edge of stability. The error is the gradient that this leaves unexplained, e = ‖P⊥(∇L(w') − g − H(w' − w))‖/‖P⊥g‖;
+    it is of second order in h, and h follows it: h' = h √(tolerance/e).
+
+    The modes are carried in a frame V that turns no more than it must: V' = QU with Q the rotation of the new
+    eigenvectors U that is nearest to V. Within it the river has a matrix of curvatures H_ij = v_i·∇²L v_j, smooth where
+    eigenvalues cross.
+
+    Fields
+        objective: the loss.
+        modes: k, the number of leading modes.
+        blocks: Krylov blocks of a spectral measure; each takes k(k + 1)/2 + 1 products.
+        krylov: Krylov vectors of a step of the flow.
+        measure_every: spectral measures every that many steps.
+        tolerance: of the error e.
+
+    A row, k modes and p = k(k + 1)/2 pairs of modes in the order of `symmetric_basis`:
+        tau: flow time.
+        loss: L.
+        eigenvalues: λ_i, shape (k,).
+        root: (H_r)^{1/2} in the frame, shape (k·k,).
+        pull: v_i·∇L, shape (k,).
+        climb: −v_i·(w − w_0) along the frame: its integral over τ, shape (k,).
+        ritz: curvatures of the spectral measure, shape (n,); NaN where it was not due.
+        weights: components along them of B_ij = P⊥∇(ln H)_ij and of g, shape (n·(p + 1),).
+        born: flow times at which displacements along b = Σ_i B_ii have been launched, shape (launches,); NaN before.
+        memory: b(τ)·δ_j, δ_j the displacement of the flow that the j-th launch has become, shape (launches,).
+        toll: ∇L·δ_j, shape (launches,).
+
+    Source: Hochbruck & Ostermann, Exponential integrators (2010), section 2.4, for the step (exponential Rosenbrock–
+    Euler).
+    """
+
+    objective: AbstractObjective
+    modes: int = eqx.field(static=True, default=4)
+    blocks: int = eqx.field(static=True, default=10)
+    krylov: int = eqx.field(static=True, default=12)
+    measure_every: int = eqx.field(static=True, default=4)
+    launches: int = eqx.field(static=True, default=14)
+    tolerance: float = eqx.field(static=True, default=0.03)
+
+    class State(eqx.Module):
+        weights: Float[Array, " dim"]
+        pairs: Modes
+        frame: Float[Array, "modes dim"]
+        climb: Float[Array, " modes"]
+        tau: Float[Array, ""]
+        length: Float[Array, ""]
+        due: Float[Array, " launches"]
+        born: Float[Array, " launches"]
+        launched: Float[Array, "launches dim"]
+
+    def __check_init__(self):
+        for name in ("modes", "blocks", "krylov", "measure_every"):
+            check_count("RiverFlow", name, getattr(self, name))
+        check_range("RiverFlow", "tolerance", self.tolerance, 0, 1, low_open=True, high_open=True)
+
+    def init(self, start):
+        _, _, pairs = leading(self.objective, start, self.modes)
+        zero = jnp.zeros((), start.dtype)
+        top = jnp.where(pairs.values[0] > 0, pairs.values[0], 1)
+        due = _LAUNCH * _RATIO ** jnp.arange(-1, self.launches - 1, dtype=start.dtype) / top
+        born = jnp.full_like(due, jnp.nan)
+        launched = jnp.zeros((self.launches, start.size), start.dtype)
+        still = jnp.zeros_like(pairs.values)
+        return self.State(
+            start, pairs, pairs.vectors, still, zero, _FIRST / top, due.at[0].set(0), born, launched
+        )
+
+    def step(self, state, t):
+        weights = state.weights
+        value, gradient, matvec = linearize(self.objective, weights)
+        pairs, info = track(matvec, state.pairs, rtol=5e-3, max_expansions=24)
+        left, _, right = jnp.linalg.svd(state.frame @ pairs.vectors.T)
+        turn = left @ right
+        frame = turn @ pairs.vectors
+
+        def off(v):
+            for _ in range(2):
+                v = v - (pairs.vectors @ v) @ pairs.vectors
+            return v
+
+        def across(v):
+            return off(matvec(v))
+
+        bulk = off(gradient)
+        sloped = pairs.vectors @ gradient
+        h = state.length
+        along = -(relaxation(h, pairs.values) * sloped) @ pairs.vectors
+        move = along + krylov_relaxation(across, bulk, h, self.krylov)
+        new = weights + move
+        rest = off(jax.grad(self.objective)(new) - gradient - matvec(move))
+        size = jnp.linalg.norm(bulk)
+        tiny = jnp.finfo(size.dtype).tiny
+        error = jnp.linalg.norm(rest) / jnp.maximum(size, tiny)
+        factor = jnp.sqrt(self.tolerance / jnp.maximum(error, tiny))
+        taken = jnp.isfinite(error) & (error <= _REJECT * self.tolerance)
+        factor = jnp.where(jnp.isfinite(error), jnp.clip(factor, _SHORTEN, _LENGTHEN), _SHORTEN)
+
+        floor = jnp.maximum(pairs.values, _LEAST * pairs.values[0])
+        root = turn @ (jnp.sqrt(floor)[:, None] * turn.T)
+
+        rises = jax.vmap(off)(_log_rises(self.objective, weights, pairs.vectors, floor, turn))
+        trace = jnp.einsum("nii->n", jnp.asarray(symmetric_basis(self.modes), rises.dtype)) @ rises
+        launching = jnp.isnan(state.born) & (state.tau >= state.due)
+        born = jnp.where(launching, state.tau, state.born)
+        launched = jnp.where(launching[:, None], trace, jax.vmap(off)(state.launched))
+
+        def pushed(displacement):
+            return displacement + krylov_relaxation(across, across(displacement), h, self.krylov)
+
+        def measured():
+            ritz, parts = krylov_measure(across, jnp.concatenate([rises, bulk[None]]), self.blocks, pairs.vectors)
+            return {"ritz": ritz, "weights": parts.ravel()}
+
+        like = jax.eval_shape(measured)
+        spectra = jax.lax.cond(t % self.measure_every == 0, measured, lambda: blank(like))
+        row = {
+            "tau": state.tau,
+            "loss": value,
+            "eigenvalues": pairs.values,
+            "root": root.ravel(),
+            "pull": frame @ gradient,
+            "climb": state.climb,
+            "born": born,
+            "memory": launched @ trace,
+            "toll": launched @ bulk,
+            "error": error,
+            **info._asdict(),
+            **spectra,
+        }
+        moved = self.State(
+            new,
+            pairs,
+            frame,
+            state.climb - frame @ move,
+            state.tau + h,
+            h * factor,
+            state.due,
+            born,
+            jax.vmap(pushed)(launched),
+        )
+        stayed = self.State(
+            weights, pairs, frame, state.climb, state.tau, h * factor, state.due, state.born, state.launched
+        )
+        after = jax.tree.map(lambda a, b: jnp.where(taken, a, b), moved, stayed)
+        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
+        status = jnp.where(finite, int(Status.OK), int(Status.NONFINITE))
+        status = jnp.where(finite & ~(pairs.values[0] > 0), int(Status.OUT_OF_RANGE), status)
+        return after, row, status.astype(jnp.int32)
+
+
+def _log_rises(fn, weights, vectors, values, turn) -> Array:
+    """∇(ln H)_ij in the coordinates of `symmetric_basis` of the frame, shape (p, dim): with R = H^{1/2} it is
+    R⁻¹ ∇H R⁻¹, in the eigenbasis ∇(u_i·∇²L u_j)/√(λ_iλ_j)."""
+    modes, dim = vectors.shape
+    rows, columns = np.triu_indices(modes)
+    basis = jnp.asarray(symmetric_basis(modes), vectors.dtype)
+    apart = jnp.asarray(rows != columns)[:, None]
+    between = jnp.where(apart, 0.5**0.5 * (vectors[rows] + vectors[columns]), vectors[rows])
+    forms = jax.lax.map(lambda u: sharpness_gradient(fn, weights, u), between)
+    own = forms[np.flatnonzero(rows == columns)]
+    mixed = 2**0.5 * (forms - 0.5 * (own[rows] + own[columns]))
+    rises = jnp.where(apart, mixed, forms) / jnp.sqrt(values[rows] * values[columns])[:, None]
+    turned = jnp.einsum("mij,ia,jb,nab->mn", basis, turn, turn, basis)
+    return turned @ rises

@@ -1,0 +1,224 @@
+"""The river: gradient flow of one network as a table over flow time, with the response of its curvatures to a push."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from eosmodel.theory.complementarity import symmetric_basis
+
+# Rows of the table, equidistant in ln(1 + λ(0) τ).
+_ROWS = 256
+# Curvatures of the springs: 0 and a geometric progression up from this share of 1/T.
+_SOFTEST = 0.5
+# A measured response above that multiple of what the springs give counts as that multiple.
+_MOST = 5.0
+
+
+class Place(NamedTuple):
+    """The river at one flow time; k modes, p pairs of modes in the order of `symmetric_basis`, b springs.
+
+    Fields
+        loss: L.
+        root: (H_r)^{1/2} in the frame, shape (k, k).
+        pull: the gradient along the frame, shape (k,).
+        climb: its integral over τ from 0, shape (k,).
+        gradient: G_b, the squared gradient of the bulk by curvature, shape (b,).
+        cross: c_b, the products of the gradient with ∇(ln H)_ij, shape (b, p).
+        response: W_b, the products of the ∇(ln H)_ij with each other, shape (b, p, p).
+        recall: what a push at an earlier time is remembered by beyond e^{−μ_b(τ − τ_j)}, as a share of a unit push,
+            for pushes at the launches τ_j; shape (b, launches).
+    """
+
+    loss: Float[Array, ""]
+    root: Float[Array, "modes modes"]
+    pull: Float[Array, " modes"]
+    climb: Float[Array, " modes"]
+    gradient: Float[Array, " springs"]
+    cross: Float[Array, "springs pairs"]
+    response: Float[Array, "springs pairs pairs"]
+    recall: Float[Array, "springs launches"]
+
+
+class River(eqx.Module):
+    """Gradient flow from the initial weights of one network, in the numbers that a tuner's run depends on.
+
+    Fields
+        rate: λ(0); the rows are equidistant in ln(1 + rate·τ).
+        length: T, the flow time that it reaches.
+        curvature: μ_b of the springs, increasing from 0, shape (springs,).
+        log_loss, log_slope: ln L and its derivative by τ, shape (rows,).
+        launches: τ_j at which the response of the flow itself was launched, increasing from 0.
+        places: `Place` with a leading axis of rows.
+    """
+
+    rate: Float[Array, ""]
+    length: Float[Array, ""]
+    curvature: Float[Array, " springs"]
+    log_loss: Float[Array, " rows"]
+    log_slope: Float[Array, " rows"]
+    launches: Float[Array, " launches"]
+    places: Place
+
+    @property
+    def modes(self) -> int:
+        return self.places.root.shape[-1]
+
+    def _row(self, tau):
+        """Row below τ, the share of the way to the next, τ of both."""
+        rows = self.log_loss.shape[0]
+        step = jnp.log1p(self.rate * self.length) / (rows - 1)
+        place = jnp.clip(jnp.log1p(self.rate * tau) / step, 0, rows - 1.001)
+        row = place.astype(jnp.int32)
+        low = jnp.expm1(row * step) / self.rate
+        high = jnp.expm1((row + 1) * step) / self.rate
+        return row, jnp.clip((tau - low) / (high - low), 0, 1), high - low
+
+    def at(self, tau: Float[Array, ""]) -> Place:
+        """The river at flow time τ: linear between rows, ln L and the climb cubic."""
+        row, share, width = self._row(tau)
+
+        def between(a):
+            return (1 - share) * a[row] + share * a[row + 1]
+
+        place = jax.tree.map(between, self.places)
+        loss = jnp.exp(_hermite(self.log_loss, self.log_slope, row, share, width))
+        return place._replace(loss=loss, **self._along(row, share, width))
+
+    def _along(self, row, share, width):
+        climb, pull = self.places.climb, self.places.pull
+        return {
+            "climb": _hermite(climb, pull, row, share, width),
+            "pull": _hermite_slope(climb, pull, row, share, width),
+        }
+
+    def hats(self, tau: Float[Array, ""]) -> Float[Array, " launches"]:
+        """The shares of a push at τ that belong to each launch, linear in ln(1 + rate·τ)."""
+        at = jnp.log1p(self.rate * self.launches)
+        now = jnp.clip(jnp.log1p(self.rate * tau), at[0], at[-1])
+        left = jnp.concatenate([at[:1] - 1, at[:-1]])
+        right = jnp.concatenate([at[1:], at[-1:] + 1])
+        return jnp.clip(jnp.minimum((now - left) / (at - left), (right - now) / (right - at)), 0, 1)
+
+    def climb(self, tau: Float[Array, ""]) -> Float[Array, " modes"]:
+        """∫₀^τ of the gradient along the frame."""
+        return self._along(*self._row(tau))["climb"]
+
+
+def _hermite(values, slopes, row, share, width):
+    """The cubic through two rows with their slopes."""
+    a, b, da, db = values[row], values[row + 1], width * slopes[row], width * slopes[row + 1]
+    rest = 1 - share
+    return rest**2 * ((1 + 2 * share) * a + share * da) + share**2 * ((3 - 2 * share) * b - rest * db)
+
+
+def _hermite_slope(values, slopes, row, share, width):
+    a, b, da, db = values[row], values[row + 1], slopes[row], slopes[row + 1]
+    rest = 1 - share
+    return 6 * share * rest * (b - a) / width + rest * (1 - 3 * share) * da + share * (3 * share - 2) * db
+
+
+def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, dtype=None) -> River:
+    """The table of a `RiverFlow`'s rows.
+
+    Args:
+        rows: of `RiverFlow`, repeated ones (a step taken again) included.
+        modes: k of the flow.
+        springs: number of curvatures μ_b: 0 and a geometric progression. A Ritz value between two of them is shared
+            between both so that its weight and its first moment are kept.
+        dtype: floating type; jax's default when None.
+    """
+    rows = {name: np.asarray(values) for name, values in rows.items()}
+    alive = np.isfinite(rows["tau"])
+    tau = rows["tau"][alive].astype(float)
+    first = np.concatenate([[True], np.diff(tau) > 0])
+    rows = {name: values[alive][first].astype(float) for name, values in rows.items()}
+    tau, pull, root = rows["tau"], rows["pull"], rows["root"].reshape(-1, modes, modes)
+    length, rate = tau[-1], rows["eigenvalues"][0, 0]
+    grid = np.expm1(np.linspace(0, np.log1p(rate * length), _ROWS)) / rate
+    known = np.isfinite(rows["ritz"]).all(axis=1)
+    ritz = np.maximum(rows["ritz"][known], 0)
+    parts = rows["weights"][known].reshape(*ritz.shape, -1)
+    most = ritz[parts.any(axis=-1)].max()
+    curvature = np.concatenate([[0.0], np.geomspace(min(_SOFTEST / length, most / 2), most, springs - 1)])
+    measure = np.einsum("tnb,tni,tnj->tbij", _shares(ritz, curvature), parts, parts)
+    at = tau[known]
+    bulk = np.sum(measure[:, :, -1, -1], axis=1)
+    # The gradient falls by orders of magnitude along the river: what is made of it is interpolated relative to it.
+    unit = np.sqrt(np.interp(at, at, bulk))[:, None]
+    now = np.exp(np.interp(grid, at, np.log(np.maximum(unit[:, 0], np.finfo(float).tiny))))
+
+    def resampled(times, values):
+        flat = values.reshape(len(times), -1)
+        spread = np.stack([np.interp(grid, times, column) for column in flat.T], axis=-1)
+        return spread.reshape(len(grid), *values.shape[1:])
+
+    square = np.sum(pull**2, axis=1) + np.interp(tau, at, bulk)
+    log_loss = np.log(rows["loss"])
+    slope = -square / rows["loss"]
+    row = np.clip(np.searchsorted(tau, grid, side="right") - 1, 0, len(tau) - 2)
+    width = np.diff(tau)[row]
+    share = (grid - tau[row]) / width
+    climb = _hermite(rows["climb"], pull, row, share[:, None], width[:, None])
+    response = resampled(at, measure[:, :, :-1, :-1])
+    launches, recall = _recall(rows, grid, curvature, response, modes)
+    dtype = jnp.result_type(float) if dtype is None else dtype
+
+    def array(values):
+        return jnp.asarray(values, dtype)
+
+    places = Place(
+        loss=array(np.zeros(len(grid))),
+        root=array(resampled(tau, root)),
+        pull=array(_hermite_slope(rows["climb"], pull, row, share[:, None], width[:, None])),
+        climb=array(climb),
+        gradient=array(resampled(at, measure[:, :, -1, -1] / unit**2) * now[:, None] ** 2),
+        cross=array(resampled(at, measure[:, :, :-1, -1] / unit[:, :, None]) * now[:, None, None]),
+        response=array(response),
+        recall=array(recall),
+    )
+    return River(
+        rate=array(rate),
+        length=array(length),
+        curvature=array(curvature),
+        log_loss=array(_hermite(log_loss, slope, row, share, width)),
+        log_slope=array(_hermite_slope(log_loss, slope, row, share, width)),
+        launches=array(launches),
+        places=places,
+    )
+
+
+def _recall(rows, grid, curvature, response, modes):
+    """Launch times, and what e^{−μ_b(τ − τ_j)} lacks of the measured response: (rows, springs, launches).
+
+    The measured response of b = Σ_i B_ii to its own launch, relative to the one that the springs of that moment give,
+    is taken for that of every pair.
+    """
+    born = rows["born"][-1]
+    known = np.isfinite(born)
+    launches, index = np.unique(born[known], return_index=True)
+    memory = rows["memory"][:, known][:, index]
+    trace = np.einsum("nii->n", symmetric_basis(modes))
+    whole = np.einsum("i,tbij,j->tb", trace, response, trace)
+    recall = np.zeros((len(grid), len(curvature), len(launches)))
+    for j, time in enumerate(launches):
+        after = rows["tau"] >= time
+        later = np.maximum(grid - time, 0)
+        fading = np.exp(-np.outer(later, curvature))
+        fixed = np.sum(whole * fading, axis=1)
+        ratio = np.interp(grid, rows["tau"][after], memory[after, j]) / np.maximum(fixed, np.finfo(float).tiny)
+        recall[:, :, j] = np.where(grid >= time, np.clip(ratio, 0, _MOST) - 1, 0)[:, None] * fading
+    return launches, recall
+
+
+def _shares(ritz, curvature):
+    """Share of each Ritz value that goes to each curvature, linear between neighbours: (times, ritz, springs)."""
+    right = np.clip(np.searchsorted(curvature, ritz), 1, len(curvature) - 1)
+    low, high = curvature[right - 1], curvature[right]
+    share = np.clip((ritz - low) / (high - low), 0, 1)
+    index = np.arange(len(curvature))
+    return (1 - share)[..., None] * (index == (right - 1)[..., None]) + share[..., None] * (index == right[..., None])
