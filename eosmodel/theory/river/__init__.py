@@ -1,0 +1,8 @@
+"""The river: a network's gradient flow, measured once, as a map of a few dozen numbers that any tuner drives."""
+
+from eosmodel.theory.river.flow import RiverFlow
+from eosmodel.theory.river.map import RiverMap
+from eosmodel.theory.river.river import Place, River, river_of
+from eosmodel.theory.river.start import RiverStart, at_step, at_weights
+
+__all__ = ["Place", "River", "RiverFlow", "RiverMap", "RiverStart", "at_step", "at_weights", "river_of"]

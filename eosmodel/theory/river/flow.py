@@ -19,6 +19,8 @@ from eosmodel.theory.river.spectrum import krylov_measure, krylov_relaxation
 _REJECT = 4.0
 # Range of the factor from one step to the next.
 _SHORTEN, _LENGTHEN = 0.3, 2.0
+# A step is at most this share of τ + 1/λ(0), so that the rows between which the river is interpolated lie close.
+_CLOSE = 0.15
 # Fraction of 1/λ of the first step; later ones follow the error.
 _FIRST = 0.1
 # Flow times at which the response is launched: 0, this fraction of 1/λ(0), and a geometric progression.
@@ -82,6 +84,7 @@ class RiverFlow(AbstractDynamics):
         climb: Float[Array, " modes"]
         tau: Float[Array, ""]
         length: Float[Array, ""]
+        unit: Float[Array, ""]
         due: Float[Array, " launches"]
         born: Float[Array, " launches"]
         launched: Float[Array, "launches dim"]
@@ -100,7 +103,7 @@ class RiverFlow(AbstractDynamics):
         launched = jnp.zeros((self.launches, start.size), start.dtype)
         still = jnp.zeros_like(pairs.values)
         return self.State(
-            start, pairs, pairs.vectors, still, zero, _FIRST / top, due.at[0].set(0), born, launched
+            start, pairs, pairs.vectors, still, zero, _FIRST / top, 1 / top, due.at[0].set(0), born, launched
         )
 
     def step(self, state, t):
@@ -121,7 +124,7 @@ class RiverFlow(AbstractDynamics):
 
         bulk = off(gradient)
         sloped = pairs.vectors @ gradient
-        h = state.length
+        h = jnp.minimum(state.length, _CLOSE * (state.tau + state.unit))
         along = -(relaxation(h, pairs.values) * sloped) @ pairs.vectors
         move = along + krylov_relaxation(across, bulk, h, self.krylov)
         new = weights + move
@@ -172,12 +175,13 @@ class RiverFlow(AbstractDynamics):
             state.climb - frame @ move,
             state.tau + h,
             h * factor,
+            state.unit,
             state.due,
             born,
             jax.vmap(pushed)(launched),
         )
         stayed = self.State(
-            weights, pairs, frame, state.climb, state.tau, h * factor, state.due, state.born, state.launched
+            weights, pairs, frame, state.climb, state.tau, h * factor, state.unit, state.due, state.born, state.launched
         )
         after = jax.tree.map(lambda a, b: jnp.where(taken, a, b), moved, stayed)
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))

@@ -4,9 +4,9 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
+from eosmodel._checks import check_range
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
 from eosmodel.rays import QuadraticRay, Secant
@@ -15,35 +15,43 @@ from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river.river import River
 from eosmodel.tuners.base import AbstractTuner
 
-
-class RiverStart(eqx.Module):
-    """Where a prediction begins.
-
-    Fields
-        tau: flow time Σ η so far.
-        amplitude: oscillation along the frame, shape (modes,).
-        springs: s_b, shape (springs, pairs).
-        pushes: ∫ E dτ by launch, shape (launches, pairs).
-        level: factor of the river's loss.
-        tuner: the rule's own state; None for a fresh one.
-        time: index of the step.
-    """
-
-    tau: Float[Array, ""]
-    amplitude: Float[Array, " modes"]
-    springs: Float[Array, "springs pairs"]
-    pushes: Float[Array, "launches pairs"]
-    level: Float[Array, ""]
-    tuner: Any = None
+# The bulk's gradient, expanded about the river, is no smaller than this share of the river's.
+_LEAST = 1e-3
 
 
 class RiverMap(AbstractDynamics):
-    """A tuner on a river."""
+    """A tuner on a river: the loss and ln H expanded about gradient flow, to second and to first order.
+
+    The centre of a run is displaced from the river by δ, which the oscillation x pushes along E_ij ∇(ln H)_ij and the
+    bulk pulls back. Spring b is the part of δ at curvature μ_b, E the energy of the oscillation in the metric of ln H,
+    and everything of two indices is symmetric and has p = k(k + 1)/2 coordinates:
+
+        s_b' = e^{−ημ_b} s_b + E (1 − e^{−ημ_b})/μ_b           P_j' = P_j + η h_j(τ) E
+        s̃_b  = s_b + Σ_j ρ_bj(τ) P_j                            (what the flow remembers beyond e^{−μt})
+        H    = R e^{−Σ_b W_b s̃_b} R,    R² = H_r(τ),           E = ½ y yᵀ,  y = e^{−Σ W_b s̃_b/2} R x
+        x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),         τ' = τ + η
+        L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b,    L = L̄ + g_u·x + ½ xᵀHx
+
+    The tuner looks along the parabola of this expansion, with the bulk's gradient in mode b displaced by
+    f_b = E − μ_b s̃_b: its square is G_b + 2 c_b·f_b + f_b·W_b f_b, and curvatures weigh it with μ_b. The gradient along
+    the modes is Hx + g_u, g_u that of the river.
+
+    Fields
+        river: of the network, from the weights at which the prediction begins or a run has begun.
+        tuner: the rule.
+        reach: the theory has left its range where λ is below 1/reach of the river's.
+        divergence: a loss above this multiple of the river's first one ends the run.
+
+    Status OUT_OF_RANGE: λ below that, a flow time beyond the river's length, or a loss of the centre that is not
+    positive.
+
+    Raises:
+        ValueError: reach ≤ 1.
+    """
 
     river: River
     tuner: AbstractTuner
-    noise: float = eqx.field(static=True, default=1e-7)
-    reach: float = eqx.field(static=True, default=3.0)
+    reach: float = eqx.field(static=True, default=6.0)
     divergence: float = eqx.field(static=True, default=1e6)
 
     class State(eqx.Module):
@@ -56,49 +64,61 @@ class RiverMap(AbstractDynamics):
         secant: Secant
         bound: Float[Array, ""]
 
+    def __check_init__(self):
+        check_range("RiverMap", "reach", self.reach, 1, low_open=True)
+
     def init(self, start):
-        tau = jnp.asarray(start.tau)
-        zero = jnp.zeros_like(tau)
+        zero = jnp.zeros_like(start.tau)
         bound = divergence_bound(jnp.exp(self.river.log_loss[0]), self.divergence)
-        memory = self.tuner.init(tau.dtype) if start.tuner is None else start.tuner
-        return self.State(tau, start.amplitude, start.springs, start.pushes, start.level, memory, Secant(zero, zero, zero), bound)
+        memory = self.tuner.init(zero.dtype) if start.tuner is None else start.tuner
+        return self.State(
+            start.tau,
+            start.amplitude,
+            start.springs,
+            start.pushes,
+            start.level,
+            memory,
+            Secant(zero, zero, zero),
+            bound,
+        )
 
     def step(self, state, t):
-        river = self.river
+        river, tau, x = self.river, state.tau, state.amplitude
         mu = river.curvature
         basis = jnp.asarray(symmetric_basis(river.modes), mu.dtype)
-        here = river.at(state.tau)
-        x, s = state.amplitude, state.springs + here.recall @ state.pushes
-        eye = jnp.eye(river.modes, dtype=mu.dtype)
+        here = river.at(tau)
+        springs = state.springs + here.recall @ state.pushes
 
-        answer = jnp.einsum("bij,bj->bi", here.response, s)
-        half = -jnp.einsum("i,ijk->jk", jnp.sum(answer, axis=0), basis) / 2
-        growth = _exponential(half) @ here.root
+        answer = jnp.einsum("bij,bj->bi", here.response, springs)
+        growth = _exponential(-0.5 * jnp.einsum("n,nij->ij", jnp.sum(answer, axis=0), basis)) @ here.root
         hessian = growth.T @ growth
         y = growth @ x
-        stored = 0.5 * y @ y
         energy = 0.5 * jnp.einsum("i,nij,j->n", y, basis, y)
         values = jnp.linalg.eigvalsh(hessian)[::-1]
-        center = state.level * here.loss + jnp.sum(s * (0.5 * mu[:, None] * answer - here.cross))
+        center = state.level * here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross))
+        value = center + here.pull @ x + 0.5 * y @ y
 
-        force = energy - mu[:, None] * s
-        bent = jnp.einsum("bij,bj->bi", here.response, force)
-        power = here.gradient + jnp.sum(force * (2 * here.cross + bent), axis=1)
-        power = jnp.maximum(power, 1e-3 * here.gradient)
+        force = energy - mu[:, None] * springs
+        shift = 2 * here.cross + jnp.einsum("bij,bj->bi", here.response, force)
+        power = jnp.maximum(here.gradient + jnp.sum(force * shift, axis=1), _LEAST * here.gradient)
         sharp = hessian @ x + here.pull
-        once = hessian @ sharp
+        bent = hessian @ sharp
         square = jnp.sum(power) + sharp @ sharp
-        bend = jnp.sum(mu * power) + sharp @ once
-        twice = jnp.sum(mu**2 * power) + once @ once
-        value = center + stored
-        line = QuadraticRay(value, -square, bend, t, values[0], state.secant)
+        second = jnp.sum(mu * power) + sharp @ bent
+        line = QuadraticRay(value, -square, second, t, values[0], state.secant)
         eta, memory, info = self.tuner(line, state.tuner)
 
-        kick = river.climb(state.tau + eta) - here.climb - eta * here.pull
-        moved = x - eta * (hessian @ x) + kick
         decay = jnp.exp(-eta * mu)[:, None]
-        springs = decay * state.springs + relaxation(eta, mu)[:, None] * energy
-        pushes = state.pushes + eta * river.hats(state.tau)[:, None] * energy
+        new = self.State(
+            tau + eta,
+            x - eta * (hessian @ x) + river.climb(tau + eta) - here.climb - eta * here.pull,
+            decay * state.springs + relaxation(eta, mu)[:, None] * energy,
+            state.pushes + eta * river.hats(tau)[:, None] * energy,
+            state.level,
+            memory,
+            Secant(eta**2 * square, eta**2 * second, eta**2 * (jnp.sum(mu**2 * power) + bent @ bent)),
+            state.bound,
+        )
         row = {
             "loss": value,
             "stepsize": eta,
@@ -106,66 +126,20 @@ class RiverMap(AbstractDynamics):
             "center_loss": center,
             "eigenvalues": values,
             "amplitude": x,
-            "flow_time": state.tau,
             "evaluations": info.evaluations,
             "search_failed": info.failed,
         }
         status = status_of(value, eta, jnp.sqrt(square), state.bound)
-        top = jnp.linalg.norm(here.root, 2)**2 if False else jnp.linalg.eigvalsh(here.root)[-1] ** 2
-        lost = (state.tau > river.length) | ~(values[0] * self.reach > top) | ~(center > 0)
-        status = jnp.where((status == int(Status.OK)) & lost, int(Status.OUT_OF_RANGE), status).astype(jnp.int32)
-        secant = Secant(eta**2 * square, eta**2 * bend, eta**2 * twice)
-        del eye
-        return self.State(state.tau + eta, moved, springs, pushes, state.level, memory, secant, state.bound), row, status
+        lost = (tau > river.length) | ~(values[0] * self.reach > here.sharpness) | ~(center > 0)
+        status = jnp.where((status == int(Status.OK)) & lost, int(Status.OUT_OF_RANGE), status)
+        return new, row, status.astype(jnp.int32)
 
 
 def _exponential(matrix):
-    """e^A of a small symmetric matrix: the Taylor polynomial of A/4 of degree 4, squared twice."""
+    """e^A of a small matrix: the Taylor polynomial of A/4 of degree 4, squared twice."""
     a = matrix / 4
     square = a @ a
     eye = jnp.eye(a.shape[0], dtype=a.dtype)
     e = eye + a + square @ (eye / 2 + a / 6 + square / 24)
     e = e @ e
     return e @ e
-
-
-def start_at(river: River, tau, values, amplitude, loss, springs=None, pushes=None, tuner=None) -> RiverStart:
-    """Where a prediction begins that goes on from a run (numpy).
-
-    The curvatures λ_i of the run are those of the river displaced within its eigenbasis; what `springs` (those that
-    the run's own oscillation has driven, 0 by default) do not explain is shared over the springs as 1/(μ_b + 1/τ).
-    """
-    k = river.modes
-    basis = symmetric_basis(k)
-    tau = jnp.asarray(tau, river.rate.dtype)
-    here = river.at(tau)
-    mu, response, cross = (np.asarray(v, float) for v in (river.curvature, here.response, here.cross))
-    roots, turn = np.linalg.eigh(np.asarray(here.root, float))
-    roots, turn = roots[::-1], turn[:, ::-1]
-    wanted = np.einsum("nij,ia,a,ja->n", basis, turn, np.log(np.asarray(values, float) / roots**2), turn)
-    s = np.zeros((mu.size, len(basis))) if springs is None else np.asarray(springs, float)
-    pushes = np.zeros((river.launches.size, len(basis))) if pushes is None else np.asarray(pushes, float)
-    recall = np.asarray(here.recall, float) @ pushes
-    share = 1 / (mu + 1 / max(float(tau), 1e-6))
-    left = -wanted - np.einsum("bij,bj->i", response, s + recall)
-    kernel = np.einsum("b,bij->ij", share, response)
-    ridge = 1e-3 * np.trace(kernel) / len(basis) * np.eye(len(basis))
-    s = s + share[:, None] * np.linalg.solve(kernel + ridge, left)
-    both = s + recall
-    displaced = np.sum(both * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, both) - cross))
-    level = (float(loss) - displaced) / float(here.loss)
-
-    def array(v):
-        return jnp.asarray(v, river.rate.dtype)
-
-    return RiverStart(tau, array(turn @ np.asarray(amplitude, float)), array(s), array(pushes), array(level), tuner)
-
-
-def start_of(river: River) -> RiverStart:
-    """At the initial weights: nothing oscillates, nothing is displaced."""
-    mu = river.curvature
-    pairs = river.places.cross.shape[-1]
-    return RiverStart(
-        jnp.zeros_like(river.rate), jnp.zeros(river.modes, mu.dtype), jnp.zeros((mu.size, pairs), mu.dtype), jnp.zeros((river.launches.size, pairs), mu.dtype),
-        jnp.ones_like(river.rate),
-    )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.interpolate import PchipInterpolator
 
 from eosmodel.theory.complementarity import symmetric_basis
 
@@ -23,7 +24,7 @@ class Place(NamedTuple):
     """The river at one flow time; k modes, p pairs of modes in the order of `symmetric_basis`, b springs.
 
     Fields
-        loss: L.
+        loss, sharpness: L and λ.
         root: (H_r)^{1/2} in the frame, shape (k, k).
         pull: the gradient along the frame, shape (k,).
         climb: its integral over τ from 0, shape (k,).
@@ -35,6 +36,7 @@ class Place(NamedTuple):
     """
 
     loss: Float[Array, ""]
+    sharpness: Float[Array, ""]
     root: Float[Array, "modes modes"]
     pull: Float[Array, " modes"]
     climb: Float[Array, " modes"]
@@ -74,8 +76,9 @@ class River(eqx.Module):
         step = jnp.log1p(self.rate * self.length) / (rows - 1)
         place = jnp.clip(jnp.log1p(self.rate * tau) / step, 0, rows - 1.001)
         row = place.astype(jnp.int32)
-        low = jnp.expm1(row * step) / self.rate
-        high = jnp.expm1((row + 1) * step) / self.rate
+        below = row.astype(step.dtype)
+        low = jnp.expm1(below * step) / self.rate
+        high = jnp.expm1((below + 1) * step) / self.rate
         return row, jnp.clip((tau - low) / (high - low), 0, 1), high - low
 
     def at(self, tau: Float[Array, ""]) -> Place:
@@ -149,15 +152,13 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, d
     at = tau[known]
     bulk = np.sum(measure[:, :, -1, -1], axis=1)
     # The gradient falls by orders of magnitude along the river: what is made of it is interpolated relative to it.
-    unit = np.sqrt(np.interp(at, at, bulk))[:, None]
-    now = np.exp(np.interp(grid, at, np.log(np.maximum(unit[:, 0], np.finfo(float).tiny))))
+    unit = np.sqrt(np.maximum(bulk, np.finfo(float).tiny))[:, None]
 
     def resampled(times, values):
-        flat = values.reshape(len(times), -1)
-        spread = np.stack([np.interp(grid, times, column) for column in flat.T], axis=-1)
-        return spread.reshape(len(grid), *values.shape[1:])
+        return PchipInterpolator(times, values, axis=0)(np.clip(grid, times[0], times[-1]))
 
-    square = np.sum(pull**2, axis=1) + np.interp(tau, at, bulk)
+    now = np.exp(resampled(at, np.log(unit[:, 0])))
+    square = np.sum(pull**2, axis=1) + np.exp(np.interp(tau, at, 2 * np.log(unit[:, 0])))
     log_loss = np.log(rows["loss"])
     slope = -square / rows["loss"]
     row = np.clip(np.searchsorted(tau, grid, side="right") - 1, 0, len(tau) - 2)
@@ -172,7 +173,8 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, d
         return jnp.asarray(values, dtype)
 
     places = Place(
-        loss=array(np.zeros(len(grid))),
+        loss=array(np.exp(_hermite(log_loss, slope, row, share, width))),
+        sharpness=array(resampled(tau, rows["eigenvalues"][:, 0])),
         root=array(resampled(tau, root)),
         pull=array(_hermite_slope(rows["climb"], pull, row, share[:, None], width[:, None])),
         climb=array(climb),

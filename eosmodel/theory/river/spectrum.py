@@ -75,7 +75,7 @@ def krylov_measure(
 
             def add(rows, i):
                 rest = rows[i]
-                before = (jnp.arange(vectors) < i)[:, None] * rows
+                before = jnp.where((jnp.arange(vectors) < i)[:, None], rows, 0)
                 for _ in range(2):
                     rest = rest - (before @ rest) @ before
                 length = jnp.linalg.norm(rest)

@@ -1,0 +1,115 @@
+"""Where a prediction on a river begins: at the initial weights, or at a step of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from eosmodel.theory.complementarity import symmetric_basis
+from eosmodel.theory.river.river import River
+
+
+class RiverStart(eqx.Module):
+    """State of a `RiverMap` at its first step.
+
+    Fields
+        tau: flow time Σ η so far.
+        amplitude: oscillation along the frame, shape (modes,).
+        springs: s_b, shape (springs, pairs).
+        pushes: ∫ E dτ by launch, shape (launches, pairs).
+        level: factor of the river's loss.
+        tuner: the rule's own state; None for a fresh one.
+    """
+
+    tau: Float[Array, ""]
+    amplitude: Float[Array, " modes"]
+    springs: Float[Array, "springs pairs"]
+    pushes: Float[Array, "launches pairs"]
+    level: Float[Array, ""]
+    tuner: Any = None
+
+
+def at_weights(river: River) -> RiverStart:
+    """The start at the river's own initial weights: nothing oscillates, nothing is displaced."""
+    zero = jnp.zeros_like(river.rate)
+    springs, pairs = river.places.cross.shape[1:]
+    return RiverStart(
+        zero,
+        jnp.zeros(river.modes, zero.dtype),
+        jnp.zeros((springs, pairs), zero.dtype),
+        jnp.zeros((river.launches.size, pairs), zero.dtype),
+        jnp.ones_like(zero),
+    )
+
+
+def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None) -> RiverStart:
+    """The start at step `step` of a run from the river's weights.
+
+    The run's oscillation up to there has pushed the springs as it would in the map. Its sharpness and its loss at the
+    centre are then met: the curvatures λ_i are those of the river displaced in its own eigenbasis, what the springs do
+    not explain of that is shared over them as 1/(μ_b + 1/τ), and the loss multiplies the river's.
+
+    Args:
+        river: measured from the run's initial weights, with as many modes as the run has or fewer.
+        rows: `stepsize`, `eigenvalues`, `amplitude` and `center_loss` of the run, rows first, up to `step` at least.
+        step: the index of the step to begin with.
+        tuner: the rule's own state there; None for a fresh one.
+    """
+    k, mu = river.modes, np.asarray(river.curvature, float)
+    basis = symmetric_basis(k)
+    eta, values, amplitude, loss = (
+        np.asarray(rows[name], float)[: step + 1] for name in ("stepsize", "eigenvalues", "amplitude", "center_loss")
+    )
+    values, amplitude = values[:, :k], amplitude[:, :k]
+    springs = np.zeros((mu.size, len(basis)))
+    pushes = np.zeros((river.launches.size, len(basis)))
+    times = np.concatenate([[0.0], np.cumsum(eta[:step])])
+    for t in range(step):
+        _, turn = _eigen(river, times[t])
+        # The signs of eigenvectors are arbitrary, so products of different modes' amplitudes are unknown.
+        energy = 0.5 * np.einsum("nij,ia,a,ja->n", basis, turn, values[t] * amplitude[t] ** 2, turn)
+        rate = eta[t] * mu
+        reach = eta[t] * np.where(rate > 1e-9, -np.expm1(-rate) / np.where(rate > 1e-9, rate, 1), 1)
+        springs = np.exp(-rate)[:, None] * springs + reach[:, None] * energy
+        pushes += eta[t] * np.asarray(river.hats(_of(river, times[t])), float)[:, None] * energy
+
+    tau = times[-1]
+    here = river.at(_of(river, tau))
+    response, cross, recall, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.recall, here.pull))
+    roots, turn = _eigen(river, tau)
+    wanted = np.einsum("nij,ia,a,ja->n", basis, turn, np.log(values[step] / roots**2), turn)
+    share = 1 / (mu + 1 / max(tau, 1 / float(river.rate)))
+    left = -wanted - np.einsum("bij,bj->i", response, springs + recall @ pushes)
+    kernel = np.einsum("b,bij->ij", share, response)
+    ridge = _RIDGE * np.trace(kernel) / len(basis) * np.eye(len(basis))
+    if np.any(kernel):
+        springs = springs + share[:, None] * np.linalg.solve(kernel + ridge, left)
+    whole = springs + recall @ pushes
+    displaced = np.sum(whole * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, whole) - cross))
+    # A run's amplitude is measured from where the gradient along the mode vanishes, the map's from the flow.
+    lag = (turn.T @ pull) / values[step]
+    return RiverStart(
+        _of(river, tau),
+        _of(river, turn @ (amplitude[step] - lag)),
+        _of(river, springs),
+        _of(river, pushes),
+        _of(river, (loss[step] - displaced) / float(here.loss)),
+        tuner,
+    )
+
+
+# What the run's curvatures leave undetermined of the springs stays as it is.
+_RIDGE = 1e-3
+
+
+def _of(river, value):
+    return jnp.asarray(value, river.rate.dtype)
+
+
+def _eigen(river, tau):
+    """Roots of the river's eigenvalues, largest first, and its eigenvectors in the frame (columns)."""
+    roots, turn = np.linalg.eigh(np.asarray(river.at(_of(river, tau)).root, float))
+    return roots[::-1], turn[:, ::-1]

@@ -1,0 +1,246 @@
+"""The river's limits: a valley is itself, frozen springs are the fast map, small kicks the linear response, and a
+quadratic answers to nothing."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eosmodel as eos
+from eosmodel._status import Status
+from eosmodel.dynamics import Descent
+from eosmodel.simulation import run
+from eosmodel.theory import FastMap
+from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, river_of
+
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
+DTYPES = (jnp.float32, jnp.float64)
+
+
+def measured(objective, time, modes=1, **options):
+    """The river of an objective up to some flow time, and the rows that it was made of."""
+    flow = RiverFlow(objective, modes, measure_every=1, **options)
+    start = objective.initial()
+    progress, steps = None, 0
+    while progress is None or progress.rows["tau"][-1] <= time:
+        steps += 20
+        progress = run(flow, start, steps, rows_per_chunk=20, resume=progress)
+        assert int(progress.carry.status) == int(Status.OK)
+        assert steps < 1000
+    return river_of(progress.rows, modes, dtype=start.dtype), progress.rows
+
+
+def valley(x0=0.0, dtype=jnp.float64, mu=(0.002, 0.01), z0=-0.5):
+    q = jnp.full(len(mu), len(mu) ** -0.5, dtype)
+    start = jnp.concatenate([jnp.full(1, x0, dtype), z0 * jnp.ones_like(q)])
+    return eos.objectives.Valley(21.0, 4.0, q, mu, start)
+
+
+def tuner(rule, dtype):
+    return jax.tree.map(lambda v: jnp.asarray(v, dtype), rule)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_river_of_a_valley_is_known_in_closed_form(dtype):
+    # On the floor z_j = z_j(0) e^{−μ_j τ}, λ = λ_∞ + √b q·z, and ln λ has the gradient √b q/λ.
+    floor = valley(dtype=dtype)
+    river, rows = measured(floor, 200.0)
+    assert len(np.unique(rows["tau"])) < 120
+    mu, q, z0 = (np.asarray(v, float) for v in (floor.mu, floor.q, floor.start[1:]))
+    for tau in (0.0, 3.0, 40.0, 200.0):
+        here = river.at(jnp.asarray(tau, dtype))
+        z = z0 * np.exp(-mu * tau)
+        sharpness = 21 + 2 * q @ z
+        close = {"rtol": 2e-4}
+        np.testing.assert_allclose(here.root[0, 0] ** 2, sharpness, **close)
+        np.testing.assert_allclose(here.loss, 0.5 * np.sum(mu * z**2), **close)
+        np.testing.assert_allclose(jnp.sum(here.gradient), np.sum((mu * z) ** 2), rtol=5e-3)
+        np.testing.assert_allclose(jnp.sum(here.response), 4 / sharpness**2, rtol=2e-3)
+        np.testing.assert_allclose(jnp.sum(here.cross), 2 * q @ (mu * z) / sharpness, rtol=5e-3)
+        weight = river.curvature @ here.response[:, 0, 0]
+        np.testing.assert_allclose(weight, np.sum(mu * 4 * q**2) / sharpness**2, rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "rule", [eos.tuners.Constant(0.0985), eos.tuners.CDAT(2.0), eos.tuners.Armijo(initial=0.1, factor=0.9)]
+)
+def test_valley_reproduces_itself(rule):
+    # Displacements of ln λ stay below 0.06 here, and ln λ is linear in them up to half their square; ημ is 1e-3.
+    floor = valley(x0=1e-3)
+    river, _ = measured(floor, 80.0)
+    rule = tuner(rule, jnp.float64)
+    real = run(Descent(floor, rule, 1, 1, 0), floor.initial(), 600).rows
+    said = run(RiverMap(river, rule), at_weights(river), 600).rows
+    assert np.abs(np.log(real["sharpness"] / river.at(jnp.asarray(59.0)).sharpness)).max() < 0.08
+    np.testing.assert_allclose(said["sharpness"], real["sharpness"], rtol=3e-3)
+    smooth = np.ones(50) / 50
+    for name in ("center_loss", "stepsize"):
+        mine, true = (np.convolve(rows[name], smooth, "valid") for rows in (said, real))
+        np.testing.assert_allclose(mine, true, rtol=5e-3)
+
+
+def still_river(dtype, sharpness=4.0, kappa=0.1, bulk=2.0, loss=3.0):
+    """A river that goes nowhere and answers to nothing: λ, G and κ are what they are."""
+    river, _ = measured(valley(dtype=dtype), 50.0)
+    places = jax.tree.map(lambda v: jnp.zeros_like(v), river.places)
+    curvature = jnp.asarray([0.0, kappa * sharpness], dtype)
+    rows = river.log_loss.size
+    places = places._replace(
+        root=places.root + sharpness**0.5,
+        sharpness=places.sharpness + sharpness,
+        gradient=jnp.tile(jnp.asarray([0.0, bulk], dtype), (rows, 1)),
+        cross=places.cross[:, :2],
+        response=places.response[:, :2],
+        recall=places.recall[:, :2],
+    )
+    return eqx.tree_at(
+        lambda r: (r.curvature, r.log_loss, r.log_slope, r.places, r.length),
+        river,
+        (
+            curvature,
+            jnp.full_like(river.log_loss, np.log(loss)),
+            jnp.zeros_like(river.log_slope),
+            places,
+            jnp.asarray(1e6, dtype),
+        ),
+    )
+
+
+@pytest.mark.parametrize("rule", [eos.tuners.Polyak(c=0.6), eos.tuners.CDAT(1.5, eps=0.0), eos.tuners.BB2()])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_frozen_springs_are_the_fast_map(rule, dtype):
+    # λ = 4, G = 2, κ = 0.1, L̄ = 3, so A = λL̄/G = 6; x from r by r = λ²x²/G.
+    river = still_river(dtype)
+    start = at_weights(river)
+    start = eqx.tree_at(lambda s: s.amplitude, start, jnp.full(1, (0.7 * 2.0 / 16) ** 0.5, dtype))
+    rule = tuner(rule, dtype)
+    rows = run(RiverMap(river, rule), start, 12, rows_per_chunk=12).rows
+    fast = FastMap(rule, A=6.0, kappa=0.1, sharpness=4.0, bulk_gradient_sq=2.0)
+    z = fast.init(0.7).astype(dtype)
+    expected = []
+    for _ in range(12):
+        expected.append(jnp.exp(z[0]))
+        z = fast(z)
+    np.testing.assert_allclose(
+        16 * rows["amplitude"][:, 0] ** 2 / 2, expected, rtol=2e-3 if dtype == jnp.float32 else 1e-8
+    )
+    np.testing.assert_allclose(rows["sharpness"], 4, rtol=1e-6)
+
+
+def test_small_kicks_have_the_linear_response():
+    # ln λ − ln λ_r = −Σ_t η E_t K(τ − τ_t), K(τ, τ') = Σ_j b q_j² e^{−μ_j(τ − τ')}/(λ_r(τ) λ_r(τ')).
+    floor = valley(mu=(0.02, 0.2))
+    river, _ = measured(floor, 60.0)
+    start = eqx.tree_at(lambda s: s.amplitude, at_weights(river), jnp.full(1, 0.03))
+    rate = 0.01
+    rows = run(RiverMap(river, eos.tuners.Constant(jnp.asarray(rate))), start, 1000).rows
+    tau = rate * np.arange(1000)
+    energy = 0.5 * rows["sharpness"] * rows["amplitude"][:, 0] ** 2
+    alone = np.asarray(jax.vmap(river.at)(jnp.asarray(tau)).root)[:, 0, 0] ** 2
+    for t in (10, 100, 400, 999):
+        kernel = sum(2 * np.exp(-m * (tau[t] - tau[:t])) for m in (0.02, 0.2)) / (alone[t] * alone[:t])
+        expected = -rate * np.sum(kernel * energy[:t])
+        assert expected < -5e-7
+        np.testing.assert_allclose(np.log(rows["sharpness"][t] / alone[t]), expected, rtol=0.03)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quadratic_answers_to_nothing(dtype):
+    # One sharp mode and a slow bulk of 40: the oscillation is descent's own, λ stays, and no spring has a weight.
+    curvatures = jnp.concatenate([jnp.asarray([10.0]), jnp.geomspace(0.001, 0.02, 40)]).astype(dtype)
+    bowl = eos.objective(lambda w: 0.5 * jnp.sum(curvatures * w**2), jnp.ones(41, dtype))
+    river, _ = measured(bowl, 30.0, blocks=4)
+    assert float(jnp.max(jnp.abs(river.places.response))) < 1e-6
+    rule = tuner(eos.tuners.Constant(0.19), dtype)
+    rows = run(RiverMap(river, rule), at_weights(river), 100).rows
+    np.testing.assert_allclose(rows["sharpness"], 10, rtol=1e-5)
+    real = run(Descent(bowl, rule, 1, 1, 0), bowl.initial(), 100).rows
+    np.testing.assert_allclose(rows["loss"], real["loss"], rtol=5e-3)
+    np.testing.assert_allclose(rows["amplitude"][30:], real["amplitude"][30:], rtol=2e-2, atol=1e-5)
+
+
+def network():
+    return eos.objectives.mlp(eos.data.digits(60), width=6, depth=1, init_scale=0.5, seed=0)
+
+
+@pytest.fixture(scope="module")
+def small():
+    net = network()
+    return net, *measured(net, 20.0, modes=2, blocks=3)
+
+
+def test_flow_is_gradient_flow(small):
+    """Against plain steps of a hundredth of the edge: L, λ and λ₂ at the same flow times."""
+    net, river, _ = small
+    w, fine = net.initial(), 0.002
+    step = jax.jit(lambda w: jax.lax.fori_loop(0, 1000, lambda _, w: w - fine * jax.grad(net)(w), w))
+    for i in range(1, 10):
+        w = step(w)
+        here = river.at(jnp.asarray(2.0 * i, w.dtype))
+        values = jnp.linalg.eigvalsh(jax.hessian(net)(w))[::-1][:2]
+        np.testing.assert_allclose(here.loss, net(w), rtol=0.01)
+        np.testing.assert_allclose(jnp.linalg.eigvalsh(here.root)[::-1] ** 2, values, rtol=0.03)
+
+
+def test_response_is_that_of_gradient_flow_to_a_push(small):
+    """A launch's toll is g·δ, to first order the change of L: of two flows by plain steps, one pushed off the modes."""
+    net, _, rows = small
+    j = 5
+    born = float(rows["born"][-1, j])
+    first, late = (int(np.flatnonzero(rows["tau"] >= time)[0]) for time in (born, 8 * born))
+    flow = RiverFlow(net, 2, blocks=3, measure_every=1)
+    state = run(flow, net.initial(), first + 1, rows_per_chunk=20).carry.state
+    grown = float(rows["tau"][first + 1] - born)
+    w, push = state.weights, state.launched[j]
+    assert float(state.tau) == pytest.approx(born + grown)
+    fine = 0.002
+    rest = int(round((float(rows["tau"][late]) - float(state.tau)) / fine))
+    step = jax.jit(lambda w: jax.lax.fori_loop(0, rest, lambda _, w: w - fine * jax.grad(net)(w), w))
+    size = 0.02 / float(jnp.linalg.norm(push))
+    up, down = step(w + size * push), step(w - size * push)
+    change = float(net(up) - net(down)) / (2 * size)
+    np.testing.assert_allclose(rows["toll"][late, j], change, rtol=0.1)
+
+
+def test_start_on_a_run_meets_it(small):
+    net, river, _ = small
+    rule = tuner(eos.tuners.Constant(0.5), jnp.float32)
+    rows = run(Descent(net, rule, 2, 1, 0), net.initial(), 40).rows
+    start = at_step(river, rows, 25)
+    assert float(start.tau) == pytest.approx(12.5)
+    row = run(RiverMap(river, rule), start, 1).rows
+    np.testing.assert_allclose(row["eigenvalues"][0], rows["eigenvalues"][25], rtol=0.02)
+    np.testing.assert_allclose(row["center_loss"][0], rows["center_loss"][25], rtol=1e-4)
+
+
+def test_status_says_where_the_river_ends(small):
+    _, river, _ = small
+    rule = tuner(eos.tuners.Constant(0.1), jnp.float32)
+    short = run(RiverMap(river, rule), at_weights(river), 1000)
+    assert int(short.carry.status) == int(Status.OUT_OF_RANGE)
+    assert int(short.carry.t) * 0.1 == pytest.approx(float(river.length), abs=0.11)
+
+
+def test_batches_are_single_runs(small):
+    _, river, _ = small
+    steps = jnp.asarray([0.1, 0.2, 0.3], jnp.float32)
+    many = eqx.tree_at(lambda m: m.tuner.step, RiverMap(river, eos.tuners.Constant(0.1)), steps)
+    axes = eqx.tree_at(lambda m: m.tuner.step, jax.tree.map(lambda _: None, many), 0, is_leaf=lambda v: v is None)
+    rows = run(many, at_weights(river), 40, axes=(axes, None)).rows
+    for i, one in enumerate(steps):
+        single = run(RiverMap(river, eos.tuners.Constant(one)), at_weights(river), 40).rows
+        np.testing.assert_allclose(rows["sharpness"][i], single["sharpness"], rtol=1e-4)
+
+
+def test_reach_must_exceed_one(small):
+    with pytest.raises(ValueError, match="reach"):
+        RiverMap(small[1], eos.tuners.Constant(0.1), reach=1.0)
+    with pytest.raises(ValueError, match="blocks"):
+        RiverFlow(small[0], blocks=0)
+
+
+def test_starts_are_pytrees_that_jit(small):
+    start = at_weights(small[1])
+    assert isinstance(jax.jit(lambda s: s)(start), RiverStart)
