@@ -23,12 +23,13 @@ def measured(objective, time, modes=1, **options):
     """The river of an objective up to some flow time, and the rows that it was made of."""
     flow = RiverFlow(objective, modes, measure_every=1, **options)
     start = objective.initial()
-    progress, steps = None, 0
-    while progress is None or progress.rows["tau"][-1] <= time:
+    latest, steps = [None], 0
+    while latest[-1] is None or latest[-1].rows["tau"][-1] <= time:
         steps += 20
-        progress = run(flow, start, steps, rows_per_chunk=20, resume=progress)
-        assert int(progress.carry.status) == int(Status.OK)
+        run(flow, start, steps, rows_per_chunk=20, resume=latest[-1], after_chunk=latest.append)
+        assert int(latest[-1].carry.status) == int(Status.OK)
         assert steps < 1000
+    progress = latest[-1]
     return river_of(progress.rows, modes, dtype=start.dtype), progress.rows
 
 
@@ -196,7 +197,7 @@ def test_response_is_that_of_gradient_flow_to_a_push(small):
     w, push = state.weights, state.launched[j]
     assert float(state.tau) == pytest.approx(born + grown)
     fine = 0.002
-    rest = int(round((float(rows["tau"][late]) - float(state.tau)) / fine))
+    rest = round((float(rows["tau"][late]) - float(state.tau)) / fine)
     step = jax.jit(lambda w: jax.lax.fori_loop(0, rest, lambda _, w: w - fine * jax.grad(net)(w), w))
     size = 0.02 / float(jnp.linalg.norm(push))
     up, down = step(w + size * push), step(w - size * push)

@@ -1,4 +1,4 @@
-"""Gradient flow from the initial weights and, along it, all that the river's map needs: one pass, no run of any tuner."""
+"""Gradient flow from the initial weights and, along it, all that the river's map needs, without a run of any tuner."""
 
 import equinox as eqx
 import jax
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from eosmodel._checks import check_count, check_range
 from eosmodel._status import Status
-from eosmodel.curvature import Modes, leading, linearize, sharpness_gradient, track
+from eosmodel.curvature import Modes, Tracker, linearize, sharpness_gradient
 from eosmodel.dynamics import AbstractDynamics, blank
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.theory._steps import relaxation
@@ -50,6 +50,7 @@ class RiverFlow(AbstractDynamics):
         blocks: Krylov blocks of a spectral measure; each takes k(k + 1)/2 + 1 products.
         krylov: Krylov vectors of a step of the flow.
         measure_every: spectral measures every that many steps.
+        launches: number of times at which the flow's own response is launched.
         tolerance: of the error e.
 
     A row, k modes and p = k(k + 1)/2 pairs of modes in the order of `symmetric_basis`:
@@ -64,6 +65,9 @@ class RiverFlow(AbstractDynamics):
         born: flow times at which displacements along b = Σ_i B_ii have been launched, shape (launches,); NaN before.
         memory: b(τ)·δ_j, δ_j the displacement of the flow that the j-th launch has become, shape (launches,).
         toll: ∇L·δ_j, shape (launches,).
+
+    Raises:
+        ValueError: a count below 1, or a tolerance outside (0, 1).
 
     Source: Hochbruck & Ostermann, Exponential integrators (2010), section 2.4, for the step (exponential Rosenbrock–
     Euler).
@@ -94,8 +98,13 @@ class RiverFlow(AbstractDynamics):
             check_count("RiverFlow", name, getattr(self, name))
         check_range("RiverFlow", "tolerance", self.tolerance, 0, 1, low_open=True, high_open=True)
 
+    @property
+    def _tracker(self) -> Tracker:
+        # Its steps are long, so that the pairs change much in each.
+        return Tracker(self.modes, rtol=5e-3, budget=24)
+
     def init(self, start):
-        _, _, pairs = leading(self.objective, start, self.modes)
+        _, _, pairs = self._tracker.init(self.objective, start)
         zero = jnp.zeros((), start.dtype)
         top = jnp.where(pairs.values[0] > 0, pairs.values[0], 1)
         due = _LAUNCH * _RATIO ** jnp.arange(-1, self.launches - 1, dtype=start.dtype) / top
@@ -109,7 +118,7 @@ class RiverFlow(AbstractDynamics):
     def step(self, state, t):
         weights = state.weights
         value, gradient, matvec = linearize(self.objective, weights)
-        pairs, info = track(matvec, state.pairs, rtol=5e-3, max_expansions=24)
+        pairs, info = self._tracker.update(matvec, state.pairs)
         left, _, right = jnp.linalg.svd(state.frame @ pairs.vectors.T)
         turn = left @ right
         frame = turn @ pairs.vectors
@@ -193,7 +202,7 @@ class RiverFlow(AbstractDynamics):
 def _log_rises(fn, weights, vectors, values, turn) -> Array:
     """∇(ln H)_ij in the coordinates of `symmetric_basis` of the frame, shape (p, dim): with R = H^{1/2} it is
     R⁻¹ ∇H R⁻¹, in the eigenbasis ∇(u_i·∇²L u_j)/√(λ_iλ_j)."""
-    modes, dim = vectors.shape
+    modes = vectors.shape[0]
     rows, columns = np.triu_indices(modes)
     basis = jnp.asarray(symmetric_basis(modes), vectors.dtype)
     apart = jnp.asarray(rows != columns)[:, None]

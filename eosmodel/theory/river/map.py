@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from eosmodel._checks import check_range
 from eosmodel._status import Status
-from eosmodel.dynamics import AbstractDynamics, divergence_bound, status_of
+from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.rays import QuadraticRay, Secant
-from eosmodel.theory._steps import relaxation
+from eosmodel.theory._steps import model_report, relaxation
 from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river.river import River
 from eosmodel.tuners.base import AbstractTuner
@@ -119,17 +119,8 @@ class RiverMap(AbstractDynamics):
             Secant(eta**2 * square, eta**2 * second, eta**2 * (jnp.sum(mu**2 * power) + bent @ bent)),
             state.bound,
         )
-        row = {
-            "loss": value,
-            "stepsize": eta,
-            "sharpness": values[0],
-            "center_loss": center,
-            "eigenvalues": values,
-            "amplitude": x,
-            "evaluations": info.evaluations,
-            "search_failed": info.failed,
-        }
-        status = status_of(value, eta, jnp.sqrt(square), state.bound)
+        row, status = model_report(value, eta, jnp.sqrt(square), state.bound, values, center, info)
+        row["amplitude"] = x
         lost = (tau > river.length) | ~(values[0] * self.reach > here.sharpness) | ~(center > 0)
         status = jnp.where((status == int(Status.OK)) & lost, int(Status.OUT_OF_RANGE), status)
         return new, row, status.astype(jnp.int32)
