@@ -1,6 +1,5 @@
 """The command line as a user meets it: files, exit codes, resuming after a kill."""
 
-import dataclasses
 import json
 import os
 import re
@@ -15,8 +14,8 @@ import pytest
 import xarray as xr
 
 from eosmodel.cli import main
-from eosmodel.commands import train
-from eosmodel.commands.options import Compare, NetworkOptions
+from eosmodel.commands import shared
+from eosmodel.commands.options import Compare
 from eosmodel.studies import comparison
 from eosmodel.studies.blocks import checkpoint_of
 
@@ -201,8 +200,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     finish(start(tmp_path / "whole"))
 
     broken = tmp_path / "broken"
-    config = train.config_of(Compare(samples=60, width=6, steps=3000))
-    objective = {field.name: config[field.name] for field in dataclasses.fields(NetworkOptions)}
+    objective = shared.network_options(Compare(samples=60, width=6))
     plan = comparison.make_plan(objective, ["armijo"], ["oscillation", "valley"], seeds=[0], steps=3000)
     run, oscillation, _ = (checkpoint_of(Path("blocks"), block) for block in plan.blocks)
     moments = ["config.json", run, oscillation]
