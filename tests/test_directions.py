@@ -173,5 +173,5 @@ def test_seeds_run_as_a_batch(net):
 def test_mistakes_are_named(spec, message):
     with pytest.raises(ValueError, match=message):
         from_spec(spec)
-    with pytest.raises(ValueError, match="must be one of optax's, got 3"):
+    with pytest.raises(ValueError, match="must be an optax transformation, got 3"):
         Direction(3)
