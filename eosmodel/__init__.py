@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eosmodel import analysis, curvature, objectives, plotting, report, theory, tuners
     from eosmodel._status import Status
     from eosmodel.analysis.phase import PhaseDiagram, phase_diagram
-    from eosmodel.experiment import coefficients, predict, simulate
+    from eosmodel.experiment import coefficients, measure_river, predict, simulate
     from eosmodel.judging.scoreboard import Comparison, compare
     from eosmodel.objectives import data, objective
     from eosmodel.rays import ray
@@ -26,6 +26,7 @@ _NAMES = {
     "Status": "eosmodel._status",
     "coefficients": "eosmodel.experiment",
     "compare": "eosmodel.judging.scoreboard",
+    "measure_river": "eosmodel.experiment",
     "objective": "eosmodel.objectives",
     "phase_diagram": "eosmodel.analysis.phase",
     "predict": "eosmodel.experiment",
@@ -56,6 +57,7 @@ __all__ = [  # noqa: RUF022 - the order in which one meets them
     "ray",
     "simulate",
     "predict",
+    "measure_river",
     "compare",
     "Comparison",
     "measures",

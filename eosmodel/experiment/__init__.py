@@ -1,8 +1,11 @@
-"""`simulate` and `predict`: run an objective, or a theory of it, under a tuner, and get a labelled dataset."""
+"""`simulate` and `predict`: run an objective, or a theory of it, under a tuner, and get a labelled dataset.
+`measure_river`: measure a network once, and predict every tuner on it.
+"""
 
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._predict import predict
+from eosmodel.experiment._river import load_river, measure_river, save_river
 from eosmodel.experiment._simulate import simulate
 from eosmodel.experiment._starts import nearby
 
-__all__ = ["coefficients", "nearby", "predict", "simulate"]
+__all__ = ["coefficients", "load_river", "measure_river", "nearby", "predict", "save_river", "simulate"]

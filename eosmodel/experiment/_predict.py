@@ -14,6 +14,7 @@ from eosmodel._status import Status
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
 from eosmodel.experiment._coefficients import coefficients
+from eosmodel.experiment._river import predict_on
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._simulate import MEASURE_EVERY, simulate
 from eosmodel.experiment._starts import copies, nearby, seeded_start, weights_of
@@ -22,6 +23,7 @@ from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.results import record
 from eosmodel.simulation import run
 from eosmodel.theory import THEORIES, AbstractTheory, Problem, from_spec
+from eosmodel.theory.river import River
 from eosmodel.tuners.base import AbstractTuner
 
 # A theory's draws are other ones than those of any run that it is held against.
@@ -29,7 +31,7 @@ _OTHER_DRAWS = 1 << 20
 
 
 def predict(
-    objective: AbstractObjective | AbstractBatches,
+    objective: AbstractObjective | AbstractBatches | River,
     tuner: AbstractTuner,
     steps: int = 1000,
     *,
@@ -47,7 +49,9 @@ def predict(
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
-        objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`. Of a
+        objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`. On a
+            `River` (see `measure_river`) any tuner is predicted within milliseconds, from the river's own start or from
+            a `RiverStart` given as w0; only tuner, steps, w0 and throw apply. Of a
             stochastic objective the theory knows the mean and the covariance over samples, not which batches the run
             will see (`surrogate`).
         theory: a specification, as "oscillation" or "oscillation:modes=6,force=cubic" (names, parameters and meanings
@@ -67,6 +71,8 @@ def predict(
         ValueError: a specification or an argument that is not allowed, or a problem that the theory is not made for:
             noise, batches or members.
     """
+    if isinstance(objective, River):
+        return predict_on(objective, tuner, steps, w0, throw)
     check_range("predict", "modes", modes, 1)
     check_range("predict", "record_every", record_every, 1)
     if members is not None:

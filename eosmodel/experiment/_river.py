@@ -1,0 +1,165 @@
+"""Measuring a river, keeping it in a file, and predicting tuners on it."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from eosmodel._checks import as_arrays, check_range
+from eosmodel._status import Status
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.results import record
+from eosmodel.simulation import Progress, identity, load, run, save, template
+from eosmodel.theory.river import Place, River, RiverFlow, RiverMap, RiverStart, at_weights, river_of
+from eosmodel.tuners.base import AbstractTuner
+
+_ROWS = 10
+# Flow time without one given, in units of 1/λ at the start.
+_LONG = 1000.0
+
+_DIMS = {
+    "loss": (),
+    "sharpness": (),
+    "root": ("mode", "mode_"),
+    "pull": ("mode",),
+    "climb": ("mode",),
+    "gradient": ("spring",),
+    "cross": ("spring", "pair"),
+    "response": ("spring", "pair", "pair_"),
+    "recall": ("spring", "launch"),
+}
+
+
+def measure_river(
+    objective: AbstractObjective,
+    time: float | None = None,
+    *,
+    seed: int | None = None,
+    w0: Any = None,
+    modes: int = 4,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+) -> River:
+    """Measure the river of a network: its gradient flow, and what the sharpness along it answers to. No tuner is run.
+
+    Args:
+        objective: the loss.
+        time: flow time Σ η that the river must reach, > 0; None for 1000/λ at the start. Predictions end where it does.
+        seed: of the initial weights; None for the objective's own start.
+        w0: initial weights instead, shape (dim,).
+        modes: number of leading modes that may oscillate.
+        progress: show a progress bar over the flow time.
+        checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time.
+
+    Returns:
+        A `River`, for `predict`.
+
+    Raises:
+        ValueError: time ≤ 0, or both a seed and weights.
+        RuntimeError: the flow met a loss that is not finite, or no positive curvature at the top.
+
+    Example:
+        >>> import eosmodel as eos
+        >>> net = eos.objectives.mlp(eos.data.digits(50), width=4, depth=1, init_scale=0.5)
+        >>> river = eos.measure_river(net, time=5.0, modes=2, progress=False)
+        >>> run = eos.predict(river, eos.tuners.Constant(0.1), steps=40)
+        >>> run.sizes["step"], int(run.status)
+        (40, 0)
+    """
+    if time is not None:
+        check_range("measure_river", "time", time, 0, low_open=True, high_open=True)
+    if w0 is not None and seed is not None:
+        raise ValueError("measure_river: seed and w0 cannot both be given")
+    start = objective.initial(seed) if w0 is None else jnp.asarray(w0)
+    flow = RiverFlow(objective, modes)
+    known = identity(flow, start, None, rows=_ROWS, every=1)
+    latest: list[Progress] = []
+    if checkpoint is not None:
+        found = load(Path(checkpoint), template(flow, start), known)
+        latest = [] if found is None else [found]
+
+    def after_chunk(now: Progress) -> None:
+        latest[:] = [now]
+        if checkpoint is not None:
+            save(Path(checkpoint), now, known)
+
+    with tqdm(total=1.0, desc="river", disable=not progress, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
+        while True:
+            done = len(latest[0].seconds) * _ROWS if latest else 0
+            if latest:
+                rows = latest[0].rows
+                status = int(latest[0].carry.status)
+                if status != int(Status.OK):
+                    raise RuntimeError(f"measure_river: {Status(status).describe()}")
+                if time is None:
+                    time = _LONG / float(rows["eigenvalues"][0, 0])
+                reached = float(rows["tau"][-1])
+                bar.update(min(reached / time, 1.0) - bar.n)
+                if reached >= time:
+                    return river_of(rows, modes, dtype=start.dtype)
+            run(
+                flow,
+                start,
+                done + _ROWS,
+                rows_per_chunk=_ROWS,
+                resume=latest[0] if latest else None,
+                after_chunk=after_chunk,
+            )
+
+
+def predict_on(river: River, tuner: AbstractTuner, steps: int, start: RiverStart | None, throw: bool) -> xr.Dataset:
+    """`predict` on a river."""
+    check_range("predict", "steps", steps, 1)
+    rule = as_arrays(tuner, river.rate.dtype)
+    dynamics = RiverMap(river, rule)
+    vectors = {leaf.shape for leaf in jax.tree.leaves(rule) if eqx.is_array(leaf) and leaf.ndim == 1}
+    if len(vectors) > 1:
+        raise ValueError(f"vector hyper-parameters of a tuner must have one length, got {sorted(vectors)}")
+    axes = None
+    if vectors:
+        none = jax.tree.map(lambda _: None, dynamics)
+        batched = jax.tree.map(lambda leaf: 0 if eqx.is_array(leaf) and leaf.ndim == 1 else None, rule)
+        axes = (eqx.tree_at(lambda d: d.tuner, none, batched, is_leaf=lambda x: x is None), None)
+    progress = run(dynamics, at_weights(river) if start is None else start, steps, rows_per_chunk=steps, axes=axes)
+    result = record.to_dataset(progress, 1, ("run",) if vectors else ())
+    result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.rate.dtype)})
+    if throw and int(np.max(result.status.values)) != int(Status.OK):
+        ended = Status(int(np.max(result.status.values)))
+        raise RuntimeError(f"predict: {ended.label} at step {int(result.steps.min())}: {ended.describe()}")
+    return result
+
+
+def save_river(river: River, path: str | Path) -> None:
+    """Write a river to netCDF, atomically: a labelled dataset over row, mode, spring, pair and launch."""
+    data: dict[str, Any] = {
+        name: (("row", *dims), np.asarray(getattr(river.places, name))) for name, dims in _DIMS.items()
+    }
+    for name in ("log_loss", "log_slope"):
+        data[name] = ("row", np.asarray(getattr(river, name)))
+    data["curvature"] = ("spring", np.asarray(river.curvature))
+    data["launches"] = ("launch", np.asarray(river.launches))
+    for name in ("rate", "length"):
+        data[name] = ((), np.asarray(getattr(river, name)))
+    steps = np.linspace(0, np.log1p(float(river.rate * river.length)), river.log_loss.size)
+    dataset = xr.Dataset(data, {"tau": ("row", np.expm1(steps) / float(river.rate))})
+    dataset.attrs = record.provenance({"river": river.modes})
+    record.save(dataset, Path(path))
+
+
+def load_river(path: str | Path) -> River:
+    """Read a river that `save_river` has written."""
+    dataset = record.load(Path(path))
+
+    def array(name):
+        return jnp.asarray(dataset[name].values)
+
+    places = Place(**{name: array(name) for name in _DIMS})
+    return River(
+        places=places,
+        **{name: array(name) for name in ("rate", "length", "curvature", "log_loss", "log_slope", "launches")},
+    )

@@ -1,0 +1,70 @@
+"""A river from the two verbs: measured, resumed and extended, kept in a file, and asked about tuners."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eosmodel as eos
+from eosmodel.experiment import load_river, save_river
+from eosmodel.theory.river import at_step
+
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
+
+@pytest.fixture(scope="module")
+def net():
+    return eos.objectives.mlp(eos.data.digits(50), width=4, depth=1, init_scale=0.5, seed=0)
+
+
+@pytest.fixture(scope="module")
+def river(net):
+    return eos.measure_river(net, time=20.0, modes=2, progress=False)
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+
+
+def test_river_goes_on_from_a_checkpoint_bit_for_bit(net, river, tmp_path):
+    path = tmp_path / "river.ckpt"
+    short = eos.measure_river(net, time=3.0, modes=2, progress=False, checkpoint=path)
+    assert 3 <= float(short.length) < float(river.length)
+    assert same(eos.measure_river(net, time=20.0, modes=2, progress=False, checkpoint=path), river)
+
+
+def test_river_comes_back_from_a_file(river, tmp_path):
+    save_river(river, tmp_path / "river.nc")
+    assert same(load_river(tmp_path / "river.nc"), river)
+
+
+def test_prediction_follows_the_run(net, river):
+    # ηλ starts at 0.8 and at 2.0. The aim of a prediction from the initial weights is 0.1.
+    for eta in (0.1, 0.25):
+        rule = eos.tuners.Constant(eta)
+        run = eos.simulate(net, rule, 70, modes=2, progress=False)
+        said = eos.predict(river, rule, 70)
+        assert int(said.status) == 0
+        for name in ("sharpness", "center_loss"):
+            assert eos.measures.log_error(run[name], said[name]) < 0.1
+
+
+def test_prediction_goes_on_from_a_run(net, river):
+    run = eos.simulate(net, eos.tuners.Constant(0.2), 30, modes=2, progress=False)
+    start = at_step(river, run, 20)
+    said = eos.predict(river, eos.tuners.OnEdge(), 20, w0=start)
+    assert float(said.sharpness[0]) == pytest.approx(float(run.sharpness[20]), rel=0.02)
+
+
+def test_a_vector_of_hyper_parameters_is_a_batch(river):
+    many = eos.predict(river, eos.tuners.Constant(jnp.asarray([0.1, 0.2])), 20)
+    assert many.sharpness.dims == ("run", "step")
+    one = eos.predict(river, eos.tuners.Constant(0.2), 20)
+    np.testing.assert_allclose(many.sharpness[1], one.sharpness, rtol=1e-4)
+
+
+def test_wrong_arguments_are_named(net):
+    with pytest.raises(ValueError, match="time"):
+        eos.measure_river(net, time=0.0)
+    with pytest.raises(ValueError, match="seed and w0"):
+        eos.measure_river(net, time=1.0, seed=0, w0=net.initial())
