@@ -122,6 +122,8 @@ def test_a_batch_over_a_step_size_is_its_members():
 RULES = (Constant(0.1), Armijo(), Polyak(), CDAT(1.0), CDAT(2.0), OnEdge(2.0))
 # These share what is compiled for the defaults of their toys: only numbers differ.
 AT_A_MINIMUM = ("double-well:start=1", "diagonal-quadratic:start=0/0")
+# All steps were taken, whether or not one moved the weights.
+COMPLETE = (Status.OK, Status.STALLED)
 NOT_CONVEX_ANYWHERE = (
     "double-well:start=0",
     "diagonal-quadratic:eigenvalues=-1/-2",
@@ -143,7 +145,7 @@ def test_every_theory_of_a_toy_ends_with_a_status(spec):
     runs = eos.simulate(toy, **batch)
     whole = {name: eos.predict(toy, **batch, theory=name) for name in BATCHED}
     assert runs.sizes["mode"] == min(3, toy.initial().size)
-    assert int(runs.status[1]) == Status.OK  # Armijo's rule never raises the loss
+    assert int(runs.status[1]) in COMPLETE  # Armijo's rule never raises the loss
     for i, rule in enumerate(RULES):
         run = runs.isel(run=i)
         theories = {
@@ -156,11 +158,11 @@ def test_every_theory_of_a_toy_ends_with_a_status(spec):
         assert theories.keys() == THEORIES.keys()
         for name, theory_run in {"experiment": run, **theories}.items():
             status, first = Status(int(theory_run.status)), steps // 10 if name.startswith("valley") else 0
-            assert (status == Status.OK) == (int(theory_run.steps) == steps), (rule, name)
+            assert (status in COMPLETE) == (int(theory_run.steps) == steps), (rule, name)
             assert np.isfinite(theory_run.loss[first : int(theory_run.steps)]).all(), (rule, name)
             assert theory_run.loss[int(theory_run.steps) :].isnull().all(), (rule, name)
             if spec in AT_A_MINIMUM:
-                assert status == Status.OK, (rule, name)
+                assert status == Status.STALLED if name == "experiment" else status in COMPLETE, (rule, name)
                 np.testing.assert_allclose(theory_run.loss[first:], 0, atol=1e-11)
             if spec in NOT_CONVEX_ANYWHERE and name != "experiment":
                 assert status == Status.OUT_OF_RANGE, (rule, name)
