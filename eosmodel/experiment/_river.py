@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -12,6 +10,7 @@ from tqdm.auto import tqdm
 
 from eosmodel._checks import as_arrays, check_range
 from eosmodel._status import Status
+from eosmodel.experiment._running import batch_axes
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
@@ -117,16 +116,10 @@ def predict_on(river: River, tuner: AbstractTuner, steps: int, start: RiverStart
     check_range("predict", "steps", steps, 1)
     rule = as_arrays(tuner, river.rate.dtype)
     dynamics = RiverMap(river, rule)
-    vectors = {leaf.shape for leaf in jax.tree.leaves(rule) if eqx.is_array(leaf) and leaf.ndim == 1}
-    if len(vectors) > 1:
-        raise ValueError(f"vector hyper-parameters of a tuner must have one length, got {sorted(vectors)}")
-    axes = None
-    if vectors:
-        none = jax.tree.map(lambda _: None, dynamics)
-        batched = jax.tree.map(lambda leaf: 0 if eqx.is_array(leaf) and leaf.ndim == 1 else None, rule)
-        axes = (eqx.tree_at(lambda d: d.tuner, none, batched, is_leaf=lambda x: x is None), None)
-    progress = run(dynamics, at_weights(river) if start is None else start, steps, rows_per_chunk=steps, axes=axes)
-    result = record.to_dataset(progress, 1, ("run",) if vectors else ())
+    start = at_weights(river) if start is None else start
+    axes, dims = batch_axes(dynamics, start)
+    progress = run(dynamics, start, steps, rows_per_chunk=steps, axes=axes)
+    result = record.to_dataset(progress, 1, dims)
     result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.rate.dtype)})
     if throw and int(np.max(result.status.values)) != int(Status.OK):
         ended = Status(int(np.max(result.status.values)))

@@ -43,7 +43,7 @@ def run_to_dataset(
     """Run dynamics and label the result; `dims` names the batch dimension, by default "run" or "seed"."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    axes, batched = _axes(dynamics, start)
+    axes, batched = batch_axes(dynamics, start)
     record_every, label = settings.record_every, settings.label
     resume, known, checkpoint = None, {}, None
     if settings.checkpoint is not None:
@@ -79,7 +79,7 @@ def run_to_dataset(
     return result
 
 
-def _axes(dynamics, start):
+def batch_axes(dynamics, start):
     """Batch axes of (dynamics, start) and their names: tuner parameters given as vectors, then starts."""
     weights = jax.tree.leaves(start)[0]
     vectors = [leaf.shape for leaf in jax.tree.leaves(dynamics.tuner) if eqx.is_array(leaf) and leaf.ndim == 1]
@@ -87,7 +87,7 @@ def _axes(dynamics, start):
         raise ValueError(f"vector hyper-parameters of a tuner must have one length, got {sorted(set(vectors))}")
     if vectors and weights.ndim == 2:
         raise ValueError("seeds and vector hyper-parameters cannot both be batched; loop over one of them")
-    if not vectors and weights.ndim == 1:
+    if not vectors and weights.ndim != 2:
         return None, ()
     is_batched = eqx.tree_at(
         lambda d: d.tuner,
