@@ -1,5 +1,6 @@
 """Checks and conversions of hyper-parameters: one message shape, naming the argument, the value and what is allowed."""
 
+import inspect
 import operator
 from typing import Any
 
@@ -24,12 +25,17 @@ def check_range(owner: str, name: str, value, low=-np.inf, high=np.inf, *, low_o
         raise ValueError(f"{owner}: {name} must lie in {left}{low:g}, {high:g}{right}, got {value!r}")
 
 
-def check_count(owner: str, name: str, value, low: int = 1) -> None:
-    """Raise ValueError unless `value` is an integer ≥ low."""
+def check_integer(owner: str, name: str, value) -> None:
+    """Raise ValueError unless `value` is an integer."""
     try:
         operator.index(value)
     except TypeError:
-        raise ValueError(f"{owner}: {name} must be an integer, got {value!r}") from None
+        raise ValueError(f"{owner}: {name} must be an integer, got {one_line(value)}") from None
+
+
+def check_count(owner: str, name: str, value, low: int = 1) -> None:
+    """Raise ValueError unless `value` is an integer ≥ low."""
+    check_integer(owner, name, value)
     check_range(owner, name, value, low)
 
 
@@ -52,6 +58,16 @@ def check_distinct(owner: str, name: str, values) -> None:
     twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
     if twice is not None:
         raise ValueError(f"{owner}: {name} has the same value twice: {twice}")
+
+
+def one_line(value: Any) -> str:
+    """What a value is, in a few words for a message."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    shown = repr(value)
+    if inspect.isroutine(value) or "\n" in shown or len(shown) > 60:
+        return f"the {type(value).__name__} {getattr(value, '__name__', '')}".rstrip()
+    return shown
 
 
 def floating(value) -> jax.Array:

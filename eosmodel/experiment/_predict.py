@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from eosmodel._checks import as_arrays, check_range
+from eosmodel._checks import as_arrays, check_count, one_line
 from eosmodel._status import Status
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
+from eosmodel.experiment._arguments import as_objective, as_theory, as_tuner, check_counts
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._river import predict_on
 from eosmodel.experiment._running import Settings, run_to_dataset
@@ -22,7 +23,7 @@ from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.results import record
 from eosmodel.simulation import run
-from eosmodel.theory import THEORIES, AbstractTheory, Problem, from_spec
+from eosmodel.theory import THEORIES, AbstractTheory, Problem
 from eosmodel.theory.river import River
 from eosmodel.tuners.base import AbstractTuner
 
@@ -31,8 +32,8 @@ _OTHER_DRAWS = 1 << 20
 
 
 def predict(
-    objective: AbstractObjective | AbstractBatches | River,
-    tuner: AbstractTuner,
+    objective: AbstractObjective | AbstractBatches | River | str,
+    tuner: AbstractTuner | str,
     steps: int = 1000,
     *,
     theory: str | AbstractTheory = "oscillation",
@@ -71,13 +72,16 @@ def predict(
         ValueError: a specification or an argument that is not allowed, or a problem that the theory is not made for:
             noise, batches or members.
     """
+    check_counts("predict", steps, modes=modes, record_every=record_every)
+    tuner = as_tuner("predict", tuner)
     if isinstance(objective, River):
         return predict_on(objective, tuner, steps, w0, throw)
-    check_range("predict", "modes", modes, 1)
-    check_range("predict", "record_every", record_every, 1)
+    objective = as_objective("predict", objective)
     if members is not None:
-        check_range("predict", "members", members, 1)
-    asked = from_spec(theory) if isinstance(theory, str) else theory
+        check_count("predict", "members", members)
+    if experiment is not None and not isinstance(experiment, xr.Dataset):
+        raise ValueError(f"predict: experiment must be a run from `simulate`, got {one_line(experiment)}")
+    asked = as_theory("predict", theory)
     name = theory.partition(":")[0] if isinstance(theory, str) else type(theory).__name__
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": str(theory)}
     label = progress if isinstance(progress, str) else f"{name}, {type(tuner).__name__}"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel._checks import as_arrays, check_range
+from eosmodel._checks import as_arrays, check_count
 from eosmodel.curvature import Tracker
-from eosmodel.directions import Direction
 from eosmodel.dynamics import Descent, StochasticDescent
+from eosmodel.experiment._arguments import as_direction, as_objective, as_tuner, check_counts
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._starts import seeded_start, weights_of
 from eosmodel.objectives.base import AbstractObjective
@@ -22,8 +22,8 @@ MEASURE_EVERY = 10
 
 
 def simulate(
-    objective: AbstractObjective | AbstractBatches,
-    tuner: AbstractTuner,
+    objective: AbstractObjective | AbstractBatches | str,
+    tuner: AbstractTuner | str,
     steps: int = 1000,
     *,
     direction: Any = None,
@@ -40,14 +40,17 @@ def simulate(
     """Descent on `objective` under `tuner`, with the sharpness followed at the oscillation's centre.
 
     Args:
-        objective: the loss and where it starts; or `MiniBatches` and the like, for steps that see only a batch.
-        tuner: the step-size rule. A hyper-parameter given as a vector makes one run of each entry (dimension "run").
+        objective: the loss and where it starts; `MiniBatches` and the like, for steps that see only a batch; or the
+            specification of a toy, as "valley:gamma=0.5".
+        tuner: the step-size rule, or its specification, as "armijo:c=0.1" (see `eosmodel list`). A hyper-parameter
+            given as a vector makes one run of each entry (dimension "run").
         steps: number of updates, at least 1.
-        direction: None for steepest descent, a `Direction`, or any optax transformation that makes a direction of the
-            gradient (its edge of stability is then not known, and edge products are NaN).
+        direction: None for steepest descent, a `Direction` or its specification, as "momentum:0.9", or any optax
+            transformation that makes a direction of the gradient (its edge of stability is then not known, and edge
+            products are NaN).
         seeds: None for the objective's own start, an integer for one other start, or several for a batch of runs
             in one call (dimension "seed"). A seed also fixes which batches are drawn; None draws those of seed 0.
-        w0: starting weights instead, shape (dim,).
+        w0: starting weights instead, shape (dim,), or a tree with the shapes of `objective.tree`.
         modes: number of leading Hessian eigenpairs followed.
         track_every: solve for them every that many steps (NaN in between); of a stochastic run also the full loss.
         record_every: keep a row every that many steps.
@@ -62,6 +65,10 @@ def simulate(
         `eosmodel.names.VARIABLES`; `status` and `steps` say how each run ended and after how many steps. Row t is
         the state at w_t, before the update, and the step size taken from there.
 
+    Raises:
+        ValueError: a specification or an argument that is not allowed; the message names it.
+        RuntimeError: with `throw`, a run that ended early.
+
     Example:
         >>> import jax.numpy as jnp
         >>> import eosmodel as eos
@@ -70,24 +77,23 @@ def simulate(
         >>> float(result.sharpness[-1])
         2.0
     """
-    for name, value in {"modes": modes, "track_every": track_every, "record_every": record_every}.items():
-        check_range("simulate", name, value, 1)
-    check_range("simulate", "measure_every", measure_every, 0)
+    check_counts("simulate", steps, modes=modes, track_every=track_every, record_every=record_every)
+    check_count("simulate", "measure_every", measure_every, 0)
+    loss, tuner = as_objective("simulate", objective), as_tuner("simulate", tuner)
+    direction = as_direction("simulate", direction)
     # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
-    if direction is not None and not isinstance(direction, Direction):
-        direction = Direction(direction, understood=False)
     config = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
     label = progress if isinstance(progress, str) else type(tuner).__name__
     settings = Settings(record_every, config, label, bool(progress), checkpoint, throw)
-    if isinstance(objective, AbstractBatches):
-        seeded = seeded_start(objective, seeds, w0)
+    if isinstance(loss, AbstractBatches):
+        seeded = seeded_start(loss, seeds, w0)
         rule = as_arrays(tuner, seeded.weights.dtype)
-        noisy = StochasticDescent(objective, rule, Tracker(modes), track_every, due, direction=direction)
+        noisy = StochasticDescent(loss, rule, Tracker(modes), track_every, due, direction=direction)
         result = run_to_dataset(noisy, seeded, steps, settings)
     else:
-        start = weights_of(objective, seeds, w0)
+        start = weights_of(loss, seeds, w0)
         rule = as_arrays(tuner, start.dtype)
-        dynamics = Descent(objective, rule, Tracker(modes), track_every, due, direction=direction)
+        dynamics = Descent(loss, rule, Tracker(modes), track_every, due, direction=direction)
         result = run_to_dataset(dynamics, start, steps, settings)
     return record.describe(result.assign(edge=2.0 if direction is None else direction.edge))

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from eosmodel.dynamics import SeededStart
+from eosmodel.experiment._arguments import as_weights
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 
@@ -21,7 +21,7 @@ def weights_of(objective: AbstractObjective, seeds: Any, w0: Any) -> Array:
     if w0 is not None:
         if seeds is not None:
             raise ValueError("seeds and w0 cannot both be given: a start has no seed")
-        return jnp.asarray(ravel_pytree(w0)[0])
+        return as_weights(objective, w0)
     if seeds is None or isinstance(seeds, int | np.integer):
         return objective.initial(None if seeds is None else int(seeds))
     if not seeds:

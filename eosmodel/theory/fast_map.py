@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from eosmodel._checks import check_range
 from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, ask, init_state
 
 # Lower bound of ln r. At s = 1 the map would remove the oscillation; in a run the drift of the valley floor keeps it.
 _LOG_FLOOR = -60.0
@@ -82,7 +82,7 @@ class FastMap(eqx.Module):
         """The tuner's initial state, with ln r and η of the last step if needed, as a flat array, and the inverse."""
         zero = jnp.zeros((), dtype)
         past = (zero, zero) if self.tuner.needs_secant else ()
-        flat, unravel = ravel_pytree((self.tuner.init(dtype), past))
+        flat, unravel = ravel_pytree((init_state(self.tuner, dtype), past))
         return flat.astype(dtype), lambda values: unravel(values.astype(flat.dtype))
 
     def _call_tuner(self, z):
@@ -104,7 +104,7 @@ class FastMap(eqx.Module):
             sharpness=sharpness,
             secant=secant,
         )
-        stepsize, memory, _ = self.tuner(line, memory)
+        stepsize, memory, _ = ask(self.tuner, line, memory)
         past = (z[0], stepsize) if self.tuner.needs_secant else ()
         observed = self.Observation(r, stepsize, sharpness * stepsize, stepsize * r * bulk / sharpness**2)
         return observed, ravel_pytree((memory, past))[0].astype(z.dtype)

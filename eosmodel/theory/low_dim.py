@@ -16,7 +16,7 @@ from eosmodel.curvature import Modes, Tracker, linearize, off_modes, oscillation
 from eosmodel.dynamics import AbstractDynamics, Descent, divergence_bound, step_report
 from eosmodel.objectives.valleys import Valley
 from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, ask, init_state
 
 # Smallest amplitude. It is too small to have an effect, and replaces the drift of a real valley floor, which keeps the
 # oscillation from vanishing.
@@ -84,7 +84,7 @@ class DrivenValley(AbstractDynamics):
             c.sharpness,
             c.center_loss,
             zero,
-            self.tuner.init(start.dtype),
+            init_state(self.tuner, start.dtype),
             Secant(zero, zero, zero),
             divergence_bound(loss, self.divergence),
         )
@@ -99,7 +99,7 @@ class DrivenValley(AbstractDynamics):
         value = state.center_loss + 0.5 * sharpness * x**2
         slope, second = -(bulk + sharp_gradient_sq), sharpness * (kappa * bulk + sharp_gradient_sq)
         line = QuadraticRay(value, slope, second, t, sharpness, state.secant)
-        eta, tuner_state, info = self.tuner(line, state.tuner)
+        eta, tuner_state, info = ask(self.tuner, line, state.tuner)
         moved = (1 - eta * sharpness) * x
         floor = jnp.asarray(AMPLITUDE_FLOOR, x.dtype)
         moved = jnp.where(jnp.abs(moved) < floor, jnp.where(moved < 0, -floor, floor), moved)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from eosmodel._checks import check_range
 from eosmodel.rays import QuadraticRay, Secant
 from eosmodel.theory.fast_map import FastMap
+from eosmodel.tuners.base import ask, init_state
 
 # As in the fast map, ln r ≥ −60, and |y| = √r.
 _FLOOR = math.exp(-30.0)
@@ -134,7 +135,7 @@ class NoisyFastMap(eqx.Module):
         """The state with the given r > 0, y > 0, and the initial state of the tuner."""
         y = jnp.sqrt(jnp.asarray(r, jnp.result_type(float)))
         zero = jnp.zeros_like(y)
-        return self.State(y, self.fast.tuner.init(y.dtype), (zero, zero, zero))
+        return self.State(y, init_state(self.fast.tuner, y.dtype), (zero, zero, zero))
 
     def draw(self, key: Array, dtype=None) -> Draw:
         """The noise of the batch of a key."""
@@ -180,7 +181,7 @@ class NoisyFastMap(eqx.Module):
         sharpness = jnp.asarray(self.fast.sharpness, state.y.dtype)
         bulk = jnp.asarray(self.fast.bulk_gradient_sq, state.y.dtype)
         e, h, _, bend, _ = self._gradient(state.y, draw)
-        eta, tuner, _ = self.fast.tuner(self.line(state, draw), state.tuner)
+        eta, tuner, _ = ask(self.fast.tuner, self.line(state, draw), state.tuner)
         s, r = sharpness * eta, state.y**2
         y = state.y - s * e
         y = jnp.where(jnp.abs(y) < _FLOOR, jnp.copysign(_FLOOR, y), y)

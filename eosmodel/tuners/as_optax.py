@@ -52,7 +52,8 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
         grad: ∇f(w), a tree like the updates; by default −updates, which is correct if d is steepest descent. It gives
             the slope φ'(0) = ∇f·d and, for rules that use the secant, the change of the gradient.
         value_fn: f, a function of a tree like `params`, for the same loss (the same batch) as `value`. Entries of
-            `extra` are passed to it if its signature has their names or **kwargs; the others are ignored.
+            `extra` are passed to it; those that its signature does not have are refused. Where they are meant for
+            another transformation of a chain, give `value_fn` a `**kwargs`.
         sharpness: λ at w, for `OnEdge`; that of P^{-1/2} ∇²f P^{-1/2} for a direction d = −P⁻¹∇f.
 
     Wrappers: inside `optax.masked` and `optax.multi_transform` the rule sees the masked trees. `value_fn` gets such a
@@ -77,7 +78,7 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
 
     Raises:
         ValueError: a tuner that is not an `AbstractTuner`; parameters that are not floating-point; in `update`, an
-            argument that the rule needs and that is missing or has the wrong size.
+            argument that the rule needs and that is missing or has the wrong size, or one that nothing takes.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -99,6 +100,12 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
     rule = type(tuner).__name__
 
     def init(params):
+        vectors = [jnp.shape(leaf) for leaf in jax.tree.leaves(tuner) if jnp.ndim(leaf)]
+        if vectors:
+            raise ValueError(
+                f"as_optax: {rule} must have one number for each hyper-parameter, got arrays of shape {vectors[0]}; "
+                "make the transformation inside jax.vmap"
+            )
         weights, _ = _flat(params)
         zero = jnp.zeros((), weights.dtype)
         count = jnp.asarray(0, jnp.int32)
@@ -106,6 +113,7 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, sharpness=None, **extra):
         dtype = state.learning_rate.dtype
+        extra = _arguments(value_fn, extra)
         direction = _flat(updates)[0].astype(dtype)
         gradient = -direction if grad is None else _flat(grad)[0].astype(dtype)
         weights, unravel = _flat(updates if params is None else params)
@@ -122,7 +130,7 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
                     raise ValueError(
                         f"as_optax: {rule} evaluates the loss along the ray, so update needs {name}, got None"
                     )
-            return jnp.asarray(value_fn(unravel(flat), **_named(value_fn, extra)), dtype)
+            return jnp.asarray(value_fn(unravel(flat), **extra), dtype)
 
         if tuner.needs_sharpness and sharpness is None:
             raise ValueError(f"as_optax: {rule} uses the sharpness, so update needs sharpness, got None")
@@ -138,16 +146,9 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
         if value is None and _depends(choose, loss_value):
             raise ValueError(f"as_optax: {rule} uses the loss, so update needs value, got None")
         stepsize, memory, info = choose(loss_value)
-        if jnp.shape(stepsize) != ():
-            raise ValueError(
-                f"as_optax: {rule} must have one number for each hyper-parameter, got steps of shape "
-                f"{jnp.shape(stepsize)}; make the transformation inside jax.vmap"
-            )
-        stepsize = jnp.asarray(stepsize, dtype)
         scaled = jax.tree.map(lambda leaf: stepsize.astype(leaf.dtype) * leaf, updates)
         count = optax.safe_increment(state.count)
-        evaluations, failed = jnp.asarray(info.evaluations, jnp.int32), jnp.asarray(info.failed)
-        return scaled, AsOptaxState(stepsize, count, memory, evaluations, failed)
+        return scaled, AsOptaxState(stepsize, count, memory, info.evaluations, info.failed)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -168,12 +169,17 @@ def _number(name, value, dtype):
     return jnp.asarray(jnp.nan if value is None else value, dtype)
 
 
-def _named(fn, extra: dict[str, Any]) -> dict[str, Any]:
-    """The entries of `extra` that are keyword arguments of `fn`."""
-    parameters = inspect.signature(fn).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return extra
-    return {name: value for name, value in extra.items() if name in parameters}
+def _arguments(fn, extra: dict[str, Any]) -> dict[str, Any]:
+    """`extra`, all of which `fn` must take."""
+    parameters = {} if fn is None else inspect.signature(fn).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        unknown = [name for name in extra if name not in parameters]
+        if unknown:
+            raise ValueError(
+                f"as_optax: update got {', '.join(unknown)}, which neither it nor value_fn takes (value, grad, "
+                "value_fn, sharpness). If meant for another transformation, give value_fn a **kwargs"
+            )
+    return extra
 
 
 def _depends(fn, number) -> bool:

@@ -1,6 +1,7 @@
 """The interface of a tuner: a rule that takes a ray and returns a step size."""
 
 import abc
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from eosmodel._checks import one_line
 from eosmodel.rays import AbstractRay, FunctionRay, Secant
 
 
@@ -60,6 +62,43 @@ def no_evaluations(failed=False) -> TunerInfo:
     return TunerInfo(jnp.asarray(0, jnp.int32), jnp.asarray(failed))
 
 
+def init_state(tuner: AbstractTuner, dtype) -> Any:
+    """The tuner's own state before the first step, its numbers as arrays."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype if isinstance(leaf, float) else None), tuner.init(dtype))
+
+
+def ask(tuner: AbstractTuner, ray: AbstractRay, state: Any) -> tuple[Float[Array, ""], Any, TunerInfo]:
+    """tuner(ray, state), with every number in its type: η in that of the ray, the state in that of the last one.
+
+    Raises:
+        ValueError: an answer that is not (η, state, info), or a state of another form than the last one.
+    """
+    name, answer = type(tuner).__name__, tuner(ray, state)
+    if not isinstance(answer, tuple) or len(answer) != 3 or not isinstance(answer[2], TunerInfo):
+        given = ", ".join(type(part).__name__ for part in answer) if isinstance(answer, tuple) else ""
+        raise ValueError(
+            f"tuner {name}: __call__ must return a tuple (η, state, TunerInfo), got "
+            + (f"({given})" if isinstance(answer, tuple) else one_line(answer))
+        )
+    stepsize, new, info = answer
+    if jnp.shape(stepsize) != jnp.shape(ray.slope):
+        raise ValueError(f"tuner {name}: η must be one number, got shape {jnp.shape(stepsize)}")
+    if jax.tree.structure(new) != jax.tree.structure(state):  # type: ignore[operator]
+        raise ValueError(
+            f"tuner {name}: the state that __call__ returns must have the form of the state that it is given, "
+            f"got {one_line(new)} for {one_line(state)}"
+        )
+    new = jax.tree.map(partial(_in_type_of, f"tuner {name}: the state"), new, state)
+    info = TunerInfo(jnp.asarray(info.evaluations, jnp.int32), jnp.asarray(info.failed, jnp.bool_))
+    return jnp.asarray(stepsize, jnp.result_type(ray.slope)), new, info
+
+
+def _in_type_of(owner: str, new: Any, old: Any) -> Any:
+    if jnp.shape(new) != jnp.shape(old):
+        raise ValueError(f"{owner} must keep its shapes, got {jnp.shape(new)} for {jnp.shape(old)}")
+    return jnp.asarray(new, jnp.result_type(old))
+
+
 class Past(NamedTuple):
     """The previous step: its gradient and direction, shape (dim,), and its step size, 0 before the first step."""
 
@@ -77,7 +116,7 @@ class Memory(eqx.Module):
 
 def init_memory(tuner: AbstractTuner, weights: Float[Array, " dim"], state: Any = None) -> Memory:
     """The memory before the first step from `weights`. `state` continues from a given state of the rule."""
-    state = tuner.init(weights.dtype) if state is None else state
+    state = init_state(tuner, weights.dtype) if state is None else state
     nothing = jnp.zeros_like(weights)
     past = Past(nothing, nothing, jnp.zeros((), weights.dtype)) if tuner.needs_secant else None
     return Memory(state, past)
@@ -106,7 +145,7 @@ def select_stepsize(
     gradients of the two steps.
     """
     if memory.past is None:
-        stepsize, state, info = tuner(line, memory.state)
+        stepsize, state, info = ask(tuner, line, memory.state)
         return stepsize, Memory(state, None), info
     old = memory.past
     y, bent = (gradient - old.gradient, old.direction - line.direction) if change is None else change
@@ -117,5 +156,5 @@ def select_stepsize(
         yy=jnp.where(old.stepsize == 0, 0, jnp.vdot(y, bent)),
     )
     line = eqx.tree_at(lambda r: r.secant, line, secant)
-    stepsize, state, info = tuner(line, memory.state)
+    stepsize, state, info = ask(tuner, line, memory.state)
     return stepsize, Memory(state, Past(gradient, line.direction, stepsize)), info

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from eosmodel._checks import check_count, check_range
 from eosmodel.tuners._checks import check_order, check_schedule
-from eosmodel.tuners.base import AbstractTuner, TunerInfo
+from eosmodel.tuners.base import AbstractTuner, TunerInfo, ask
 from eosmodel.tuners.constant import scheduled
 
 
@@ -38,7 +38,7 @@ class AbstractModifier(AbstractTuner):
         return self.tuner.init(dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        stepsize, state, info = self.tuner(ray, state)
+        stepsize, state, info = ask(self.tuner, ray, state)
         return self.modify(stepsize, ray), state, info
 
     @abc.abstractmethod

@@ -233,9 +233,8 @@ def test_arguments_go_to_the_loss_by_name():
     value, grad = jax.value_and_grad(scaled)(START, x, 2.0)
     flat, unravel = ravel_pytree(START)
     expected, _, _ = Armijo()(eos.ray(lambda w: 2.0 * loss(unravel(w), x), flat), Armijo().init())
-    for fn in (scaled, anything, lambda w: scaled(w, x, 2.0)):
-        others = {} if fn is anything else {"label": "for another transformation"}
-        _, new = optimizer.update(grad, state, START, value=value, value_fn=fn, x=x, scale=2.0, **others)
+    for fn in (scaled, anything, lambda w, **_: scaled(w, x, 2.0)):
+        _, new = optimizer.update(grad, state, START, value=value, value_fn=fn, x=x, scale=2.0)
         assert float(tree_get(new, "learning_rate")) == float(expected)
     assert set(scales) == {2.0}
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
@@ -301,3 +300,12 @@ def test_what_is_no_rule_and_no_weights_are_refused():
         as_optax(0.1)
     with pytest.raises(ValueError, match="must be real and floating, got int64"):
         as_optax(Constant()).init(jnp.arange(3))
+
+
+@pytest.mark.parametrize("value_fn", [None, loss])
+def test_a_keyword_that_nothing_takes_is_refused(value_fn):
+    optimizer = descent(Constant())
+    state = optimizer.init(START)
+    with pytest.raises(ValueError, match="update got valeu, which neither it nor value_fn takes"):
+        optimizer.update(GRAD, state, START, valeu=1.0, value_fn=value_fn)
+    optimizer.update(GRAD, state, START, other=1.0, value_fn=lambda w, **_: loss(w))

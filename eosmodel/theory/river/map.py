@@ -13,7 +13,7 @@ from eosmodel.rays import QuadraticRay, Secant
 from eosmodel.theory._steps import model_report, relaxation
 from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river.river import River
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, ask, init_state
 
 # The bulk's gradient, expanded about the river, is no smaller than this share of the river's.
 _LEAST = 1e-3
@@ -70,7 +70,7 @@ class RiverMap(AbstractDynamics):
     def init(self, start):
         zero = jnp.zeros_like(start.tau)
         bound = divergence_bound(jnp.exp(self.river.log_loss[0]), self.divergence)
-        memory = self.tuner.init(zero.dtype) if start.tuner is None else start.tuner
+        memory = init_state(self.tuner, zero.dtype) if start.tuner is None else start.tuner
         return self.State(
             start.tau,
             start.amplitude,
@@ -106,7 +106,7 @@ class RiverMap(AbstractDynamics):
         square = jnp.sum(power) + sharp @ sharp
         second = jnp.sum(mu * power) + sharp @ bent
         line = QuadraticRay(value, -square, second, t, values[0], state.secant)
-        eta, memory, info = self.tuner(line, state.tuner)
+        eta, memory, info = ask(self.tuner, line, state.tuner)
 
         decay = jnp.exp(-eta * mu)[:, None]
         new = self.State(

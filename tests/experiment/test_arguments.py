@@ -1,0 +1,151 @@
+"""Specifications are the objects that the command line makes of them; what is no argument is refused in one line."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import xarray as xr
+
+import eosmodel as eos
+from eosmodel import directions, tuners
+from eosmodel.tuners import AbstractTuner, TunerInfo
+
+BOWL = eos.objectives.DiagonalQuadratic([4.0, 1.0])
+TREE = eos.objective(lambda w: jnp.sum(w["a"] ** 2) + w["b"] ** 2, {"a": jnp.ones((3, 2)), "b": jnp.asarray(2.0)})
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
+
+def simulate(objective=BOWL, tuner="constant:0.1", steps=3, **options):
+    return eos.simulate(objective, tuner, steps, progress=False, **options)
+
+
+def same(one, other):
+    timings = ["seconds_per_step", "compile_seconds"]
+    xr.testing.assert_identical(one.drop_vars(timings).drop_attrs(), other.drop_vars(timings).drop_attrs())
+
+
+def test_specifications_are_what_the_command_line_makes_of_them():
+    toy = eos.objectives.valley(gamma=0.5)
+    made = simulate(toy, tuners.Armijo(c=0.1), direction=directions.adam(b1=0.5))
+    same(simulate("valley:gamma=0.5", "armijo:c=0.1", direction="adam:b1=0.5"), made)
+    same(
+        eos.predict("valley:gamma=0.5", "armijo", 3, theory="edge-only", progress=False),
+        eos.predict(toy, tuners.Armijo(), 3, theory=eos.theory.from_spec("edge-only"), progress=False),
+    )
+
+
+WRONG = {
+    "tuner, class": (
+        {"tuner": tuners.Armijo},
+        r"tuner must be .*, got the class Armijo; make an instance: Armijo\(…\)",
+    ),
+    "tuner, function": ({"tuner": lambda ray, state: 0.1}, "got the function <lambda>; .*AbstractTuner"),
+    "tuner, number": ({"tuner": 0.1}, "got 0.1; for a constant step write .constant:0.1."),
+    "tuner, optax": (
+        {"tuner": optax.sgd(0.1)},
+        "got the GradientTransformation.*; an optax transformation is a direct",
+    ),
+    "tuner, name": ({"tuner": "armjo"}, "unknown tuner 'armjo' .did you mean armijo"),
+    "direction, name": ({"direction": "adm"}, "unknown direction 'adm' .did you mean adam"),
+    "direction, class": ({"direction": directions.Direction}, "direction must be .* the class Direction; make an inst"),
+    "direction, function": ({"direction": directions.adam}, "got the function adam; call it"),
+    "objective, function": (
+        {"objective": lambda w: jnp.sum(w**2)},
+        r"got the function <lambda>; eos.objective\(fn, w0",
+    ),
+    "objective, class": ({"objective": eos.objectives.DiagonalQuadratic}, "the class DiagonalQuadratic; make an insta"),
+    "objective, model": ({"objective": eqx.nn.Identity()}, r"got Identity.*; .* eos.objectives.network\(model, data"),
+    "objective, name": ({"objective": "vally"}, "unknown objective 'vally' .did you mean valley"),
+    "steps": ({"steps": 10.5}, "steps must be an integer, got 10.5"),
+    "modes": ({"modes": "3"}, "modes must be an integer, got '3'"),
+    "record_every": ({"record_every": 2.0}, "record_every must be an integer"),
+    "measure_every": ({"measure_every": -1}, "measure_every must lie in"),
+    "w0, too long": ({"w0": np.ones(3)}, r"w0 must have shape \(2,\), got \(3,\)"),
+    "w0, rows": ({"w0": np.ones((2, 2))}, r"w0 must have shape \(2,\), got \(2, 2\)"),
+    "w0, transposed": (
+        {"objective": TREE, "w0": {"a": np.ones((2, 3)), "b": np.ones(())}},
+        r"w0 must have shape \(7,\) or be a tree of the shapes \(3, 2\), \(\), got \(2, 3\), \(\)",
+    ),
+    "w0, text": ({"w0": "zeros"}, "w0 must be weights, an array or a tree of arrays, got 'zeros'"),
+    "w0, complex": ({"w0": np.ones(2, complex)}, "w0 must hold real numbers"),
+    "w0, half": ({"w0": jnp.ones(2, jnp.bfloat16)}, "the dtype of w0 must be float32 or float64, got bfloat16"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_argument_is_refused_in_one_line(case):
+    given, message = WRONG[case]
+    with pytest.raises(ValueError, match=message) as error:
+        simulate(**given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"theory": eos.theory.AbstractTheory}, "theory must be .* got the class AbstractTheory"),
+        ({"theory": "oscilation"}, "unknown theory 'oscilation' .did you mean oscillation"),
+        ({"tuner": tuners.CDAT}, "predict: tuner must be .* the class CDAT"),
+        ({"members": 2.5}, "members must be an integer, got 2.5"),
+        ({"experiment": "run.nc"}, "experiment must be a run from .simulate., got 'run.nc'"),
+    ],
+)
+def test_predict_refuses_likewise(given, message):
+    with pytest.raises(ValueError, match=message):
+        eos.predict(**{"objective": BOWL, "tuner": "armijo", "steps": 3, "progress": False, **given})
+
+
+def test_weights_are_taken_flat_and_as_a_tree_and_come_back_so():
+    tree = {"a": np.arange(6.0).reshape(3, 2), "b": np.asarray(7.0)}
+    flat = [*range(6), 7]  # whole numbers take the objective's dtype
+    assert float(simulate(TREE, w0=tree).loss[0]) == float(simulate(TREE, w0=flat).loss[0]) == 104.0
+    back = TREE.tree(jnp.asarray(flat, float))
+    assert back["a"].tolist() == tree["a"].tolist()
+    assert back["b"].shape == ()
+
+
+class Own(AbstractTuner):
+    """A rule with any answer."""
+
+    answer: object = eqx.field(static=True)
+    before: object = eqx.field(static=True, default=())
+
+    def init(self, dtype=None):
+        return self.before
+
+    def __call__(self, ray, state):
+        return self.answer(ray, state)
+
+
+ANSWERS = {
+    "η alone": (lambda ray, state: 0.1, (), r"__call__ must return a tuple \(η, state, TunerInfo\), got 0.1"),
+    "no report": (lambda ray, state: (0.1, state, None), (), r"got \(float, tuple, NoneType\)"),
+    "other state": (lambda ray, state: (0.1, (1.0,), TunerInfo(0, False)), (), "must have the form .* got .* for ()"),
+    "other shape": (lambda ray, state: (0.1, jnp.ones(2), TunerInfo(0, False)), 0.0, r"shapes, got \(2,\) for \(\)"),
+    "many steps": (lambda ray, state: (jnp.ones(2), state, TunerInfo(0, False)), (), r"one number, got shape \(2,\)"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_rule_of_ones_own_with_a_wrong_answer_is_told_what_is_wrong(case):
+    answer, before, message = ANSWERS[case]
+    rule = Own(answer, before)
+    for given in (rule, tuners.Bounded(rule, cap=1.0)):
+        with pytest.raises(ValueError, match=f"tuner Own.*{message}") as error:
+            simulate(tuner=given)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=message):
+        eos.theory.response(rule, 1.0)
+
+
+def test_numbers_of_a_rule_of_ones_own_take_their_types():
+    def counting(ray, state):
+        count, _ = state
+        return np.float64(0.1), (count + 1, 2.0), TunerInfo(count, False)
+
+    w0 = jnp.ones(2, jnp.float32)
+    run = simulate(tuner=Own(counting, (0, 1.0)), w0=w0)
+    assert run.evaluations.values.tolist() == [0, 1, 2]
+    assert run.loss.dtype == np.float32
+    np.testing.assert_array_equal(run.loss, simulate(w0=w0).loss)
