@@ -275,7 +275,7 @@ class Report:
     """Folder written by `eosmodel compare`, `train`, `sweep`, `validate`, `phase` or `orbit`; to compare, two or more
     of the first two."""
     out: Path | None = None
-    """The page that compares several folders; comparison.html in the current folder when None."""
+    """Folder for comparison.html, the page that compares several folders; the current folder when None."""
 
 
 @dataclass(frozen=True)

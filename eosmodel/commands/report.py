@@ -6,7 +6,7 @@ from eosmodel.commands import module_of, shared, train
 from eosmodel.commands.options import Report
 from eosmodel.report import write_comparison
 
-COMPARISON = Path("comparison.html")
+COMPARISON = "comparison.html"
 RUNS = ("compare", "train")
 
 
@@ -16,7 +16,7 @@ def run(options: Report) -> None:
     if not folders:
         raise ValueError("report: name a folder; `eosmodel compare` writes one")
     if len(folders) > 1:
-        return _compare(folders, options.out or COMPARISON)
+        return _compare(folders, options.out)
     if options.out is not None:
         raise ValueError("report: --out is for several folders; the report of one goes into it")
     module_of(_written_by(folders[0])).redraw(folders[0])
@@ -28,7 +28,7 @@ def _written_by(folder: Path) -> str:
     return RUNS[0] if config is None else config["command"]
 
 
-def _compare(folders: tuple[Path, ...], out: Path) -> None:
+def _compare(folders: tuple[Path, ...], out: Path | None) -> None:
     if len(set(folders)) < len(folders):
         raise ValueError(f"report: the same folder twice: {' '.join(map(str, folders))}")
     for folder in folders:
@@ -37,7 +37,16 @@ def _compare(folders: tuple[Path, ...], out: Path) -> None:
             raise ValueError(
                 f"report: {folder} was written by `eosmodel {command}`; only those of {' and '.join(RUNS)} are compared"
             )
+    if out is not None:
+        _check_folder(out)
     names = [folder.resolve().name for folder in folders]
     names = names if len({*names}) == len(names) else [str(folder) for folder in folders]
     runs = {name: train.load(folder) for name, folder in zip(names, folders, strict=True)}
-    print(f"wrote {write_comparison(runs, out)}")
+    print(f"wrote {write_comparison(runs, (out or Path()) / COMPARISON)}")
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a file, and a folder of something else; an earlier comparison is replaced."""
+    shared.check_folder(out)
+    if out.is_dir() and any(out.iterdir()) and shared.config_in(out) is None and not (out / COMPARISON).exists():
+        raise shared.foreign(out)

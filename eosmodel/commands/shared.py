@@ -95,12 +95,11 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
     out = options.out
     if options.resume and options.overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"--out {out} is a file; name a folder")
+    check_folder(out)
     if out.is_dir() and any(out.iterdir()):
         old = config_in(out)
         if old is None:
-            raise FileExistsError(f"--out {out} is not empty and was not written by eosmodel; name another folder")
+            raise foreign(out)
         if options.overwrite:
             _clear(out, old)
         elif not options.resume:
@@ -115,6 +114,17 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
     out.mkdir(parents=True, exist_ok=True)
     with atomic(out / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def check_folder(out: Path) -> None:
+    """Raise NotADirectoryError where --out is a file."""
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out {out} is a file; name a folder")
+
+
+def foreign(out: Path) -> FileExistsError:
+    """What is said of a folder --out with files of something else in it."""
+    return FileExistsError(f"--out {out} is not empty and was not written by eosmodel; name another folder")
 
 
 def _clear(folder: Path, old: dict[str, Any]) -> None:

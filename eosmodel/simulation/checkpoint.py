@@ -1,8 +1,8 @@
 """Checkpoints: a run's progress on disk, with the identity of the run, written in linear time.
 
-A checkpoint is two files. The first holds the carry, the times and the identity of the run, and is replaced after every
-chunk. The second, `.rows`, holds the rows; those of each chunk are appended. Rows that the first file does not count
-are ignored.
+A checkpoint is two files. The first has a fixed size: it holds the carry and the identity of the run, and is replaced
+after every chunk. The second, `.rows`, holds the rows and the time of every chunk, which are appended. Chunks that the
+first file does not count are ignored.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ import numpy as np
 
 from eosmodel.simulation.identity import differences
 from eosmodel.simulation.loop import Carry, Progress, Rows
+
+_SECONDS = np.dtype("<f8")
 
 
 @contextlib.contextmanager
@@ -34,7 +36,7 @@ def atomic(path: Path) -> Iterator[Path]:
 def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
     """Write `progress` to `path` after a chunk, with the identity of the run.
 
-    Only the rows of new chunks are written, so that the checkpoints of a run take linear time.
+    Only new chunks are written, so that the checkpoints of a run take linear time.
     """
     path, file = Path(path), _rows_file(path)
     header = _header(path)
@@ -42,9 +44,10 @@ def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
     written = header["chunks"] if header and header["identity"] == dict(identity) else 0
     layout = _layout(progress)
     with file.open("r+b" if written and file.exists() else "wb") as stream:
-        stream.seek(written * layout.itemsize * _length(progress))
-        for chunk in progress.chunks[written:]:
+        stream.seek(written * _chunk(layout, _length(progress)).itemsize)
+        for chunk, seconds in zip(progress.chunks[written:], progress.seconds[written:], strict=True):
             _table(chunk, progress.axis, layout).tofile(stream)
+            np.asarray(seconds, _SECONDS).tofile(stream)
         stream.truncate()
     header = {
         "identity": dict(identity),
@@ -54,7 +57,7 @@ def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
         "layout": [[name, layout[name].base.str, layout[name].shape] for name in layout.names or ()],
         "compile_seconds": progress.compile_seconds,
     }
-    content: dict[str, Any] = {"header": json.dumps(header), "seconds": progress.seconds}
+    content: dict[str, Any] = {"header": json.dumps(header)}
     content |= {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.carry))}
     with atomic(path) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **content)
@@ -75,13 +78,13 @@ def load(path: Path, like: Carry, identity: Mapping[str, str]) -> Progress | Non
             f"checkpoint {path} belongs to another run (differs in {other}); delete it, or name another file"
         )
     layout = np.dtype([(name, kind, tuple(shape)) for name, kind, shape in header["layout"]])
-    tables = np.fromfile(_rows_file(path), layout, header["chunks"] * header["rows"])
-    chunks = tuple(_untable(table, header["axis"]) for table in tables.reshape(header["chunks"], header["rows"]))
+    stored = np.fromfile(_rows_file(path), _chunk(layout, header["rows"]), header["chunks"])
+    chunks = tuple(_untable(table, header["axis"]) for table in stored["rows"])
     with np.load(path, allow_pickle=False) as content:
         leaves, structure = jax.tree.flatten(like)
         arrays = [jax.numpy.asarray(content[f"leaf{i}"], dtype=leaf.dtype) for i, leaf in enumerate(leaves)]
         carry = jax.tree.unflatten(structure, arrays)
-        return Progress(carry, chunks, header["axis"], content["seconds"], header["compile_seconds"])
+        return Progress(carry, chunks, header["axis"], stored["seconds"], header["compile_seconds"])
 
 
 def remove(path: Path) -> None:
@@ -113,6 +116,11 @@ def _layout(progress: Progress) -> np.dtype:
     rows = progress.chunks[0]
     shapes = {name: np.moveaxis(values, progress.axis, 0).shape[1:] for name, values in rows.items()}
     return np.dtype([(name, values.dtype.str, shapes[name]) for name, values in rows.items()])
+
+
+def _chunk(layout: np.dtype, rows: int) -> np.dtype:
+    """The record type of one chunk: its rows and its time."""
+    return np.dtype([("rows", layout, (rows,)), ("seconds", _SECONDS)])
 
 
 def _table(rows: Rows, axis: int, layout: np.dtype) -> np.ndarray:

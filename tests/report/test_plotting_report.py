@@ -354,10 +354,20 @@ def test_several_folders_on_the_command_line(study, written, tmp_path, monkeypat
     # An earlier comparison is replaced.
     main(["report", "b", "a"])
     assert "b, a compared" in (tmp_path / "comparison.html").read_text()
-    assert "is not a comparison" in fails("report", "a", "b", "--out", "a/report.html")
+    # --out is a folder, as of every other command, and replaces nothing but an earlier comparison.
+    main(["report", "a", "b", "--out", "runs/both"])
+    assert capsys.readouterr().out.endswith("wrote runs/both/comparison.html\n")
+    main(["report", "b", "a", "--out", "runs/both"])
+    assert "b, a compared" in (tmp_path / "runs" / "both" / "comparison.html").read_text()
+    assert "a/report.html is a file; name a folder" in fails("report", "a", "b", "--out", "a/report.html")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("mine")
+    assert "was not written by eosmodel" in fails("report", "a", "b", "--out", "foreign")
+    (tmp_path / "foreign" / "comparison.html").write_text("mine")
+    assert "is not a comparison" in fails("report", "a", "b", "--out", "foreign")
     assert (tmp_path / "a" / "report.html").read_bytes() == own
     assert not (tmp_path / "b" / "report.html").exists()
-    assert "--out is for several folders" in fails("report", "a", "--out", "x.html")
+    assert "--out is for several folders" in fails("report", "a", "--out", "x")
     assert "same folder twice" in fails("report", "a", "a")
     assert "name a folder" in fails("report")
     assert "c is not a folder" in fails("report", "a", "c")
