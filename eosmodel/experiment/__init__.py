@@ -4,8 +4,20 @@
 
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._predict import predict
-from eosmodel.experiment._river import load_river, measure_river, save_river
+from eosmodel.experiment._river import load_river, measure_river, river_dataset, river_from, river_in, save_river
 from eosmodel.experiment._simulate import simulate
-from eosmodel.experiment._starts import nearby
+from eosmodel.experiment._starts import nearby, weights_of
 
-__all__ = ["coefficients", "load_river", "measure_river", "nearby", "predict", "save_river", "simulate"]
+__all__ = [
+    "coefficients",
+    "load_river",
+    "measure_river",
+    "nearby",
+    "predict",
+    "river_dataset",
+    "river_from",
+    "river_in",
+    "save_river",
+    "simulate",
+    "weights_of",
+]

@@ -15,7 +15,7 @@ from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
 from eosmodel.experiment._arguments import as_objective, as_theory, as_tuner, check_counts
 from eosmodel.experiment._coefficients import coefficients
-from eosmodel.experiment._river import predict_on
+from eosmodel.experiment._river import predict_on, river_from
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._simulate import MEASURE_EVERY, simulate
 from eosmodel.experiment._starts import copies, nearby, seeded_start, weights_of
@@ -38,6 +38,7 @@ def predict(
     *,
     theory: str | AbstractTheory = "oscillation",
     experiment: xr.Dataset | None = None,
+    river: River | Status | None = None,
     seeds: int | Sequence[int] | None = None,
     w0: Any = None,
     modes: int = 3,
@@ -59,6 +60,8 @@ def predict(
             are in `theory.THEORIES` and `eosmodel list`), or an `AbstractTheory`.
         experiment: the run that a theory with `needs_run` takes its coefficients from, one run with `measure_every` >
             0; made here when not given. The other theories need none.
+        river: the river that a theory with `needs_river` predicts on, from the same weights, or the status with which
+            its flow ended; measured here when not given.
         members: so many runs of the theory (dimension "member", see `measures.band` and `measures.coverage`): of a
             stochastic objective with other draws of the noise, of another from starts that differ by 1e-4 of the
             weights' size, which shows how far a chaotic run can be known.
@@ -86,7 +89,7 @@ def predict(
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": str(theory)}
     label = progress if isinstance(progress, str) else f"{name}, {type(tuner).__name__}"
     settings = Settings(record_every, config, label, bool(progress), checkpoint, throw)
-    problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment)
+    problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river)
     _check(asked, name, problem, members)
     setup = asked.setup(problem)
     if isinstance(setup, Status):
@@ -96,7 +99,7 @@ def predict(
     return _shift(result, setup.first, steps, record_every) if setup.first else result
 
 
-def _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment) -> Problem:
+def _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river) -> Problem:
     if isinstance(objective, AbstractBatches):
         weights, seed = seeded_start(objective, seeds, w0)
         if members is not None:
@@ -124,7 +127,13 @@ def _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, e
         carry = run(descent, weights, t).carry
         return carry.state if int(carry.status) == int(Status.OK) else None
 
-    return Problem(objective, rule, start, steps, modes, record_every, measured, reached)
+    def river_for(theory):
+        if river is not None:
+            return river
+        followed = modes if theory.modes is None else theory.modes
+        return river_from(objective, weights, followed, None, theory.length * steps)
+
+    return Problem(objective, rule, start, steps, modes, record_every, measured, reached, river_for)
 
 
 def _check(theory: AbstractTheory, name: str, problem: Problem, members: int | None) -> None:

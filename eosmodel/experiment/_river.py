@@ -14,12 +14,13 @@ from eosmodel.experiment._running import batch_axes
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
+from eosmodel.theory import RiverTheory
 from eosmodel.theory.river import Place, River, RiverFlow, RiverMap, RiverStart, at_weights, river_of
 from eosmodel.tuners.base import AbstractTuner
 
 _ROWS = 10
-# Flow time without one given, in units of 1/λ at the start.
-_LONG = 1000.0
+# Flow time without one given, in multiples of steps/λ at the start.
+_LENGTH = RiverTheory().length
 
 _DIMS = {
     "loss": (),
@@ -38,28 +39,31 @@ def measure_river(
     objective: AbstractObjective,
     time: float | None = None,
     *,
+    steps: int = 1000,
     seed: int | None = None,
     w0: Any = None,
     modes: int = 4,
-    progress: bool = True,
+    progress: bool | str = True,
     checkpoint: str | Path | None = None,
 ) -> River:
     """Measure the river of a network: its gradient flow, and what the sharpness along it answers to. No tuner is run.
 
     Args:
         objective: the loss.
-        time: flow time Σ η that the river must reach, > 0; None for 1000/λ at the start. Predictions end where it does.
+        time: flow time Σ η that the river must reach, > 0. Predictions end where it does.
+        steps: without a time, the number of steps that are to be predicted: the river then reaches 4·steps/λ, λ at the
+            start, twice what so many steps at the edge take while λ is what it was.
         seed: of the initial weights; None for the objective's own start.
         w0: initial weights instead, shape (dim,).
-        modes: number of leading modes that may oscillate.
-        progress: show a progress bar over the flow time.
+        modes: number of leading modes that may oscillate; at most one less than there are weights.
+        progress: show a progress bar over the flow time; a string is its label.
         checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time.
 
     Returns:
         A `River`, for `predict`.
 
     Raises:
-        ValueError: time ≤ 0, or both a seed and weights.
+        ValueError: time ≤ 0, steps < 1, both a seed and weights, or a single weight.
         RuntimeError: the flow met a loss that is not finite, or no positive curvature at the top.
 
     Example:
@@ -72,9 +76,31 @@ def measure_river(
     """
     if time is not None:
         check_range("measure_river", "time", time, 0, low_open=True, high_open=True)
+    check_range("measure_river", "steps", steps, 1)
     if w0 is not None and seed is not None:
         raise ValueError("measure_river: seed and w0 cannot both be given")
     start = objective.initial(seed) if w0 is None else jnp.asarray(w0)
+    if start.size < 2:
+        raise ValueError("measure_river: one weight has no river: what is displaced lies off the leading mode")
+    found = river_from(objective, start, modes, time, _LENGTH * steps, progress, checkpoint)
+    if isinstance(found, Status):
+        raise RuntimeError(f"measure_river: {found.describe()}")
+    return found
+
+
+def river_from(
+    objective: AbstractObjective,
+    start: Any,
+    modes: int,
+    time: float | None,
+    multiple: float,
+    progress: bool | str = False,
+    checkpoint: str | Path | None = None,
+) -> River | Status:
+    """The river from some weights up to a flow time, by default `multiple`/λ at the start; or how the flow ended."""
+    if start.size < 2:
+        return Status.OUT_OF_RANGE
+    modes = min(modes, start.size - 1)
     flow = RiverFlow(objective, modes)
     known = identity(flow, start, None, rows=_ROWS, every=1)
     latest: list[Progress] = []
@@ -87,16 +113,17 @@ def measure_river(
         if checkpoint is not None:
             save(Path(checkpoint), now, known)
 
-    with tqdm(total=1.0, desc="river", disable=not progress, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
+    label = progress if isinstance(progress, str) else "river"
+    with tqdm(total=1.0, desc=label, disable=not progress, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
         while True:
             done = len(latest[0].seconds) * _ROWS if latest else 0
             if latest:
                 rows = latest[0].rows
                 status = int(latest[0].carry.status)
                 if status != int(Status.OK):
-                    raise RuntimeError(f"measure_river: {Status(status).describe()}")
+                    return Status(status)
                 if time is None:
-                    time = _LONG / float(rows["eigenvalues"][0, 0])
+                    time = multiple / float(rows["eigenvalues"][0, 0])
                 reached = float(rows["tau"][-1])
                 bar.update(min(reached / time, 1.0) - bar.n)
                 if reached >= time:
@@ -129,6 +156,21 @@ def predict_on(river: River, tuner: AbstractTuner, steps: int, start: RiverStart
 
 def save_river(river: River, path: str | Path) -> None:
     """Write a river to netCDF, atomically: a labelled dataset over row, mode, spring, pair and launch."""
+    record.save(river_dataset(river), Path(path))
+
+
+def load_river(path: str | Path) -> River:
+    """Read a river that `save_river` has written."""
+    river = river_in(record.load(Path(path)))
+    if isinstance(river, Status):
+        raise ValueError(f"load_river: {path} holds no river: {river.describe()}")
+    return river
+
+
+def river_dataset(river: River | Status) -> xr.Dataset:
+    """A river as a labelled dataset over row, mode, spring, pair and launch; or how its flow ended, alone."""
+    if isinstance(river, Status):
+        return xr.Dataset({"status": int(river)})
     data: dict[str, Any] = {
         name: (("row", *dims), np.asarray(getattr(river.places, name))) for name, dims in _DIMS.items()
     }
@@ -139,14 +181,15 @@ def save_river(river: River, path: str | Path) -> None:
     for name in ("rate", "length"):
         data[name] = ((), np.asarray(getattr(river, name)))
     steps = np.linspace(0, np.log1p(float(river.rate * river.length)), river.log_loss.size)
+    data["status"] = ((), int(Status.OK))
     dataset = xr.Dataset(data, {"tau": ("row", np.expm1(steps) / float(river.rate))})
-    dataset.attrs = record.provenance({"river": river.modes})
-    record.save(dataset, Path(path))
+    return dataset.assign_attrs(record.provenance({"river": river.modes}))
 
 
-def load_river(path: str | Path) -> River:
-    """Read a river that `save_river` has written."""
-    dataset = record.load(Path(path))
+def river_in(dataset: xr.Dataset) -> River | Status:
+    """The river of a dataset from `river_dataset`, or how its flow ended."""
+    if int(dataset.status) != int(Status.OK):
+        return Status(int(dataset.status))
 
     def array(name):
         return jnp.asarray(dataset[name].values)

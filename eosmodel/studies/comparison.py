@@ -1,7 +1,7 @@
 """Runs of one objective under several tuners and seeds, and the theories beside them: what `compare` and `train` do.
 
-Every run of a tuner from a seed is a block, and so is every theory of it. Those of several seconds keep a checkpoint
-while they are under way.
+Every run of a tuner from a seed is a block, every theory of it too, and the river of a seed, measured once for all
+tuners. Those of several seconds keep a checkpoint while they are under way.
 """
 
 import json
@@ -16,7 +16,7 @@ import xarray as xr
 
 from eosmodel import directions
 from eosmodel._status import Status
-from eosmodel.experiment import predict, simulate
+from eosmodel.experiment import predict, river_dataset, river_from, river_in, simulate, weights_of
 from eosmodel.objectives import MiniBatches
 from eosmodel.objectives import registry as toys
 from eosmodel.objectives.recipes import network
@@ -84,16 +84,27 @@ def experiment(
         )
 
 
+def river(config: Mapping[str, Any], *, checkpoint: Path | None = None, progress: bool | str = False) -> xr.Dataset:
+    """The river from a seed's weights, for all tuners."""
+    with jax.enable_x64(config["objective"]["dtype"] == "float64"):
+        objective = build(config["objective"])
+        start = weights_of(objective, config["seed"], None)
+        length = config["length"] * config["steps"]
+        return river_dataset(river_from(objective, start, config["modes"], None, length, progress, checkpoint))
+
+
 def prediction(
-    config: Mapping[str, Any], *run: xr.Dataset, checkpoint: Path | None = None, progress: bool | str = False
+    config: Mapping[str, Any], *needed: xr.Dataset, checkpoint: Path | None = None, progress: bool | str = False
 ) -> xr.Dataset:
-    """What a theory says of a run; the run itself is given to theories that need one."""
+    """What a theory says of a run; the run itself, or the river, is given to theories that need it."""
+    theory = theory_from_spec(config["theory"])
     with jax.enable_x64(config["objective"]["dtype"] == "float64"):
         return predict(
             build(config["objective"]),
             from_spec(config["tuner"]),
             theory=config["theory"],
-            experiment=run[0] if run else None,
+            experiment=needed[0] if theory.needs_run else None,
+            river=river_in(needed[0]) if theory.needs_river else None,
             **config["run"],
             checkpoint=checkpoint,
             progress=progress,
@@ -128,6 +139,7 @@ def make_plan(
         3
     """
     labelled: list[tuple[dict[str, Any], Block]] = []
+    rivers: list[Block] = []
     for seed in seeds:
         run = {"steps": steps, "seeds": seed, "modes": modes, "record_every": record_every}
         for tuner in tuners:
@@ -142,10 +154,13 @@ def make_plan(
                 under = _ANY_TUNER if entry.ignores_tuner else tuner
                 config = plain(objective=objective, tuner=under, theory=theory, run=run)
                 needs = (block,) if entry.needs_run else ()
+                if entry.needs_river:
+                    needs = (river_block(objective, entry, seed, steps, modes),)
+                    rivers.append(needs[0])
                 of_it = Block(prediction, config, f"{label}: {theory}", needs, checkpoints=True)
                 labelled.append(({"theory": theory} | coords, of_it))
     blocks: dict[str, Block] = {}
-    for _, block in labelled:
+    for block in (*rivers, *(block for _, block in labelled)):
         blocks.setdefault(block.name, block)
 
     def combine(datasets: Sequence[xr.Dataset]) -> Runs:
@@ -158,8 +173,18 @@ def make_plan(
     return Plan(tuple(blocks.values()), combine, ended)
 
 
+def river_block(objective: Mapping[str, Any], theory: Any, seed: int | None, steps: int, modes: int) -> Block:
+    """The river that a theory needs of an objective, from a seed's weights."""
+    followed = modes if theory.modes is None else theory.modes
+    config = plain(objective=objective, seed=seed, modes=followed, length=theory.length, steps=steps)
+    return Block(river, config, "river" if seed is None else f"river, seed {seed}", checkpoints=True)
+
+
 def ended(run: xr.Dataset) -> str:
-    """How a run, or a theory of it, ended."""
+    """How a run, a theory of it, or a river ended."""
+    if "loss" not in run or "row" in run.dims:
+        status = Status(int(run.status))
+        return status.label if "length" not in run else f"flow time {float(run.length):.4g}"
     loss = run.loss.dropna("step")
     last = float(loss[-1]) if loss.size else float("nan")
     status = Status(int(run.status))

@@ -14,6 +14,7 @@ from eosmodel.theory.entries import (
     GradientFlowTheory,
     MeasuredValleyTheory,
     OscillationTheory,
+    RiverTheory,
     RodFlowTheory,
 )
 from eosmodel.theory.fast_map import Averages, FastMap, averages, response
@@ -57,6 +58,7 @@ __all__ = [
     "NoisyFastMap",
     "OscillationTheory",
     "Problem",
+    "RiverTheory",
     "RodFlow",
     "RodFlowTheory",
     "Separation",

@@ -11,6 +11,7 @@ from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics, Descent
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.theory.low_dim import Coefficients
+from eosmodel.theory.river import River
 from eosmodel.tuners.base import AbstractTuner
 
 
@@ -25,6 +26,8 @@ class Problem:
         steps, modes, record_every: as in `predict`.
         measured: t ↦ the slow coefficients measured along the run from step t on, None if the run ended earlier.
         reached: t ↦ the state of descent after t steps, None if it ended earlier.
+        river: a theory with `needs_river` ↦ the river of the objective from the start, with the theory's `modes` and
+            `length`, or the status with which gradient flow ended.
     """
 
     objective: Any
@@ -35,6 +38,7 @@ class Problem:
     record_every: int
     measured: Callable[[int], Coefficients | None]
     reached: Callable[[int], Descent.State | None]
+    river: Callable[[Any], River | Status]
 
     @property
     def after_transient(self) -> int:
@@ -66,6 +70,8 @@ class AbstractTheory(eqx.Module):
 
     Class variables
         needs_run: takes its coefficients from the run that it is held against, so it fits rather than predicts.
+        needs_river: takes the river of the network, which no tuner enters: measured once, for all tuners. It has the
+            parameters `modes` and `length`, see `RiverTheory`.
         needs_every_row: reads that run row by row, so it must be recorded at every step.
         one_run_only: takes one start and single hyper-parameters, no batches and no members.
         constant_steps_only: derived for a constant step; `validate` asks it about no other tuner.
@@ -76,6 +82,7 @@ class AbstractTheory(eqx.Module):
     """
 
     needs_run: ClassVar[bool] = False
+    needs_river: ClassVar[bool] = False
     needs_every_row: ClassVar[bool] = False
     one_run_only: ClassVar[bool] = False
     constant_steps_only: ClassVar[bool] = False

@@ -19,6 +19,7 @@ from eosmodel.theory.entries import (
     GradientFlowTheory,
     MeasuredValleyTheory,
     OscillationTheory,
+    RiverTheory,
     RodFlowTheory,
 )
 
@@ -38,6 +39,10 @@ THEORIES: dict[str, Entry] = {
     "valley": Entry(MeasuredValleyTheory, "one mode, λ and L̄ with α, β, κ, G measured along the run of the same tuner"),
     "valley-frozen": Entry(
         FrozenValleyTheory, "one mode and a few bulk modes frozen at a tenth of the run, extrapolated from there"
+    ),
+    "river": Entry(
+        RiverTheory,
+        "gradient flow, measured once for all tuners of a network, as a map of a few dozen numbers",
     ),
     "central-flow": Entry(
         CentralFlowTheory, "centre of the whole network alone, its oscillation averaged out algebraically"

@@ -88,6 +88,18 @@ def test_a_cell_measures_what_the_public_functions_give():
     np.testing.assert_allclose(thin.loss.values[: len(rows)], smooth[rows], rtol=1e-4)
 
 
+def test_a_river_is_measured_once_for_all_tuners_of_a_network():
+    plan = _plan(["cdat", "greedy"], ["oscillation", "river", "river:modes=2"], losses=["mse", "ce"], seeds=[11, 12])
+    rivers, cells = plan.blocks[:8], plan.blocks[8:]
+    assert len({block.name for block in rivers}) == 8
+    assert len(cells) == 4
+    for i, cell in enumerate(cells):
+        assert cell.needs == rivers[4 * (i // 2) : 4 * (i // 2) + 4]
+        modes = [(need.config["modes"], need.config["seed"]) for need in cell.needs]
+        assert modes == [(3, 11), (3, 12), (2, 11), (2, 12)]
+        assert {need.config["objective"]["loss"] for need in cell.needs} == {cell.config["loss_function"]}
+
+
 def test_a_theory_reaches_as_far_as_it_is_right_from_where_it_begins():
     step = np.arange(100)
     run = xr.Dataset({"sharpness": ("step", np.exp(step / 8.0))}, {"step": step})

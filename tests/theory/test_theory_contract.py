@@ -28,6 +28,8 @@ RULES = ("constant", "polyak", "cdat")
 # The valleys begin at a tenth of the run.
 FIRST = STEPS // 10
 COMPARED = ("loss", "stepsize", "sharpness")
+# Of λ, η and L between the precisions: a river is measured in Krylov spaces and by differences, where rounding grows.
+ROUNDING = {"river": 1e-4}
 CLOCKS = ["seconds_per_step", "compile_seconds"]
 
 
@@ -134,7 +136,7 @@ def test_float32_is_float64_to_rounding(theory):
             floating = [v for v in said.data_vars.values() if "step" in v.dims and v.dtype.kind == "f"]
             assert len(floating) >= len(COMPARED)
             assert {str(v.dtype) for v in floating} == {dtype}
-        assert_close(single, double, 2e-5)
+        assert_close(single, double, ROUNDING.get(theory, 2e-5))
 
 
 @pytest.mark.parametrize("theory", THEORIES)

@@ -10,12 +10,13 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.curvature import leading
-from eosmodel.experiment import nearby, predict, simulate
+from eosmodel.experiment import nearby, predict, river_in, simulate
 from eosmodel.judging.quantities import AT_EDGE, FITTED, LOST, NEAR, RUN_NUMBERS, THEORY_NUMBERS
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
 from eosmodel.results.names import VARIABLES
+from eosmodel.studies.comparison import ended as river_ended
 from eosmodel.theory import from_spec as theory_from_spec
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.constant import Constant
@@ -27,13 +28,14 @@ RUN = "experiment"
 _TRAJECTORIES = ("loss", "stepsize", "sharpness")
 
 
-def compute(config: Mapping[str, Any]) -> xr.Dataset:
+def compute(config: Mapping[str, Any], *rivers: xr.Dataset) -> xr.Dataset:
     """Run a cell of the matrix for all its seeds.
 
     A function of the configuration alone: jax's precision is set for it, whatever it is outside.
 
     Args:
         config: of a block, from `make_plan`.
+        rivers: of the theories that need one, of each all seeds in order.
 
     Returns:
         Dataset over seed of the variables of `RUN_NUMBERS`, `status` and `steps`; over (theory, seed) of those of
@@ -42,12 +44,15 @@ def compute(config: Mapping[str, Any]) -> xr.Dataset:
     """
     with jax.enable_x64(config["network"]["dtype"] == "float64"):
         net = network(**config["network"], seed=config["seeds"][0])
-        cells = [_one(net, config, seed) for seed in config["seeds"]]
+        count = len(config["seeds"])
+        cells = [_one(net, config, seed, rivers[i::count]) for i, seed in enumerate(config["seeds"])]
     return record.describe(xr.concat(cells, xr.IndexVariable("seed", config["seeds"], VARIABLES["seed"].attrs())))
 
 
 def ended(block: xr.Dataset) -> str:
-    """How a cell ended."""
+    """How a cell ended, or the measurement of a river."""
+    if "theory" not in block.dims:
+        return river_ended(block)
     theory = block.isel(theory=0)
     errors = ", ".join(
         f"{symbol} {np.median(theory[f'{name}_error']):.3f}"
@@ -65,7 +70,8 @@ def tuner_at(template: str, objective: AbstractObjective, weights) -> AbstractTu
     return from_spec(template.format(**scales))
 
 
-def _one(net, config, seed) -> xr.Dataset:
+def _one(net, config, seed, rivers) -> xr.Dataset:
+    of_theories = iter(rivers)
     start = net.initial(seed)
     tuner = tuner_at(config["template"], net, start)
     options = {"steps": config["steps"], "modes": config["modes"], "progress": False}
@@ -86,10 +92,11 @@ def _one(net, config, seed) -> xr.Dataset:
             }
             trajectories.append(xr.full_like(trajectories[0], np.nan))
             continue
-        whole = predict(net, tuner, theory=spec, w0=start, **options)
+        river = river_in(next(of_theories)) if theory_from_spec(spec).needs_river else None
+        whole = predict(net, tuner, theory=spec, w0=start, river=river, **options)
         one = _until(whole, end)
         others = []
-        if i == 0 and numbers["chaotic"] and config["members"] > 1:
+        if i == 0 and river is None and numbers["chaotic"] and config["members"] > 1:
             others = [_until(predict(net, tuner, theory=spec, w0=w, **options), end) for w in starts[:-1]]
         numbers_of[spec] = _theory_numbers(run, one, others, end) | {
             "theory_status": int(whole.status),

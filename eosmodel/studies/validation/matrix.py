@@ -11,6 +11,7 @@ from eosmodel._checks import check_count, check_distinct
 from eosmodel.results import record
 from eosmodel.results.names import VARIABLES
 from eosmodel.studies.blocks import Block, plain, timed
+from eosmodel.studies.comparison import river_block
 from eosmodel.studies.plans import Plan
 from eosmodel.studies.validation.cells import compute, ended
 from eosmodel.theory import from_spec as theory_from_spec
@@ -108,6 +109,16 @@ def make_plan(
     numbers = {"steps": steps, "modes": modes, "members": members}
     for name, number in numbers.items():
         check_count(owner, name, number)
+    rivers = {
+        (workload, loss): tuple(
+            river_block(WORKLOADS[workload] | {"loss": loss, "dtype": dtype}, theory, seed, steps, modes)
+            for theory in map(theory_from_spec, theories)
+            if theory.needs_river
+            for seed in seeds
+        )
+        for workload in workloads
+        for loss in losses
+    }
     blocks = tuple(
         Block(
             compute,
@@ -122,22 +133,25 @@ def make_plan(
                 **numbers,
             ),
             f"{workload}, {loss}, {tuner}",
+            rivers[workload, loss],
         )
         for workload in workloads
         for loss in losses
         for tuner in tuners
     )
-    return Plan(blocks, partial(_combined, blocks), ended)
+    # Parameters that do not enter it, as those of two specifications may, give one river.
+    first = {block.name: block for of_network in rivers.values() for block in of_network}
+    return Plan((*first.values(), *blocks), partial(_combined, len(first), blocks), ended)
 
 
-def _combined(blocks: Sequence[Block], datasets: Sequence[xr.Dataset]) -> xr.Dataset:
+def _combined(rivers: int, blocks: Sequence[Block], datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     order = {
         name: list(dict.fromkeys(block.config[name] for block in blocks))
         for name in ("workload", "loss_function", "tuner")
     }
     labelled = [
         timed(dataset).expand_dims({name: [block.config[name]] for name in order})
-        for block, dataset in zip(blocks, datasets, strict=True)
+        for block, dataset in zip(blocks, datasets[rivers:], strict=True)
     ]
     whole = xr.combine_by_coords(labelled, combine_attrs="override")
     assert isinstance(whole, xr.Dataset)

@@ -8,6 +8,7 @@ from eosmodel.theory.entries.flows import (
     RodFlowTheory,
 )
 from eosmodel.theory.entries.oscillation import OscillationTheory
+from eosmodel.theory.entries.river import RiverTheory
 from eosmodel.theory.entries.valley import FrozenValleyTheory, MeasuredValleyTheory
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "GradientFlowTheory",
     "MeasuredValleyTheory",
     "OscillationTheory",
+    "RiverTheory",
     "RodFlowTheory",
 ]
