@@ -35,8 +35,8 @@ _MESSAGES = {
     Status.OK: "all steps were taken",
     Status.DIVERGED: "the loss exceeded the divergence bound; the rows before it are kept. "
     "Use a smaller step, or a cap on the tuner",
-    Status.NONFINITE: "the loss, the gradient or the step size became NaN or infinite; the rows before it are kept. "
-    "Check the data and the tuner's parameters",
+    Status.NONFINITE: "the loss, the gradient, the step size or the sharpness became NaN or infinite; the rows "
+    "before it are kept. Check the data and the tuner's parameters",
     Status.OUT_OF_RANGE: "the theory left its range of validity (oscillation too large, no positive curvature at "
     "the top, or a balance that was not solved); the rows before it are kept",
     Status.STALLED: "the weights never moved: every step or every gradient was 0. The start may be a minimum or a "

@@ -42,8 +42,8 @@ class AbstractRay(eqx.Module):
         value: φ(0), the loss at the current weights.
         slope: φ'(0) = g·d; −‖g‖² for steepest descent.
         step: integer index of the next update, from 0.
-        sharpness: λ at the current weights, or NaN for tuners whose `needs_sharpness` is false.
-        secant: the last step's `Secant`, or zeros for tuners whose `needs_secant` is false.
+        sharpness: λ at the current weights, for tuners whose `needs_sharpness` is true.
+        secant: the last step's `Secant`, for tuners whose `needs_secant` is true.
     """
 
     value: eqx.AbstractVar[Float[Array, ""]]
@@ -65,8 +65,16 @@ class AbstractRay(eqx.Module):
         return jax.jvp(self.evaluate, (stepsize,), (jnp.ones_like(stepsize),))[1]
 
 
+class NotDeclaredError(ValueError):
+    """A tuner used a part of the ray that it has not declared to need."""
+
+
 class FunctionRay(AbstractRay):
-    """The line through `weights` along `direction` of a function; see `ray` for how to make one."""
+    """The line through `weights` along `direction` of a function; see `ray` for how to make one.
+
+    The last two fields are None where they are withheld: reading `sharpness` or `secant` then raises
+    `NotDeclaredError`.
+    """
 
     fn: Callable[[Array], Array]
     weights: Float[Array, " dim"]
@@ -74,8 +82,20 @@ class FunctionRay(AbstractRay):
     value: Float[Array, ""]
     slope: Float[Array, ""]
     step: Int[Array, ""]
-    sharpness: Float[Array, ""]
-    secant: Secant
+    given_sharpness: Float[Array, ""] | None
+    given_secant: Secant | None
+
+    @property  # type: ignore[misc]
+    def sharpness(self):  # type: ignore[override]
+        if self.given_sharpness is None:
+            raise NotDeclaredError("sharpness")
+        return self.given_sharpness
+
+    @property  # type: ignore[misc]
+    def secant(self):  # type: ignore[override]
+        if self.given_secant is None:
+            raise NotDeclaredError("secant")
+        return self.given_secant
 
     def evaluate(self, stepsize):
         return self.fn(self.weights + stepsize * self.direction)
@@ -111,15 +131,15 @@ def along(fn, weights, value, gradient, direction, step, sharpness) -> FunctionR
         direction, slope = -gradient, -jnp.vdot(gradient, gradient)
     else:
         slope = jnp.vdot(gradient, direction)
-    return FunctionRay(
+    return FunctionRay(  # type: ignore[call-arg]  # sharpness and secant are properties
         fn=fn,
         weights=weights,
         direction=direction,
         value=value,
         slope=slope,
         step=step,
-        sharpness=sharpness,
-        secant=Secant(),
+        given_sharpness=sharpness,
+        given_secant=Secant(),
     )
 
 
@@ -171,13 +191,13 @@ def ray(fn, weights, direction=None, *, step=0, sharpness=None, secant=None) -> 
         )
     value, gradient = jax.value_and_grad(fn)(weights)
     direction = -gradient if direction is None else jnp.asarray(direction, weights.dtype)
-    return FunctionRay(
+    return FunctionRay(  # type: ignore[call-arg]  # sharpness and secant are properties
         fn=fn,
         weights=weights,
         direction=direction,
         value=value,
         slope=jnp.vdot(gradient, direction),
         step=jnp.asarray(step),
-        sharpness=jnp.asarray(jnp.nan if sharpness is None else sharpness, weights.dtype),
-        secant=Secant() if secant is None else secant,
+        given_sharpness=jnp.asarray(jnp.nan if sharpness is None else sharpness, weights.dtype),
+        given_secant=Secant() if secant is None else secant,
     )

@@ -81,6 +81,9 @@ class Train(NetworkOptions):
     """Number of leading eigenpairs followed, and of oscillating modes in the theory; at most one for each weight."""
     record_every: int = 1
     """Keep a row every that many steps."""
+    diverged_at: float = 1e6
+    """A run has diverged when its loss exceeds this multiple of the larger of its first loss and ½λ‖w‖² at the start;
+    inf for only when it is not finite."""
     workers: int | None = None
     """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
     scheduler: str | None = None

@@ -60,6 +60,7 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
         modes=options.modes,
         track_every=options.track_every,
         record_every=options.record_every,
+        diverged_at=options.diverged_at,
         direction=None if options.direction == STEEPEST else options.direction,
     )
     config = config_of(options)
@@ -88,6 +89,7 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
     """
     for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
         check_range("eosmodel", shared.flag(name), getattr(options, name), 1)
+    check_range("eosmodel", "--diverged-at", options.diverged_at, 1, low_open=True)
     check_range("eosmodel", "--init-scale", options.init_scale, 0, low_open=True)
     shared.distinct("tuners", options.tuners)
     if options.seeds:

@@ -6,6 +6,7 @@ from eosmodel.dynamics.base import (
     SeededStart,
     blank,
     divergence_bound,
+    observed_status,
     status_of,
     step_report,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "StochasticDescent",
     "blank",
     "divergence_bound",
+    "observed_status",
     "status_of",
     "step_report",
 ]

@@ -4,7 +4,8 @@ Experiments and theories are both dynamics, so that one loop runs them and one s
 """
 
 import abc
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -40,12 +41,27 @@ class AbstractDynamics(eqx.Module):
     @abc.abstractmethod
     def step(self, state: Any, t: Int[Array, ""]) -> tuple[Any, Row, Int[Array, ""]]: ...
 
+    def diverging_at(self, multiple: float) -> Self:
+        """These dynamics with another `divergence`, the multiple of `divergence_bound`; themselves without one."""
+        own = {field.name for field in dataclasses.fields(self)}
+        changed: dict[str, Any] = {"divergence": multiple} if "divergence" in own else {}
+        return dataclasses.replace(self, **changed)
+
 
 def status_of(loss, stepsize, gradient_norm, bound) -> Int[Array, ""]:
     """The status of a step from its numbers; `bound` is the loss beyond which a run counts as diverged."""
     finite = jnp.isfinite(loss) & jnp.isfinite(stepsize) & jnp.isfinite(gradient_norm)
     bad = jnp.where(finite, int(Status.DIVERGED), int(Status.NONFINITE))
     return jnp.where(finite & (loss <= bound), int(Status.OK), bad).astype(jnp.int32)
+
+
+def observed_status(status, observed: Row) -> Int[Array, ""]:
+    """The status of a step beside which curvature was observed: NONFINITE where the sharpness solved for is no number.
+
+    Rows without an observation, in which no products were taken, have NaN on purpose.
+    """
+    lost = (status == int(Status.OK)) & (observed["products"] > 0) & ~jnp.isfinite(observed["sharpness"])
+    return jnp.where(lost, int(Status.NONFINITE), status).astype(jnp.int32)
 
 
 def step_report(loss, stepsize, gradient_norm, bound, info: TunerInfo | None = None) -> tuple[Row, Int[Array, ""]]:
@@ -56,10 +72,23 @@ def step_report(loss, stepsize, gradient_norm, bound, info: TunerInfo | None = N
     return row, status_of(loss, stepsize, gradient_norm, bound)
 
 
-def divergence_bound(value, multiple) -> Array:
-    """The loss beyond which a run that began at `value` counts as diverged; a start at 0 has rounding to grow from, and
-    one that is no number (a sample that a run's batches may never meet) bounds nothing."""
-    bound = multiple * jnp.maximum(jnp.abs(value), jnp.finfo(value.dtype).eps)
+def divergence_bound(value, multiple, sharpness: Any = 0.0, weights: Any = 0.0) -> Array:
+    """The loss beyond which a run counts as diverged: `multiple` times the larger of |L(w₀)| and ½|λ|‖w₀‖².
+
+    The second is the rise of the loss over a distance as large as the weights. A start near a minimum has a loss that
+    is small by accident, and a run that leaves it for another minimum of its size passes any multiple of that loss on
+    the way. Both scale as the loss does. Where both are 0 there is rounding to grow from, and a number that is not
+    finite (a sample that a run's batches may never meet) bounds nothing.
+
+    Args:
+        value: L(w₀).
+        multiple: how many times larger a loss counts as diverged.
+        sharpness, weights: λ at the start and w₀, in the coordinates of `curvature.scaled`; left out where not known.
+    """
+    level = jnp.abs(value)
+    rise = jnp.asarray(0.5 * jnp.abs(sharpness) * jnp.sum(jnp.square(weights)), level.dtype)
+    level = jnp.where(jnp.isfinite(rise), jnp.maximum(level, rise), level)
+    bound = multiple * jnp.where(level == 0, jnp.finfo(level.dtype).eps, level)
     return jnp.where(jnp.isnan(bound), jnp.inf, bound)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, scale_by, scaled, unscale_by
 from eosmodel.directions import Direction
-from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, step_report
+from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, observed_status, step_report
 from eosmodel.dynamics.center import (
     alignment,
     is_scheduled,
@@ -37,7 +37,7 @@ class Descent(AbstractDynamics):
         track_every: solve for the eigenpairs every that many steps; rows between have NaN, never an old value.
         measure_every: measure α, β, κ, G every that many steps, and at every step of the first two such stretches
             (0: never); only on tracked steps.
-        divergence: a loss above this multiple of the initial one ends the run.
+        divergence: how many times larger a loss counts as diverged, see `divergence_bound`.
         tuner_state: the tuner's own state at the start; None for a fresh one.
         direction: where the steps go; None for steepest descent.
     """
@@ -64,9 +64,10 @@ class Descent(AbstractDynamics):
         gradient = None if self.direction is None else jax.grad(self.objective)(start)
         direction = init_direction(self.direction, self.objective, start, gradient)
         scale = None if direction is None else direction.scale
-        value, _, pairs = self.tracker.init(scaled(self.objective, scale), unscale_by(start, scale))
+        at = unscale_by(start, scale)
+        value, _, pairs = self.tracker.init(scaled(self.objective, scale), at)
         iterate = pairs if self.tuner.needs_sharpness else None
-        bound = divergence_bound(value, self.divergence)
+        bound = divergence_bound(value, self.divergence, pairs.values[0], at)
         memory = init_memory(self.tuner, start, self.tuner_state)
         return self.State(start, memory, direction, pairs, iterate, jnp.zeros_like(start), bound)
 
@@ -114,4 +115,8 @@ class Descent(AbstractDynamics):
             **growth,
         }
         weights = state.weights + stepsize * line.ray.direction
-        return self.State(weights, memory, direction, pairs, line.pairs, half_step, state.bound), row, status
+        return (
+            self.State(weights, memory, direction, pairs, line.pairs, half_step, state.bound),
+            row,
+            observed_status(status, observed),
+        )

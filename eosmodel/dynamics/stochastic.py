@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, scale_by, scaled, unscale_by
 from eosmodel.directions import Direction
-from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, step_report
+from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, observed_status, step_report
 from eosmodel.dynamics.center import alignment, is_scheduled, observe_center, oscillation_center, run_every
 from eosmodel.dynamics.lines import DirectionState, init_direction, step_line, update_growth
 from eosmodel.objectives.batches import AbstractBatches, Noise
@@ -58,9 +58,10 @@ class StochasticDescent(AbstractDynamics):
             gradient = jax.grad(self.batches.draw(seed, jnp.zeros_like(seed)))(weights)
         direction = init_direction(self.direction, full, weights, gradient)
         scale = None if direction is None else direction.scale
-        value, _, pairs = self.tracker.init(scaled(full, scale), unscale_by(weights, scale))
+        at = unscale_by(weights, scale)
+        value, _, pairs = self.tracker.init(scaled(full, scale), at)
         batch = pairs if self.tuner.needs_sharpness else None
-        bound = divergence_bound(value, self.divergence)
+        bound = divergence_bound(value, self.divergence, pairs.values[0], at)
         return self.State(weights, seed, init_memory(self.tuner, weights), direction, pairs, batch, bound)
 
     def step(self, state, t):
@@ -85,7 +86,11 @@ class StochasticDescent(AbstractDynamics):
             **growth,
         }
         new = weights + stepsize * line.ray.direction
-        return self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound), row, status
+        return (
+            self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound),
+            row,
+            observed_status(status, observed),
+        )
 
     def _observe(self, batch, weights, line, pairs, t):
         """Of the full loss: its value, and what there is at the centre; of the batch: its curvature along its own

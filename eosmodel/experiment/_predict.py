@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from eosmodel._checks import as_arrays, check_count, one_line
+from eosmodel._checks import as_arrays, check_count, check_range, one_line
 from eosmodel._status import Status
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
@@ -17,7 +17,7 @@ from eosmodel.experiment._arguments import as_objective, as_theory, as_tuner, ch
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._river import predict_on, river_from
 from eosmodel.experiment._running import Settings, run_to_dataset
-from eosmodel.experiment._simulate import MEASURE_EVERY, simulate
+from eosmodel.experiment._simulate import DIVERGED_AT, MEASURE_EVERY, simulate
 from eosmodel.experiment._starts import copies, nearby, seeded_start, weights_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
@@ -44,6 +44,7 @@ def predict(
     modes: int = 3,
     record_every: int = 1,
     members: int | None = None,
+    diverged_at: float = DIVERGED_AT,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
     throw: bool = False,
@@ -51,9 +52,10 @@ def predict(
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
-        objective, tuner, steps, seeds, w0, modes, record_every, progress, checkpoint, throw: as in `simulate`. On a
+        objective, tuner, steps, seeds, w0, modes, record_every, diverged_at, progress, checkpoint, throw: as in
+            `simulate`. On a
             `River` (see `measure_river`) any tuner is predicted within milliseconds, from the river's own start or from
-            a `RiverStart` given as w0; only tuner, steps, w0 and throw apply. Of a
+            a `RiverStart` given as w0; only tuner, steps, w0, diverged_at and throw apply. Of a
             stochastic objective the theory knows the mean and the covariance over samples, not which batches the run
             will see (`surrogate`).
         theory: a specification, as "oscillation" or "oscillation:modes=6,force=cubic" (names, parameters and meanings
@@ -76,9 +78,10 @@ def predict(
             noise, batches or members.
     """
     check_counts("predict", steps, modes=modes, record_every=record_every)
+    check_range("predict", "diverged_at", diverged_at, 1, low_open=True)
     tuner = as_tuner("predict", tuner)
     if isinstance(objective, River):
-        return predict_on(objective, tuner, steps, w0, throw)
+        return predict_on(objective, tuner, steps, w0, diverged_at, throw)
     objective = as_objective("predict", objective)
     if members is not None:
         check_count("predict", "members", members)
@@ -87,19 +90,22 @@ def predict(
     asked = as_theory("predict", theory)
     name = theory.partition(":")[0] if isinstance(theory, str) else type(theory).__name__
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": str(theory)}
+    config["diverged_at"] = diverged_at
     label = progress if isinstance(progress, str) else f"{name}, {type(tuner).__name__}"
     settings = Settings(record_every, config, label, bool(progress), checkpoint, throw)
-    problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river)
+    problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river, diverged_at)
     _check(asked, name, problem, members)
     setup = asked.setup(problem)
     if isinstance(setup, Status):
         return _blank(steps, record_every, setup)
     dims = None if members is None else ("member",)
-    result = run_to_dataset(setup.dynamics, setup.start, steps - setup.first, settings, dims)
+    result = run_to_dataset(setup.dynamics.diverging_at(diverged_at), setup.start, steps - setup.first, settings, dims)
     return _shift(result, setup.first, steps, record_every) if setup.first else result
 
 
-def _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river) -> Problem:
+def _problem(
+    objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river, diverged_at
+) -> Problem:
     if isinstance(objective, AbstractBatches):
         weights, seed = seeded_start(objective, seeds, w0)
         if members is not None:
@@ -116,12 +122,12 @@ def _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, e
     def measured(t):
         made = experiment
         if made is None:
-            made = simulate(objective, rule, steps, w0=weights, modes=modes, progress=False)
+            made = simulate(objective, rule, steps, w0=weights, modes=modes, diverged_at=diverged_at, progress=False)
         return coefficients(made, weights.dtype, at=t) if int(made.steps) > t else None
 
     def reached(t):
         # The same settings as a default run's, so that nothing is compiled again for the way there.
-        descent = Descent(objective, rule, Tracker(modes), 1, MEASURE_EVERY)
+        descent = Descent(objective, rule, Tracker(modes), 1, MEASURE_EVERY, diverged_at)
         if t == 0:
             return descent.init(weights)
         carry = run(descent, weights, t).carry

@@ -138,11 +138,13 @@ def river_from(
             )
 
 
-def predict_on(river: River, tuner: AbstractTuner, steps: int, start: RiverStart | None, throw: bool) -> xr.Dataset:
+def predict_on(
+    river: River, tuner: AbstractTuner, steps: int, start: RiverStart | None, diverged_at: float, throw: bool
+) -> xr.Dataset:
     """`predict` on a river."""
     check_range("predict", "steps", steps, 1)
     rule = as_arrays(tuner, river.rate.dtype)
-    dynamics = RiverMap(river, rule)
+    dynamics = RiverMap(river, rule, divergence=diverged_at)
     start = at_weights(river) if start is None else start
     axes, dims = batch_axes(dynamics, start)
     progress = run(dynamics, start, steps, rows_per_chunk=steps, axes=axes)

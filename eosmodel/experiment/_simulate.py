@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel._checks import as_arrays, check_count
+from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._arguments import as_direction, as_objective, as_tuner, check_counts
@@ -19,6 +19,7 @@ from eosmodel.results import record
 from eosmodel.tuners.base import AbstractTuner
 
 MEASURE_EVERY = 10
+DIVERGED_AT = 1e6
 
 
 def simulate(
@@ -33,6 +34,7 @@ def simulate(
     track_every: int = 1,
     record_every: int = 1,
     measure_every: int = MEASURE_EVERY,
+    diverged_at: float = DIVERGED_AT,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
     throw: bool = False,
@@ -56,6 +58,8 @@ def simulate(
         record_every: keep a row every that many steps.
         measure_every: measure α, β, κ and G every that many steps, and at every step of the first two such
             stretches, where everything changes at once; 0 for never.
+        diverged_at: a run has diverged when its loss exceeds this multiple, > 1, of the larger of |L(w₀)| and
+            ½λ‖w₀‖², the rise of the loss over a distance as large as the weights; inf for only when it is not finite.
         progress: show a progress bar; a string is its label.
         checkpoint: file to write after every chunk and to go on from if it exists.
         throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
@@ -79,21 +83,23 @@ def simulate(
     """
     check_counts("simulate", steps, modes=modes, track_every=track_every, record_every=record_every)
     check_count("simulate", "measure_every", measure_every, 0)
+    check_range("simulate", "diverged_at", diverged_at, 1, low_open=True)
     loss, tuner = as_objective("simulate", objective), as_tuner("simulate", tuner)
     direction = as_direction("simulate", direction)
     # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
-    config = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
+    config: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
+    config["diverged_at"] = diverged_at
     label = progress if isinstance(progress, str) else type(tuner).__name__
     settings = Settings(record_every, config, label, bool(progress), checkpoint, throw)
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, w0)
         rule = as_arrays(tuner, seeded.weights.dtype)
-        noisy = StochasticDescent(loss, rule, Tracker(modes), track_every, due, direction=direction)
+        noisy = StochasticDescent(loss, rule, Tracker(modes), track_every, due, diverged_at, direction)
         result = run_to_dataset(noisy, seeded, steps, settings)
     else:
         start = weights_of(loss, seeds, w0)
         rule = as_arrays(tuner, start.dtype)
-        dynamics = Descent(loss, rule, Tracker(modes), track_every, due, direction=direction)
+        dynamics = Descent(loss, rule, Tracker(modes), track_every, due, diverged_at, direction=direction)
         result = run_to_dataset(dynamics, start, steps, settings)
     return record.describe(result.assign(edge=2.0 if direction is None else direction.edge))

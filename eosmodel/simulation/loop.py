@@ -123,6 +123,13 @@ def chunk_of(dynamics, carry, first, last, rows, stride, axes):
 _run_chunk = eqx.filter_jit(chunk_of)
 
 
+def _run_quietly(*args):
+    # NaN marks what a row does not have, and a status says where a run stopped being finite. So jax's own check for NaN
+    # (JAX_DEBUG_NANS), which would raise at the first blank entry, is off within a run.
+    with jax.debug_nans(False), jax.debug_infs(False):
+        return _run_chunk(*args)
+
+
 def template(dynamics: AbstractDynamics, start: Any, axes: Any = None) -> Carry:
     """Shapes and dtypes of the carry, without computing it; the structure into which a checkpoint is read."""
     return eqx.filter_eval_shape(initial_carry, dynamics, start, axes)
@@ -169,7 +176,7 @@ def run(
         # An empty chunk, to measure the time of the compilation.
         begin = time.perf_counter()
         zero = jnp.zeros_like(last)
-        jax.block_until_ready(_run_chunk(dynamics, progress.carry, zero, zero, rows_per_chunk, record_every, axes))
+        jax.block_until_ready(_run_quietly(dynamics, progress.carry, zero, zero, rows_per_chunk, record_every, axes))
         progress = progress._replace(compile_seconds=time.perf_counter() - begin)
     chunks = list(progress.chunks)
     while len(chunks) * rows_per_chunk < total:
@@ -177,7 +184,7 @@ def run(
             break
         begin = time.perf_counter()
         first = jnp.asarray(len(chunks) * rows_per_chunk * record_every, jnp.int32)
-        carry, rows = _run_chunk(dynamics, progress.carry, first, last, rows_per_chunk, record_every, axes)
+        carry, rows = _run_quietly(dynamics, progress.carry, first, last, rows_per_chunk, record_every, axes)
         chunks.append({name: np.asarray(value) for name, value in rows.items()})
         seconds = np.append(progress.seconds, time.perf_counter() - begin)
         progress = progress._replace(carry=carry, chunks=tuple(chunks), seconds=seconds)

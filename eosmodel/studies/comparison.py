@@ -121,6 +121,7 @@ def make_plan(
     modes: int = 3,
     track_every: int = 1,
     record_every: int = 1,
+    diverged_at: float = 1e6,
     direction: str | None = None,
 ) -> Plan[Runs]:
     """The blocks of a comparison, and how they make the datasets of `simulate` and `predict`.
@@ -129,7 +130,7 @@ def make_plan(
         objective: as for `build`.
         tuners, theories: specifications.
         seeds: of the initial weights and of the batches; None is the objective's own start, labelled 0.
-        steps, modes, track_every, record_every: as in `simulate`.
+        steps, modes, track_every, record_every, diverged_at: as in `simulate`.
         direction: a specification, or None for steepest descent.
 
     Example:
@@ -141,7 +142,8 @@ def make_plan(
     labelled: list[tuple[dict[str, Any], Block]] = []
     rivers: list[Block] = []
     for seed in seeds:
-        run = {"steps": steps, "seeds": seed, "modes": modes, "record_every": record_every}
+        run: dict[str, Any] = {"steps": steps, "seeds": seed, "modes": modes, "record_every": record_every}
+        run["diverged_at"] = diverged_at
         for tuner in tuners:
             label = tuner if seed is None else f"{tuner}, seed {seed}"
             coords = {"tuner": tuner, "seed": seed or 0}

@@ -62,7 +62,7 @@ class CenterOscillation(AbstractDynamics):
     Fields
         objective, tuner: what is modelled; the objective may be stochastic.
         tracker: how the oscillating modes are followed; a number stands for a `Tracker` of so many modes.
-        divergence: a loss above this multiple of the initial one ends the run.
+        divergence: how many times larger a loss counts as diverged, see `divergence_bound`.
         force, restoring: F and A.
         off_modes: what the centre takes of the odd force outside the modes, P⊥HX.
         line: what the tuner sees.
@@ -120,7 +120,8 @@ class CenterOscillation(AbstractDynamics):
         amplitude = self.start(gradient, pairs)
         center = weights - amplitude @ pairs.vectors
         iterate = pairs if self.tuner.needs_sharpness else None
-        memory, bound = init_memory(self.tuner, weights), divergence_bound(value, self.divergence)
+        memory = init_memory(self.tuner, weights)
+        bound = divergence_bound(value, self.divergence, pairs.values[0], weights)
         return self.State(center, amplitude, pairs, memory, iterate, jnp.zeros_like(center), bound, seed)
 
     def step(self, state, t):
@@ -205,6 +206,9 @@ class AfterDescent(AbstractDynamics):
 
     def init(self, start):
         return self.model.init(start)
+
+    def diverging_at(self, multiple):
+        return dataclasses.replace(self, model=self.model.diverging_at(multiple))
 
     def step(self, state, t):
         descent = self.model.as_descent()

@@ -176,7 +176,7 @@ class CentralFlow(AbstractDynamics):
         objective, tuner: what is modelled.
         tracker: how the modes that may oscillate are followed; a number stands for a `Tracker` of so many modes. The
             balance tries all 2^modes sets of them.
-        divergence: a loss above this multiple of the initial one ends the run.
+        divergence: how many times larger a loss counts as diverged, see `divergence_bound`.
         stride: steps from one update of the eigenpairs and third derivatives to the next; the first 2·`stride` steps
             have one each.
         burn_in, window: steps of the fast map left out and averaged over, in every step at an unstable balance.
@@ -233,7 +233,7 @@ class CentralFlow(AbstractDynamics):
         side = -above.astype(start.dtype)
         covariance, curvature = jnp.outer(amplitude, amplitude), jnp.diag(pairs.values)
         rises = jnp.zeros((len(symmetric_basis(pairs.values.size)), start.size), start.dtype)
-        bound = divergence_bound(value, self.divergence)
+        bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(center, pairs, rises, curvature, covariance, side, fast, bound)
 
     def step(self, state, t):

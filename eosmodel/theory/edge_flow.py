@@ -40,7 +40,7 @@ class EdgeFlow(AbstractDynamics):
 
     Fields
         objective, tuner: what is modelled.
-        divergence: a loss above this multiple of the initial one ends the run.
+        divergence: how many times larger a loss counts as diverged, see `divergence_bound`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -68,7 +68,8 @@ class EdgeFlow(AbstractDynamics):
     def init(self, start):
         value, gradient, pairs = leading(self.objective, start, 1)
         displacement = oscillation(gradient, pairs) @ pairs.vectors
-        memory, bound = init_memory(self.tuner, start), divergence_bound(value, self.divergence)
+        memory = init_memory(self.tuner, start)
+        bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(start - displacement, displacement, pairs.vectors[0], memory, bound)
 
     def step(self, state, t):

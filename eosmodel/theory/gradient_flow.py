@@ -35,7 +35,7 @@ class GradientFlow(AbstractDynamics):
 
     def init(self, start):
         value, _, pairs = self.tracker.init(self.objective, start)
-        bound = divergence_bound(value, self.divergence)
+        bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(start, pairs, init_memory(self.tuner, start), bound)
 
     def step(self, state, t):

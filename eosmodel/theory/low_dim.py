@@ -127,15 +127,17 @@ class FrozenValley(AbstractDynamics):
         valley: from `valley_at`.
         tuner: the rule.
         tuner_state: the tuner's own state at the moment of freezing; None for a fresh one.
+        divergence: how many times larger a loss counts as diverged, see `divergence_bound`.
     """
 
     valley: Valley
     tuner: AbstractTuner
     tuner_state: Any = None
+    divergence: float = eqx.field(static=True, default=1e6)
 
     @property
     def _descent(self) -> Descent:
-        return Descent(self.valley, self.tuner, Tracker(1), 1, 0, tuner_state=self.tuner_state)
+        return Descent(self.valley, self.tuner, Tracker(1), 1, 0, self.divergence, self.tuner_state)
 
     def init(self, start):
         return self._descent.init(start)

@@ -49,7 +49,7 @@ class RodFlow(AbstractDynamics):
     Args:
         objective, tuner: what is modelled.
         tracker: how the leading eigenpairs are followed; a number stands for a `Tracker` of so many modes.
-        divergence: a loss above this multiple of the initial one ends the run.
+        divergence: how many times larger a loss counts as diverged, see `divergence_bound`.
         rods: rank of Σ, ≥ 1.
         substeps: Euler steps in a step, ≥ 2; with 4 the flow along a mode is stable up to ηλ = 3.4.
 
@@ -92,7 +92,7 @@ class RodFlow(AbstractDynamics):
         line = steepest(self.objective, start, value, gradient, first, pairs.values[0])
         stepsize = select_stepsize(self.tuner, line, memory, gradient)[0]
         extent = jnp.zeros((self.rods, start.size), start.dtype).at[0].set(-0.5 * stepsize * gradient)
-        bound = divergence_bound(value, self.divergence)
+        bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(start + extent[0], extent, pairs, memory, bound)
 
     def step(self, state, t):

@@ -1,6 +1,7 @@
 """The interface of a tuner: a rule that takes a ray and returns a step size."""
 
 import abc
+import dataclasses
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from eosmodel._checks import one_line
-from eosmodel.rays import AbstractRay, FunctionRay, Secant
+from eosmodel.rays import AbstractRay, FunctionRay, NotDeclaredError, Secant
 
 
 class TunerInfo(NamedTuple):
@@ -71,9 +72,18 @@ def ask(tuner: AbstractTuner, ray: AbstractRay, state: Any) -> tuple[Float[Array
     """tuner(ray, state), with every number in its type: η in that of the ray, the state in that of the last one.
 
     Raises:
-        ValueError: an answer that is not (η, state, info), or a state of another form than the last one.
+        ValueError: an answer that is not (η, state, info), a state of another form than the last one, or a rule that
+            uses the sharpness or the secant and does not declare it.
     """
-    name, answer = type(tuner).__name__, tuner(ray, state)
+    name = type(tuner).__name__
+    try:
+        answer = tuner(ray, state)
+    except NotDeclaredError as error:
+        part = error.args[0]
+        raise ValueError(
+            f"tuner {name}: uses ray.{part}, which is computed only for rules that declare it; "
+            f"add needs_{part}: ClassVar[bool] = True to its class"
+        ) from None
     if not isinstance(answer, tuple) or len(answer) != 3 or not isinstance(answer[2], TunerInfo):
         given = ", ".join(type(part).__name__ for part in answer) if isinstance(answer, tuple) else ""
         raise ValueError(
@@ -144,8 +154,10 @@ def select_stepsize(
     `change` is the result of `gradient_change` where each step has its own loss. By default y is the difference of the
     gradients of the two steps.
     """
+    if not tuner.needs_sharpness:
+        line = dataclasses.replace(line, given_sharpness=None)
     if memory.past is None:
-        stepsize, state, info = ask(tuner, line, memory.state)
+        stepsize, state, info = ask(tuner, dataclasses.replace(line, given_secant=None), memory.state)
         return stepsize, Memory(state, None), info
     old = memory.past
     y, bent = (gradient - old.gradient, old.direction - line.direction) if change is None else change
@@ -155,6 +167,5 @@ def select_stepsize(
         sy=old.stepsize * jnp.vdot(old.direction, y),
         yy=jnp.where(old.stepsize == 0, 0, jnp.vdot(y, bent)),
     )
-    line = eqx.tree_at(lambda r: r.secant, line, secant)
-    stepsize, state, info = ask(tuner, line, memory.state)
+    stepsize, state, info = ask(tuner, dataclasses.replace(line, given_secant=secant), memory.state)
     return stepsize, Memory(state, Past(gradient, line.direction, stepsize)), info
