@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn, Union
 import tyro
 
 from eosmodel import _specs
-from eosmodel.commands import module_of
+from eosmodel.commands import compiled, module_of, words
 from eosmodel.commands.options import COMMANDS, name_of
 
 Command: Any = Union[  # noqa: UP007 - of a table
@@ -32,6 +32,9 @@ def main(args: Sequence[str] | None = None) -> None:
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     try:
+        if not getattr(options, "no_cache", True):
+            compiled.keep()
+        words.check(options)
         module_of(name_of(options)).run(options)
     except (ValueError, OSError) as error:  # a full disk too; what is done is kept
         _end(error)

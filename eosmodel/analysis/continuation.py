@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
-from scipy.optimize import brentq
 
 from eosmodel._checks import check_range
 from eosmodel.analysis.cycles import Map, around, check_interval, check_state, check_whole, defect, eigenvalues, newton
@@ -231,6 +230,8 @@ def _zero(curve, here, there, test):
 
     def value(x):
         return float(test(here if x == 0 else there if x == 1 else between(x)))
+
+    from scipy.optimize import brentq  # slow to import
 
     eps = float(np.finfo(chord.dtype).eps)
     root = brentq(value, 0, 1, xtol=eps, rtol=4 * eps)

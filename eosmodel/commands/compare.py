@@ -1,8 +1,8 @@
 """`eosmodel compare`: the runs of `train` and the theories beside them, the scoreboard and the report."""
 
-from eosmodel import directions
 from eosmodel.commands import shared, train
 from eosmodel.commands.options import Compare
+from eosmodel.commands.words import STEEPEST
 from eosmodel.theory import THEORIES, from_spec
 
 OUTPUTS = (*train.OUTPUTS, train.THEORY)
@@ -23,8 +23,7 @@ def _check(options: Compare) -> None:
     whole_record = [spec for spec, theory in asked.items() if theory.needs_every_row]
     if options.record_every > 1 and whole_record:
         raise ValueError(f"--theories {whole_record[0]} reads the run row by row and needs --record-every 1")
-    if options.direction != train.STEEPEST:
-        directions.from_spec(options.direction)  # one that is unknown is told so first
+    if options.direction != STEEPEST:
         raise ValueError(f"--direction {options.direction}: theories know steepest descent alone; use `eosmodel train`")
     unknown = [spec for spec, theory in asked.items() if not theory.knows_noise]
     if options.batch_size is not None and unknown:

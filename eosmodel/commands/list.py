@@ -6,8 +6,8 @@ from eosmodel.directions import DIRECTIONS
 from eosmodel.objectives import NETWORKS, OBJECTIVES
 from eosmodel.objectives import registry as toys
 from eosmodel.objectives.data import DATASETS
-from eosmodel.studies.validation import TUNERS as VALIDATED_TUNERS
-from eosmodel.studies.validation import WORKLOADS
+from eosmodel.studies.validated import TUNERS as VALIDATED_TUNERS
+from eosmodel.studies.validated import WORKLOADS
 from eosmodel.theory.registry import THEORIES, parameters
 from eosmodel.tuners import registry as tuners
 

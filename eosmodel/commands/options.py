@@ -6,21 +6,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from eosmodel.studies import validated
+
 TUNERS = ("constant:0.6", "armijo", "sps-max", "greedy", "cdat", "on-edge")
-WORKLOADS = ("digits-tanh", "digits-gelu", "digits-cnn", "fashion-tanh", "fashion-gelu", "fashion-cnn", "sorting")
-VALIDATED = (
-    "constant",
-    "armijo",
-    "armijo-restart",
-    "polyak",
-    "polyak-half",
-    "polyak-third",
-    "sps-max",
-    "greedy",
-    "cdat",
-    "on-edge",
-    "rmsprop",
-)
 SWEPT = ("constant:{0.4,0.8}", "armijo", "greedy", "cdat:sigma={0.5,1.5,1.9,2}", "cdat:sigma={1,2},ema=0.9")
 
 
@@ -94,6 +82,8 @@ class Train(NetworkOptions):
     """Go on from what is in --out, if anything, and recompute nothing that is done."""
     overwrite: bool = False
     """Delete the results of an earlier command in --out first."""
+    no_cache: bool = False
+    """Do not keep compiled programs on disk, where the next command would find them."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +132,8 @@ class Sweep(NetworkOptions):
     """Go on from what is in --out, if anything, and recompute no block that is done."""
     overwrite: bool = False
     """Delete the results of an earlier command in --out first."""
+    no_cache: bool = False
+    """Do not keep compiled programs on disk, where the next command would find them."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +147,11 @@ class Validate:
     `eosmodel validate --workloads digits-tanh --losses mse --tuners constant armijo cdat`.
     """
 
-    workloads: tuple[str, ...] = WORKLOADS
+    workloads: tuple[str, ...] = tuple(validated.WORKLOADS)
     """Networks on their data; `eosmodel list` shows all of them."""
     losses: tuple[Literal["mse", "ce"], ...] = ("mse", "ce")
     """½ mean squared error, mean cross-entropy."""
-    tuners: tuple[str, ...] = VALIDATED
+    tuners: tuple[str, ...] = tuple(validated.TUNERS)
     """Names of the matrix, whose steps are scaled by the sharpness at the start (`eosmodel list`), or step-size rules
     as for `compare`."""
     theories: tuple[str, ...] = (
@@ -195,6 +187,8 @@ class Validate:
     """Go on from what is in --out, if anything, and recompute no block that is done."""
     overwrite: bool = False
     """Delete the results of an earlier command in --out first."""
+    no_cache: bool = False
+    """Do not keep compiled programs on disk, where the next command would find them."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +206,8 @@ class Map:
     """Go on from what is in --out, if anything."""
     overwrite: bool = False
     """Delete the results of an earlier command in --out first."""
+    no_cache: bool = False
+    """Do not keep compiled programs on disk, where the next command would find them."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from eosmodel._checks import check_count
 from eosmodel.analysis.phase import make_plan
 from eosmodel.commands import shared
 from eosmodel.commands.options import Map, Phase
+from eosmodel.commands.words import FAST_MAP
 from eosmodel.objectives import registry
 from eosmodel.results import record
 from eosmodel.results.regimes import Regime
@@ -21,7 +22,6 @@ from eosmodel.tuners.registry import from_spec
 
 DATASET = "phase.nc"
 OUTPUTS = (DATASET,)
-FAST_MAP = "fast-map"
 _FIELDS = ("A", "kappa", "sharpness", "bulk_gradient_sq")
 
 
@@ -68,7 +68,6 @@ def system(options: Map) -> tuple[Any, Any]:
     """System and tuner (None where the system holds it), in jax's precision of the moment."""
     tuner = from_spec(options.tuner)
     if options.system.partition(":")[0] != FAST_MAP:
-        _specs.look_up(options.system.partition(":")[0], {FAST_MAP: None, **registry.TOYS}, "system")
         return registry.from_spec(options.system, options.dtype), tuner
     _, build, texts = _specs.parse("system", options.system, {FAST_MAP: FastMap}, lambda _: _FIELDS)
     _specs.check_names(f"system {FAST_MAP}", texts, _FIELDS)

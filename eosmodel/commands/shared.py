@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 CONFIG = "config.json"
 BLOCKS = "blocks"
 # Options that say where results go, how an old folder is treated, and where and in what portions they are computed.
-_NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk")
+_NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk", "no_cache")
 
 
 def flag(option: str) -> str:

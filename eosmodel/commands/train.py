@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel import _specs, directions
 from eosmodel._checks import check_count, check_range
 from eosmodel.commands import shared
 from eosmodel.commands.options import NetworkOptions, Train
+from eosmodel.commands.words import NETWORK, STEEPEST
 from eosmodel.judging.scoreboard import compare
 from eosmodel.objectives import registry as toys
 from eosmodel.report import write_report
 from eosmodel.results import record
 from eosmodel.studies import comparison, runners
-from eosmodel.tuners.registry import from_spec
 
 EXPERIMENT, THEORY = "experiment.nc", "theory.nc"
 OUTPUTS = (EXPERIMENT, "scoreboard.json", "report.html", shared.BLOCKS)
-NETWORK = "network"
-STEEPEST = "steepest"
 NETWORK_OPTIONS = tuple(field.name for field in dataclasses.fields(NetworkOptions) if field.name != "dtype")
 
 
@@ -94,10 +91,6 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
     shared.distinct("tuners", options.tuners)
     if options.seeds:
         shared.distinct("seeds", options.seeds)
-    for spec in options.tuners:
-        from_spec(spec)
-    if options.direction != STEEPEST:
-        directions.from_spec(options.direction)
     objective = _network(options) if options.objective == NETWORK else _toy(options)
     with shared.precision(options):
         built = comparison.build(objective)
@@ -125,7 +118,6 @@ def _toy(options: Train) -> dict[str, Any]:
         raise ValueError(f"--batch-size is for networks alone; {name} has no samples")
     if options.replacement:
         raise ValueError("--replacement is for mini-batches; give --batch-size")
-    _specs.look_up(kind, {NETWORK: None, **toys.TOYS}, "objective")
     if kind == NETWORK:
         raise ValueError(f"--objective {name!r}: a network has its parameters in {_flags(NETWORK_OPTIONS)}")
     objective = {"toy": name, "dtype": options.dtype}

@@ -51,10 +51,17 @@ def run_to_dataset(
         known = identity(dynamics, start, axes, rows=_ROWS_PER_CHUNK, every=record_every, steps=steps)
         resume = load(checkpoint, template(dynamics, start, axes), known)
     with tqdm(
-        total=steps, desc=label, unit="step", disable=not settings.progress, leave=False, dynamic_ncols=True
+        total=steps,
+        desc=label,
+        unit="step",
+        disable=not settings.progress,
+        leave=False,
+        dynamic_ncols=True,
+        bar_format="{desc}: compiling…",  # before the first chunk, most of the time of a short run
     ) as bar:
 
         def after_chunk(progress: Progress) -> None:
+            bar.bar_format = None
             if checkpoint is not None:
                 save(checkpoint, progress, known)
             bar.update(int(np.max(np.asarray(progress.carry.t))) - bar.n)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import xarray as xr
-from scipy.stats import binomtest, spearmanr
 
 from eosmodel._status import Status
 from eosmodel.judging.cells import (
@@ -104,6 +103,8 @@ def _as_a_run(name: str, single: xr.Dataset, copy: xr.Dataset, mask: np.ndarray,
 
 def _sign_test(more: int, less: int) -> float:
     """The p-value of a two-sided sign test; 1 without data."""
+    from scipy.stats import binomtest  # slow to import
+
     return float(binomtest(more, more + less).pvalue) if more + less else 1.0
 
 
@@ -127,6 +128,8 @@ def _warned(name: str, theory: xr.Dataset, mask: np.ndarray) -> Claim:
     share, error = theory.left_out.values[known], worst[known]
     if known.sum() < 3 or min(np.ptp(share), np.ptp(error)) == 0:
         return _untested("warned", text, criterion, "fewer than three such runs, or all alike")
+    from scipy.stats import spearmanr  # slow to import
+
     correlation = spearmanr(share, error, alternative="greater")
     chance = float(correlation.pvalue)
     evidence = f"{number(correlation.statistic, '.2f')} over {known.sum()} runs, p = {number(chance, '.1g')}"

@@ -2,7 +2,6 @@
 
 import numpy as np
 import xarray as xr
-from scipy.stats import quantile
 
 from eosmodel._status import Status
 
@@ -138,6 +137,8 @@ def band(ensemble: xr.DataArray, level: float = 0.9) -> tuple[xr.DataArray, xr.D
     Source:
         Hyndman and Fan, Sample quantiles in statistical packages (1996), definition 6.
     """
+    from scipy.stats import quantile  # slow to import
+
     tail = (1 - level) / 2
     options = {"method": "weibull", "axis": -1, "nan_policy": "omit"}
 

@@ -1,11 +1,11 @@
 """The slow flow: the sharpness ODE, with the oscillation averaged over the fast map's invariant measure."""
 
-import diffrax as dfx
+from typing import TYPE_CHECKING
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 
 from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel._status import Status
@@ -13,6 +13,9 @@ from eosmodel.theory.closures import AbstractClosure
 from eosmodel.theory.slow_regimes import LOG_FAR, SlowSystem, first_regime, probe
 from eosmodel.theory.slow_solution import SlowSolution
 from eosmodel.tuners.base import AbstractTuner
+
+if TYPE_CHECKING:
+    import diffrax as dfx
 
 
 class SlowFlow(eqx.Module):
@@ -80,7 +83,7 @@ class SlowFlow(eqx.Module):
         dt: float | None = None,
         rtol: float = 1e-4,
         atol: float = 1e-6,
-        solver: dfx.AbstractSolver | None = None,
+        solver: "dfx.AbstractSolver | None" = None,
         max_steps: int = 16384,
     ) -> SlowSolution:
         """The flow for a number of steps of the tuner, or until it leaves the theory's range.
@@ -96,6 +99,8 @@ class SlowFlow(eqx.Module):
         Returns:
             `SlowSolution`. Averages over a chaotic measure fluctuate by about 1/√window; no tolerance goes below that.
         """
+        import diffrax as dfx  # slow to import
+
         check_count("SlowFlow.solve", "steps", steps)
         check_count("SlowFlow.solve", "save_every", save_every)
         check_count("SlowFlow.solve", "max_steps", max_steps)
@@ -143,6 +148,9 @@ class SlowFlow(eqx.Module):
 @eqx.filter_jit
 def _segment(system, regime, y, begin, end, times, first, control, solver, max_steps):
     """The flow in one regime: the rows at `times`, the time, state and exits at its end, and diffrax's result."""
+    import diffrax as dfx
+    import optimistix as optx
+
     width = 8 * float(jnp.finfo(begin.dtype).eps)
 
     def condition(t, y, args, **_):

@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 
 import eosmodel as eos
 from eosmodel.cli import main
-from eosmodel.commands.options import VALIDATED, WORKLOADS
+from eosmodel.commands.options import Validate
 from eosmodel.objectives.recipes import network
 from eosmodel.results.labels import ERRORS
 from eosmodel.studies import validation
@@ -26,8 +26,9 @@ def _plan(tuners=("cdat",), theories=("oscillation",), workloads=("digits-tanh",
 
 
 def test_the_command_line_offers_the_whole_matrix():
-    assert tuple(validation.WORKLOADS) == WORKLOADS
-    assert tuple(validation.TUNERS) == VALIDATED
+    assert Validate().workloads == tuple(validation.WORKLOADS)
+    assert Validate().tuners == tuple(validation.TUNERS)
+    assert Validate().losses == validation.LOSSES
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.interpolate import PchipInterpolator
 
 from eosmodel.theory.complementarity import symmetric_basis
 
@@ -135,6 +134,8 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, d
             between both so that its weight and its first moment are kept.
         dtype: floating type; jax's default when None.
     """
+    from scipy.interpolate import PchipInterpolator  # slow to import
+
     rows = {name: np.asarray(values) for name, values in rows.items()}
     alive = np.isfinite(rows["tau"])
     tau = rows["tau"][alive].astype(float)
