@@ -2,7 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# Commands need the package alone, a quarter of what its developers do.
+PACKAGE := $(VENV)/.installed
+DEVELOPER := $(VENV)/.installed-for-development
 # Where this is set, every process compiles all the Python that it imports, 8 s of the 12 that its imports take then; the
 # tests start many.
 export PYTHONDONTWRITEBYTECODE :=
@@ -10,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # often waits for something.
 TESTS := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests eosmodel --doctest-modules --ignore=tests/benchmarks
 
-.PHONY: setup demo sweep validate figures notebooks docs test test-slow wheel-test bench lint clean help
+.PHONY: setup demo sweep validate figures notebooks docs test test-slow wheel-test release bench lint clean help
 
 help:
 	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
@@ -21,52 +23,60 @@ help:
 	@echo "make docs       build the documentation from the docstrings and eosmodel/docs; open runs/docs/index.html"
 	@echo "make test       run the test suite"
 	@echo "make test-slow  run the slow studies as well"
-	@echo "make wheel-test run eosmodel compare from the built wheel, in an empty environment"
+	@echo "make wheel-test build the wheel and the source distribution and run eosmodel from them, in an empty environment"
+	@echo "make release    all checks, then the distributions in dist/ and a tag; says how to publish them"
 	@echo "make bench      run the benchmarks (ratios within one run)"
 	@echo "make lint       ruff and mypy"
-	@echo "make setup      only make the environment in .venv"
+	@echo "make setup      only make the environment in .venv, with all that developers need"
 	@echo "make clean      remove the environment and caches; results in runs/ stay"
 
-setup: $(STAMP)
+setup: $(DEVELOPER)
 
-$(STAMP): pyproject.toml
+$(PACKAGE): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("eosmodel needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	@# Bytecode of all that is installed would be half of the time; it is made of what is used.
+	$(BIN)/python -m pip install --quiet --no-compile --editable .
+	@touch $@
+
+$(DEVELOPER): $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP)
+demo: $(PACKAGE)
 	$(BIN)/eosmodel compare --out runs/demo --resume
 
-sweep: $(STAMP)
+sweep: $(PACKAGE)
 	$(BIN)/eosmodel sweep --out runs/sweep --workers 2 --resume
 
-validate: $(STAMP)
+validate: $(PACKAGE)
 	$(BIN)/eosmodel validate --out runs/validation --workers 2 --resume
 
-figures: $(STAMP)
+figures: $(PACKAGE)
 	$(BIN)/python -m paper_figures
 
-notebooks: $(STAMP)
+notebooks: $(DEVELOPER)
 	$(BIN)/python notebooks/execute.py
 
-docs: $(STAMP)
+docs: $(DEVELOPER)
 	$(BIN)/sphinx-build -q -W --keep-going eosmodel/docs runs/docs
 
-test: $(STAMP)
+test: $(DEVELOPER)
 	$(TESTS) -m "not slow"
 
-test-slow: $(STAMP)
+test-slow: $(DEVELOPER)
 	$(TESTS)
 
-wheel-test: $(STAMP)
-	$(BIN)/python .ci/wheel.py
+wheel-test: $(DEVELOPER)
+	$(BIN)/python .ci/distributions.py
 
-bench: $(STAMP)
+release: lint test wheel-test
+	$(BIN)/python .ci/release.py
+
+bench: $(DEVELOPER)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 
-lint: $(STAMP)
+lint: $(DEVELOPER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
