@@ -1,4 +1,4 @@
-"""Build the source distribution and the wheel, check what they hold, and run eosmodel from both in an empty environment.
+"""Build the source distribution and the wheel, check what they hold, and run both in an empty environment.
 
 `make wheel-test` runs this. pip gets the dependencies from wherever it is set up to.
 """
@@ -34,7 +34,8 @@ def build(folder: Path) -> tuple[Path, Path]:
 
 def check_sources(sdist: Path) -> None:
     """What it takes to build, test and cite."""
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     missing = {*SOURCES, *(f"eosmodel/{path.relative_to(ROOT / 'eosmodel')}" for path in ROOT.glob("eosmodel/**/*.py"))}
     assert not missing - names, f"{sdist.name} lacks {sorted(missing - names)}"
 

@@ -24,8 +24,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for file in build(Path(temporary)):
             shutil.copy(file, ROOT / "dist" / file.name)
-    subprocess.run(["git", "tag", "--annotate", f"v{version}", "--message", f"eosmodel {version}"], cwd=ROOT, check=True)
-    print(f"dist/ holds eosmodel {version}, tagged v{version}. To publish: git push --tags; twine upload dist/*{version}*")
+    subprocess.run(
+        ["git", "tag", "--annotate", f"v{version}", "--message", f"eosmodel {version}"], cwd=ROOT, check=True
+    )
+    print(
+        f"dist/ holds eosmodel {version}, tagged v{version}. To publish: git push --tags; twine upload dist/*{version}*"
+    )
 
 
 if __name__ == "__main__":
