@@ -1,6 +1,6 @@
 """Make a release: the distributions in dist/, and a tag. `make release` runs the checks first; nothing is uploaded.
 
-Before: the version in pyproject.toml and CITATION.cff, and the day in CHANGELOG.md and as date-released in CITATION.cff.
+Set before: the version in pyproject.toml and CITATION.cff; the day in CHANGELOG.md and, as date-released, CITATION.cff.
 """
 
 import shutil
