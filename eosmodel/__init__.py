@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eosmodel import analysis, curvature, objectives, plotting, report, theory, tuners
     from eosmodel._status import Status
     from eosmodel.analysis.phase import PhaseDiagram, phase_diagram
-    from eosmodel.experiment import coefficients, measure_river, predict, simulate
+    from eosmodel.experiment import coefficients, measure_river, predict, rank, simulate, tune
     from eosmodel.judging.scoreboard import Comparison, compare
     from eosmodel.objectives import data, objective
     from eosmodel.rays import ray
@@ -30,8 +30,10 @@ _NAMES = {
     "objective": "eosmodel.objectives",
     "phase_diagram": "eosmodel.analysis.phase",
     "predict": "eosmodel.experiment",
+    "rank": "eosmodel.experiment",
     "ray": "eosmodel.rays",
     "simulate": "eosmodel.experiment",
+    "tune": "eosmodel.experiment",
 }
 _MODULES = {
     "analysis": "eosmodel.analysis",
@@ -58,6 +60,8 @@ __all__ = [  # noqa: RUF022 - the order in which one meets them
     "simulate",
     "predict",
     "measure_river",
+    "rank",
+    "tune",
     "compare",
     "Comparison",
     "measures",

@@ -3,21 +3,26 @@
 """
 
 from eosmodel.experiment._coefficients import coefficients
+from eosmodel.experiment._on_river import Ranking, Tuned, rank, tune
 from eosmodel.experiment._predict import predict
 from eosmodel.experiment._river import load_river, measure_river, river_dataset, river_from, river_in, save_river
 from eosmodel.experiment._simulate import simulate
 from eosmodel.experiment._starts import nearby, weights_of
 
 __all__ = [
+    "Ranking",
+    "Tuned",
     "coefficients",
     "load_river",
     "measure_river",
     "nearby",
     "predict",
+    "rank",
     "river_dataset",
     "river_from",
     "river_in",
     "save_river",
     "simulate",
+    "tune",
     "weights_of",
 ]

@@ -15,7 +15,8 @@ from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
 from eosmodel.experiment._arguments import as_objective, as_theory, as_tuner, check_counts
 from eosmodel.experiment._coefficients import coefficients
-from eosmodel.experiment._river import predict_on, river_from
+from eosmodel.experiment._on_river import predict_on
+from eosmodel.experiment._river import river_from
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._simulate import DIVERGED_AT, MEASURE_EVERY, simulate
 from eosmodel.experiment._starts import copies, nearby, seeded_start, weights_of
@@ -41,6 +42,7 @@ def predict(
     river: River | Status | None = None,
     seeds: int | Sequence[int] | None = None,
     w0: Any = None,
+    at: Any = None,
     modes: int = 3,
     record_every: int = 1,
     members: int | None = None,
@@ -53,17 +55,19 @@ def predict(
 
     Args:
         objective, tuner, steps, seeds, w0, modes, record_every, diverged_at, progress, checkpoint, throw: as in
-            `simulate`. On a
-            `River` (see `measure_river`) any tuner is predicted within milliseconds, from the river's own start or from
-            a `RiverStart` given as w0; only tuner, steps, w0, diverged_at and throw apply. Of a
-            stochastic objective the theory knows the mean and the covariance over samples, not which batches the run
-            will see (`surrogate`).
+            `simulate`. On a `River` (see `measure_river`) any tuner is predicted within milliseconds; only tuner, steps,
+            at, diverged_at and throw apply. Of a stochastic objective the theory knows the mean and the covariance over
+            samples, not which batches the run will see (`surrogate`).
         theory: a specification, as "oscillation" or "oscillation:modes=6,force=cubic" (names, parameters and meanings
             are in `theory.THEORIES` and `eosmodel list`), or an `AbstractTheory`.
         experiment: the run that a theory with `needs_run` takes its coefficients from, one run with `measure_every` >
             0; made here when not given. The other theories need none.
         river: the river that a theory with `needs_river` predicts on, from the same weights, or the status with which
             its flow ended; measured here when not given.
+        at: on a river, where the prediction begins: (run, step), a run from the river's weights by any tuner with
+            every step recorded and as many modes, to go on from its step under this tuner, which starts afresh there
+            (steps are those that follow, and are numbered as in the run); or a `theory.river.RiverStart`. None for the
+            river's own start.
         members: so many runs of the theory (dimension "member", see `measures.band` and `measures.coverage`): of a
             stochastic objective with other draws of the noise, of another from starts that differ by 1e-4 of the
             weights' size, which shows how far a chaotic run can be known.
@@ -81,7 +85,9 @@ def predict(
     check_range("predict", "diverged_at", diverged_at, 1, low_open=True)
     tuner = as_tuner("predict", tuner)
     if isinstance(objective, River):
-        return predict_on(objective, tuner, steps, w0, diverged_at, throw)
+        return predict_on(objective, tuner, steps, at, diverged_at, throw)
+    if at is not None:
+        raise ValueError("predict: at is for a river, see `measure_river`")
     objective = as_objective("predict", objective)
     if members is not None:
         check_count("predict", "members", members)

@@ -1,4 +1,4 @@
-"""Measuring a river, keeping it in a file, and predicting tuners on it."""
+"""Measuring a river, and keeping it in a file."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,13 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from eosmodel._checks import as_arrays, check_range
+from eosmodel._checks import check_range
 from eosmodel._status import Status
-from eosmodel.experiment._running import batch_axes
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
 from eosmodel.theory import RiverTheory
-from eosmodel.theory.river import Place, River, RiverFlow, RiverMap, RiverStart, at_weights, river_of
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.theory.river import Place, River, RiverFlow, river_of
 
 _ROWS = 10
 # Flow time without one given, in multiples of steps/λ at the start.
@@ -136,24 +134,6 @@ def river_from(
                 resume=latest[0] if latest else None,
                 after_chunk=after_chunk,
             )
-
-
-def predict_on(
-    river: River, tuner: AbstractTuner, steps: int, start: RiverStart | None, diverged_at: float, throw: bool
-) -> xr.Dataset:
-    """`predict` on a river."""
-    check_range("predict", "steps", steps, 1)
-    rule = as_arrays(tuner, river.rate.dtype)
-    dynamics = RiverMap(river, rule, divergence=diverged_at)
-    start = at_weights(river) if start is None else start
-    axes, dims = batch_axes(dynamics, start)
-    progress = run(dynamics, start, steps, rows_per_chunk=steps, axes=axes)
-    result = record.to_dataset(progress, 1, dims)
-    result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.rate.dtype)})
-    if throw and int(np.max(result.status.values)) != int(Status.OK):
-        ended = Status(int(np.max(result.status.values)))
-        raise RuntimeError(f"predict: {ended.label} at step {int(result.steps.min())}: {ended.describe()}")
-    return result
 
 
 def save_river(river: River, path: str | Path) -> None:

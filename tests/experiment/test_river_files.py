@@ -51,9 +51,16 @@ def test_prediction_follows_the_run(net, river):
 
 def test_prediction_goes_on_from_a_run(net, river):
     run = eos.simulate(net, eos.tuners.Constant(0.2), 30, modes=2, progress=False)
-    start = at_step(river, run, 20)
-    said = eos.predict(river, eos.tuners.OnEdge(), 20, w0=start)
-    assert float(said.sharpness[0]) == pytest.approx(float(run.sharpness[20]), rel=0.02)
+    said = eos.predict(river, eos.tuners.OnEdge(), 20, at=(run, 20))
+    assert said.step.values.tolist() == list(range(20, 40))
+    assert float(said.sharpness.sel(step=20)) == pytest.approx(float(run.sharpness.sel(step=20)), rel=0.02)
+    given = eos.predict(river, eos.tuners.OnEdge(), 20, at=at_step(river, run, 20))
+    np.testing.assert_array_equal(given.loss, said.loss)
+    for at, words in (((run, 30), "30"), (run, "RiverStart"), ((run.isel(mode=[0]), 20), "modes")):
+        with pytest.raises(ValueError, match=words):
+            eos.predict(river, eos.tuners.OnEdge(), 20, at=at)
+    with pytest.raises(ValueError, match="for a river"):
+        eos.predict(net, eos.tuners.OnEdge(), 20, at=(run, 20))
 
 
 def test_a_vector_of_hyper_parameters_is_a_batch(river):
@@ -61,6 +68,31 @@ def test_a_vector_of_hyper_parameters_is_a_batch(river):
     assert many.sharpness.dims == ("run", "step")
     one = eos.predict(river, eos.tuners.Constant(0.2), 20)
     np.testing.assert_allclose(many.sharpness[1], one.sharpness, rtol=1e-4)
+
+
+def test_tuners_are_ranked_by_their_predicted_loss(river):
+    ranking = eos.rank(river, ["constant:0.05", "constant:0.2", "constant:0.1", "constant:30"], 60)
+    assert ranking.dataset.tuner.values.tolist() == ["constant:0.2", "constant:0.1", "constant:0.05", "constant:30"]
+    assert ranking.dataset.order.values.tolist() == [1, 2, 3, 0]
+    alone = eos.predict(river, "constant:0.2", 60)
+    assert float(ranking.dataset.final_loss[0]) == pytest.approx(float(alone.loss[-25:].mean()), rel=1e-6)
+    assert float(ranking.dataset.flow_time[0]) == pytest.approx(12, rel=1e-5)
+    lines = str(ranking).splitlines()
+    assert len(lines) == 6
+    assert lines[-1].split()[:3] == ["–", "constant:30", "–"]
+
+
+def test_a_hyper_parameter_is_chosen_by_its_predicted_loss(river):
+    tuned = eos.tune(river, "constant:1", 60, step=(0.02, 0.2, 3))
+    assert tuned.value == pytest.approx(0.2)
+    assert tuned.tuner.step == tuned.value
+    np.testing.assert_allclose(tuned.dataset.step, [0.02, 0.2 / 10**0.5, 0.2])
+    alone = eos.predict(river, "constant:0.02", 60)
+    assert float(tuned.dataset.final_loss[0]) == pytest.approx(float(alone.loss[-25:].mean()), rel=1e-4)
+    with pytest.raises(ValueError, match="step"):
+        eos.tune(river, "constant:1", 60, c=(1, 2, 3))
+    with pytest.raises(ValueError, match="to the end"):
+        eos.tune(river, "constant:1", 60, step=[30.0])
 
 
 def test_wrong_arguments_are_named(net):
