@@ -55,9 +55,9 @@ def predict(
 
     Args:
         objective, tuner, steps, seeds, w0, modes, record_every, diverged_at, progress, checkpoint, throw: as in
-            `simulate`. On a `River` (see `measure_river`) any tuner is predicted within milliseconds; only tuner, steps,
-            at, diverged_at and throw apply. Of a stochastic objective the theory knows the mean and the covariance over
-            samples, not which batches the run will see (`surrogate`).
+            `simulate`. On a `River` (see `measure_river`) any tuner is predicted within milliseconds; only tuner,
+            steps, at, diverged_at and throw apply. Of a stochastic objective the theory knows the mean and the
+            covariance over samples, not which batches the run will see (`surrogate`).
         theory: a specification, as "oscillation" or "oscillation:modes=6,force=cubic" (names, parameters and meanings
             are in `theory.THEORIES` and `eosmodel list`), or an `AbstractTheory`.
         experiment: the run that a theory with `needs_run` takes its coefficients from, one run with `measure_every` >
