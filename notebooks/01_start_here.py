@@ -131,7 +131,7 @@ for size, run in zip(sizes, runs.sharpness, strict=True):
 # motion; the dataset has it as `amplitude`. Here are the sharpness and $x$ of the largest step size.
 
 # %%
-one = runs.isel(run=-1)
+one = runs.isel(tuner_step=-1)
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 4.4), sharex=True, layout="constrained")
 top.plot(one.step, one.sharpness, color=colors[2])
 top.axhline(2 / sizes[-1], color="black", linestyle="--", linewidth=1, label="2/η")
@@ -213,7 +213,7 @@ print(f"at the end: ηλ = {eta * float(sharpness[-1]):.3f}, x² = {float(x[-1])
 tuners = {"armijo": eos.tuners.Armijo(), "polyak": eos.tuners.Polyak()}
 if quick:
     del tuners["polyak"]
-each = {"constant": runs.isel(run=1)}  # η = 0.6 from above
+each = {"constant": runs.isel(tuner_step=1)}  # η = 0.6 from above
 for name, tuner in tuners.items():
     each[name] = eos.simulate(net, tuner, steps=steps, measure_every=0, progress=False)
 tuned = xr.concat(list(each.values()), xr.Variable("tuner", list(each)))

@@ -10,6 +10,7 @@ import xarray as xr
 from eosmodel._checks import as_arrays, check_count
 from eosmodel._status import Status
 from eosmodel.experiment._arguments import as_tuner
+from eosmodel.experiment._labels import axis_of, label
 from eosmodel.experiment._running import batch_axes
 from eosmodel.experiment._simulate import DIVERGED_AT
 from eosmodel.results import measures, record
@@ -43,6 +44,7 @@ def predict_on(
     progress = run(dynamics, start, steps, rows_per_chunk=steps, axes=axes)
     result = record.to_dataset(progress, 1, dims)
     result = result.assign_coords(step=result.step.copy(data=result.step.values + first))
+    result = label(result, rule, None, "river")
     result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.rate.dtype)})
     if throw and int(np.max(result.status.values)) != int(Status.OK):
         ended = Status(int(np.max(result.status.values)))
@@ -174,8 +176,9 @@ def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
     ((name, given),) = values.items()
     ranged = isinstance(given, tuple) and len(given) == 3 and isinstance(given[2], int)
     grid = np.geomspace(*given) if ranged else np.asarray(given, float).ravel()
-    said = predict_on(river, dataclasses.replace(rule, **{name: grid}), steps)
-    parts = [_ended(said.isel(run=i)) for i in range(grid.size)]
+    batch = as_arrays(dataclasses.replace(rule, **{name: grid}), river.rate.dtype)
+    said = predict_on(river, batch, steps)
+    parts = [_ended(said.isel({axis_of(batch): i})) for i in range(grid.size)]
     whole = xr.concat(parts, xr.IndexVariable(name, grid))
     losses = whole.final_loss.values
     if not np.isfinite(losses).any():

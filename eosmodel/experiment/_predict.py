@@ -1,6 +1,5 @@
 """`predict`: run a theory of an objective under a tuner."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
 from eosmodel.experiment._arguments import as_objective, as_theory, as_tuner, check_counts
 from eosmodel.experiment._coefficients import coefficients
+from eosmodel.experiment._labels import label
 from eosmodel.experiment._on_river import predict_on
 from eosmodel.experiment._river import river_from
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._simulate import DIVERGED_AT, MEASURE_EVERY, simulate
-from eosmodel.experiment._starts import copies, nearby, seeded_start, weights_of
+from eosmodel.experiment._starts import as_seeds, copies, nearby, seeded_start, weights_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.results import record
@@ -40,7 +40,7 @@ def predict(
     theory: str | AbstractTheory = "oscillation",
     experiment: xr.Dataset | None = None,
     river: River | Status | None = None,
-    seeds: int | Sequence[int] | None = None,
+    seeds: Any = None,
     w0: Any = None,
     at: Any = None,
     modes: int = 3,
@@ -97,16 +97,20 @@ def predict(
     name = theory.partition(":")[0] if isinstance(theory, str) else type(theory).__name__
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": str(theory)}
     config["diverged_at"] = diverged_at
-    label = progress if isinstance(progress, str) else f"{name}, {type(tuner).__name__}"
-    settings = Settings(record_every, config, label, bool(progress), checkpoint, throw)
+    seeds = as_seeds(seeds)
+    shown = progress if isinstance(progress, str) else f"{name}, {type(tuner).__name__}"
+    settings = Settings(record_every, config, shown, bool(progress), checkpoint, throw)
     problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river, diverged_at)
     _check(asked, name, problem, members)
     setup = asked.setup(problem)
     if isinstance(setup, Status):
-        return _blank(steps, record_every, setup)
-    dims = None if members is None else ("member",)
-    result = run_to_dataset(setup.dynamics.diverging_at(diverged_at), setup.start, steps - setup.first, settings, dims)
-    return _shift(result, setup.first, steps, record_every) if setup.first else result
+        result = _blank(steps, record_every, setup)
+    else:
+        dims = None if members is None else ("member",)
+        dynamics = setup.dynamics.diverging_at(diverged_at)
+        result = run_to_dataset(dynamics, setup.start, steps - setup.first, settings, dims)
+        result = _shift(result, setup.first, steps, record_every) if setup.first else result
+    return label(result, problem.tuner, seeds, str(theory) if isinstance(theory, str) else name)
 
 
 def _problem(

@@ -11,8 +11,10 @@ from tqdm.auto import tqdm
 
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics
+from eosmodel.experiment._labels import axis_of
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
+from eosmodel.tuners._labels import vectors_of
 
 _ROWS_PER_CHUNK = 100
 
@@ -40,7 +42,7 @@ class Settings(NamedTuple):
 def run_to_dataset(
     dynamics: AbstractDynamics, start: Any, steps: int, settings: Settings, dims: tuple[str, ...] | None = None
 ) -> xr.Dataset:
-    """Run dynamics and label the result; `dims` names the batch dimension, by default "run" or "seed"."""
+    """Run dynamics and name the dimensions; `dims` is the one of the batch, by default the tuner's or "seed"."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     axes, batched = batch_axes(dynamics, start)
@@ -89,9 +91,11 @@ def run_to_dataset(
 def batch_axes(dynamics, start):
     """Batch axes of (dynamics, start) and their names: tuner parameters given as vectors, then starts."""
     weights = jax.tree.leaves(start)[0]
-    vectors = [leaf.shape for leaf in jax.tree.leaves(dynamics.tuner) if eqx.is_array(leaf) and leaf.ndim == 1]
-    if len(set(vectors)) > 1:
-        raise ValueError(f"vector hyper-parameters of a tuner must have one length, got {sorted(set(vectors))}")
+    vectors = vectors_of(dynamics.tuner)
+    lengths = {name: len(values) for name, values in vectors.items()}
+    if len({*lengths.values()}) > 1:
+        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"vector hyper-parameters of a tuner must have one length: {listed}")
     if vectors and weights.ndim == 2:
         raise ValueError("seeds and vector hyper-parameters cannot both be batched; loop over one of them")
     if not vectors and weights.ndim != 2:
@@ -102,4 +106,4 @@ def batch_axes(dynamics, start):
         jax.tree.map(lambda leaf: 0 if eqx.is_array(leaf) and leaf.ndim == 1 else None, dynamics.tuner),
         is_leaf=lambda x: x is None,
     )
-    return ((is_batched, None), ("run",)) if vectors else ((None, 0), ("seed",))
+    return ((is_batched, None), (axis_of(dynamics.tuner),)) if vectors else ((None, 0), ("seed",))

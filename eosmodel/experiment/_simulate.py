@@ -1,6 +1,5 @@
 """`simulate`: run an objective under a tuner."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._arguments import as_direction, as_objective, as_tuner, check_counts
+from eosmodel.experiment._labels import label
 from eosmodel.experiment._running import Settings, run_to_dataset
-from eosmodel.experiment._starts import seeded_start, weights_of
+from eosmodel.experiment._starts import as_seeds, seeded_start, weights_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
-from eosmodel.results import record
 from eosmodel.tuners.base import AbstractTuner
 
 MEASURE_EVERY = 10
@@ -28,7 +27,7 @@ def simulate(
     steps: int = 1000,
     *,
     direction: Any = None,
-    seeds: int | Sequence[int] | None = None,
+    seeds: Any = None,
     w0: Any = None,
     modes: int = 3,
     track_every: int = 1,
@@ -45,7 +44,8 @@ def simulate(
         objective: the loss and where it starts; `MiniBatches` and the like, for steps that see only a batch; or the
             specification of a toy, as "valley:gamma=0.5".
         tuner: the step-size rule, or its specification, as "armijo:c=0.1" (see `eosmodel list`). A hyper-parameter
-            given as a vector makes one run of each entry (dimension "run").
+            given as a vector makes one run of each entry. The dimension has its name ("tuner_step" for a `step`, for
+            "step" is that of the updates), or is "run" where several vary.
         steps: number of updates, at least 1.
         direction: None for steepest descent, a `Direction` or its specification, as "momentum:0.9", or any optax
             transformation that makes a direction of the gradient (its edge of stability is then not known, and edge
@@ -65,9 +65,10 @@ def simulate(
         throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
 
     Returns:
-        Dataset over step (with run and seed where batched) of loss, stepsize, sharpness and the others of
-        `eosmodel.names.VARIABLES`; `status` and `steps` say how each run ended and after how many steps. Row t is
-        the state at w_t, before the update, and the step size taken from there.
+        Dataset over step (and over the hyper-parameter or the seed where batched) of loss, stepsize, sharpness and the
+        others of `eosmodel.names.VARIABLES`; `status` and `steps` say how each run ended and after how many steps. Row
+        t is the state at w_t, before the update, and the step size taken from there. The coordinates `tuner` (its
+        specification), `seed` and the hyper-parameters that vary say which run is which.
 
     Raises:
         ValueError: a specification or an argument that is not allowed; the message names it.
@@ -90,8 +91,9 @@ def simulate(
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
     config: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
     config["diverged_at"] = diverged_at
-    label = progress if isinstance(progress, str) else type(tuner).__name__
-    settings = Settings(record_every, config, label, bool(progress), checkpoint, throw)
+    seeds = as_seeds(seeds)
+    shown = progress if isinstance(progress, str) else type(tuner).__name__
+    settings = Settings(record_every, config, shown, bool(progress), checkpoint, throw)
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, w0)
         rule = as_arrays(tuner, seeded.weights.dtype)
@@ -102,4 +104,4 @@ def simulate(
         rule = as_arrays(tuner, start.dtype)
         dynamics = Descent(loss, rule, Tracker(modes), track_every, due, diverged_at, direction=direction)
         result = run_to_dataset(dynamics, start, steps, settings)
-    return record.describe(result.assign(edge=2.0 if direction is None else direction.edge))
+    return label(result.assign(edge=2.0 if direction is None else direction.edge), rule, seeds)

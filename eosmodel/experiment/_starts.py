@@ -1,5 +1,6 @@
 """Where runs and predictions begin: weights, of one run or of a batch, and the seeds of a stochastic run's draws."""
 
+import operator
 from typing import Any
 
 import jax
@@ -22,11 +23,26 @@ def weights_of(objective: AbstractObjective, seeds: Any, w0: Any) -> Array:
         if seeds is not None:
             raise ValueError("seeds and w0 cannot both be given: a start has no seed")
         return as_weights(objective, w0)
-    if seeds is None or isinstance(seeds, int | np.integer):
-        return objective.initial(None if seeds is None else int(seeds))
-    if not seeds:
+    if seeds is None or isinstance(seeds, int):
+        return objective.initial(seeds)
+    return jnp.stack([objective.initial(seed) for seed in seeds])
+
+
+def as_seeds(seeds: Any) -> int | list[int] | None:
+    """Seeds as integers: one, several, or None."""
+    if seeds is None:
+        return None
+    try:
+        if np.ndim(seeds) == 0:
+            return operator.index(seeds)
+        several = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        raise ValueError(f"seeds must be an integer or several, got {seeds!r}") from None
+    if not several:
         raise ValueError("seeds must name at least one seed, got none")
-    return jnp.stack([objective.initial(int(seed)) for seed in seeds])
+    if len({*several}) < len(several):
+        raise ValueError(f"seeds must differ from each other, got {several}")
+    return several
 
 
 def seeded_start(batches: AbstractBatches, seeds: Any, w0: Any) -> SeededStart:

@@ -16,12 +16,14 @@ ERRORS = {"sharpness_error": "sharpness", "stepsize_error": "stepsize", "loss_er
 def label_runs(dataset: xr.Dataset, what: str = "experiment", like: xr.Dataset | None = None) -> xr.Dataset:
     """Give a dataset the dimensions tuner and seed, and `status` and `steps`, where it lacks them.
 
-    A missing tuner or seed is that of `like` if this has a single one. A dimension "run" (of vector hyper-parameters)
-    becomes the tuner.
+    A missing tuner or seed is that of `like` if this has a single one. The dimension of vector hyper-parameters becomes
+    the tuner.
     """
     for name in (*ERRORS.values(), "step"):
         if name not in dataset:
             raise ValueError(f"compare: {what} has no {name!r}; it has {', '.join(map(str, dataset.variables))}")
+    if "tuner" in dataset.coords and dataset.tuner.ndim == 1 and "tuner" not in dataset.dims:
+        dataset = dataset.swap_dims({dataset.tuner.dims[0]: "tuner"})
     if "run" in dataset.dims and "tuner" not in dataset.dims:
         dataset = dataset.rename(run="tuner")
         dataset = dataset.assign_coords(tuner=[f"run {i}" for i in range(dataset.sizes["tuner"])])
@@ -36,6 +38,8 @@ def label_runs(dataset: xr.Dataset, what: str = "experiment", like: xr.Dataset |
                 raise ValueError(f"compare: {what} does not say its {name}, and experiment has several")
             dataset = dataset.assign_coords({name: value if like is None else like[name].values[0]})
         dataset = dataset.expand_dims(name)
+        if not dataset.indexes[name].is_unique:
+            raise ValueError(f"compare: {what} has a {name} twice")
     if "steps" not in dataset:
         kept = dataset.loss.notnull()
         spacing = row_spacing(dataset.step.values)

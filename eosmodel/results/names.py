@@ -24,7 +24,7 @@ CENTER = (
 VARIABLES: dict[str, Variable] = {
     "step": Variable("t", "index of the update; a row holds what was true before it"),
     "mode": Variable("i", "rank of the eigenpair, 1 for the largest eigenvalue"),
-    "tuner": Variable("tuner", "step-size rule, as given on the command line"),
+    "tuner": Variable("tuner", "step-size rule, as a specification"),
     "seed": Variable("seed", "seed of the initial weights"),
     "theory": Variable("theory", "theory that made the prediction"),
     "batch": Variable("B", "samples in a batch"),

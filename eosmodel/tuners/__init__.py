@@ -1,5 +1,6 @@
 """Step-size rules. A rule sees a ray and returns a step size, so the same rule runs on networks, toys and theories."""
 
+from eosmodel.tuners._labels import spec_of
 from eosmodel.tuners.adaptive import AdaGradNorm, Clipping, NormalizedGD, ScalarRMSProp
 from eosmodel.tuners.armijo import Armijo, ArmijoRestart
 from eosmodel.tuners.as_optax import as_optax
@@ -49,4 +50,5 @@ __all__ = [
     "ZhangHager",
     "as_optax",
     "from_spec",
+    "spec_of",
 ]

@@ -59,7 +59,7 @@ def test_seeds_and_hyper_parameters_are_batched(network):
     alone = eos.simulate(network, tuners.Armijo(), 30, seeds=5, progress=False)
     np.testing.assert_allclose(both.loss[1], alone.loss, rtol=1e-6)
     grid = eos.simulate(network, tuners.Constant(jnp.array([0.1, 0.4, 1e4])), 30, progress=False)
-    assert grid.loss.dims == ("run", "step")
+    assert grid.loss.dims == ("tuner_step", "step")
     alone = eos.simulate(network, tuners.Constant(0.4), 30, progress=False)
     np.testing.assert_allclose(grid.loss[1], alone.loss, rtol=1e-6)
     # The diverging neighbour is a result of its own.

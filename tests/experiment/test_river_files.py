@@ -65,7 +65,7 @@ def test_prediction_goes_on_from_a_run(net, river):
 
 def test_a_vector_of_hyper_parameters_is_a_batch(river):
     many = eos.predict(river, eos.tuners.Constant(jnp.asarray([0.1, 0.2])), 20)
-    assert many.sharpness.dims == ("run", "step")
+    assert many.sharpness.dims == ("tuner_step", "step")
     one = eos.predict(river, eos.tuners.Constant(0.2), 20)
     np.testing.assert_allclose(many.sharpness[1], one.sharpness, rtol=1e-4)
 

@@ -88,7 +88,7 @@ def test_toy_runs_under_every_tuner_and_through_a_theory(name):
     assert (runs.loss[:-1, -1] < runs.loss[:-1, 0]).all()
     assert runs.converged[:-1].all()
 
-    constant = runs.isel(run=0)
+    constant = runs.isel(index=0).drop_vars("tuner")
     exact, smooth = replay(toy, toy.initial(), jnp.asarray(constant.stepsize.values), name not in OPEN)
     np.testing.assert_allclose(constant.iterate_sharpness, exact, rtol=1e-9)
     # With one mode the centre is the iterate less its amplitude, averaged over three steps: where the amplitude is
@@ -112,7 +112,7 @@ def test_a_batch_over_a_step_size_is_its_members():
     steps = jnp.asarray([0.5, 1.0]) * step
     batch = eos.simulate(toy, Constant(steps), 50, progress=False)
     predicted = eos.predict(toy, Constant(steps), 50, progress=False)
-    assert batch.sizes["run"] == predicted.sizes["run"] == len(eos.compare(batch, predicted).rows()) == 2
+    assert batch.sizes["tuner_step"] == predicted.sizes["tuner_step"] == len(eos.compare(batch, predicted).rows()) == 2
     for i in range(2):
         alone = eos.simulate(toy, Constant(steps[i]), 50, progress=False)
         np.testing.assert_allclose(batch.loss[i], alone.loss, rtol=1e-10, atol=1e-30)
@@ -147,9 +147,9 @@ def test_every_theory_of_a_toy_ends_with_a_status(spec):
     assert runs.sizes["mode"] == min(3, toy.initial().size)
     assert int(runs.status[1]) in COMPLETE  # Armijo's rule never raises the loss
     for i, rule in enumerate(RULES):
-        run = runs.isel(run=i)
+        run = runs.isel(index=i)
         theories = {
-            name: theory_run.isel(run=i) if "run" in theory_run.dims else theory_run
+            name: theory_run.isel(index=i) if "index" in theory_run.dims else theory_run
             for name, theory_run in whole.items()
         }
         for name in ("valley", "valley-frozen"):

@@ -366,8 +366,8 @@ def test_a_balance_that_is_not_solved_ends_the_flow_at_that_step_and_keeps_what_
 def test_several_runs_are_one_call_and_agree_with_each_alone():
     both = eos.predict(valley(), Constant(jnp.array([0.12, 0.1])), 60, theory="central-flow", modes=1, progress=False)
     alone = central(valley(), Constant(0.1), 60).rows
-    np.testing.assert_allclose(both.sharpness.isel(run=1), alone["sharpness"], rtol=1e-9)
-    np.testing.assert_allclose(both.loss.isel(run=1), alone["loss"], rtol=1e-9)
+    np.testing.assert_allclose(both.sharpness.isel(tuner_step=1), alone["sharpness"], rtol=1e-9)
+    np.testing.assert_allclose(both.loss.isel(tuner_step=1), alone["loss"], rtol=1e-9)
 
 
 def test_a_search_with_memory_is_averaged_over_in_single_precision():

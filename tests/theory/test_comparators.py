@@ -231,7 +231,7 @@ def test_several_runs_are_one_call_and_agree_with_each_alone(theory):
     both = eos.predict(floor, Constant(jnp.array([0.12, ETA])), 60, theory=theory, progress=False)
     alone = eos.predict(floor, Constant(ETA), 60, theory=theory, progress=False)
     for name in ("loss", "sharpness", "amplitude"):
-        np.testing.assert_allclose(both[name].isel(run=1), alone[name], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(both[name].isel(tuner_step=1), alone[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("theory", BOTH)
