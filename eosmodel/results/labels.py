@@ -55,9 +55,12 @@ def label_pair(experiment: xr.Dataset, theory: xr.Dataset | None) -> tuple[xr.Da
     Raises:
         ValueError: a variable is missing, or the two have no tuner, seed or step in common.
     """
-    experiment = label_runs(experiment, "experiment")
     if theory is None:
-        return experiment, None
+        return label_runs(experiment, "experiment"), None
+    # What one of the two does not say is as the other says.
+    known = [name for name in ("tuner", "seed") if name in theory.coords and theory[name].size == 1]
+    experiment = experiment.assign_coords({name: theory[name].item() for name in known if name not in experiment.coords})
+    experiment = label_runs(experiment, "experiment")
     if "theory" not in theory.dims:
         if "theory" not in theory.coords:
             name = json.loads(theory.attrs.get("config", "{}")).get("theory", "theory")
