@@ -25,6 +25,7 @@ from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.results import record
 from eosmodel.simulation import run
 from eosmodel.theory import THEORIES, AbstractTheory, Problem
+from eosmodel.theory.registry import spec_of
 from eosmodel.theory.river import River
 from eosmodel.tuners.base import AbstractTuner
 
@@ -94,8 +95,9 @@ def predict(
     if experiment is not None and not isinstance(experiment, xr.Dataset):
         raise ValueError(f"predict: experiment must be a run from `simulate`, got {one_line(experiment)}")
     asked = as_theory("predict", theory)
-    name = theory.partition(":")[0] if isinstance(theory, str) else type(theory).__name__
-    config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": str(theory)}
+    spec = theory if isinstance(theory, str) else spec_of(theory)
+    name = spec.partition(":")[0]
+    config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": spec}
     config["diverged_at"] = diverged_at
     seeds = as_seeds(seeds)
     shown = progress if isinstance(progress, str) else f"{name}, {type(tuner).__name__}"
@@ -110,7 +112,7 @@ def predict(
         dynamics = setup.dynamics.diverging_at(diverged_at)
         result = run_to_dataset(dynamics, setup.start, steps - setup.first, settings, dims)
         result = _shift(result, setup.first, steps, record_every) if setup.first else result
-    return label(result, problem.tuner, seeds, str(theory) if isinstance(theory, str) else name)
+    return label(result, problem.tuner, seeds, spec)
 
 
 def _problem(

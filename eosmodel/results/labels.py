@@ -58,8 +58,9 @@ def label_pair(experiment: xr.Dataset, theory: xr.Dataset | None) -> tuple[xr.Da
     if theory is None:
         return label_runs(experiment, "experiment"), None
     # What one of the two does not say is as the other says.
+    named = {*experiment.coords, *experiment.dims} | ({"tuner"} if "run" in experiment.dims else set())
     known = [name for name in ("tuner", "seed") if name in theory.coords and theory[name].size == 1]
-    experiment = experiment.assign_coords({name: theory[name].item() for name in known if name not in experiment.coords})
+    experiment = experiment.assign_coords({name: theory[name].item() for name in known if name not in named})
     experiment = label_runs(experiment, "experiment")
     if "theory" not in theory.dims:
         if "theory" not in theory.coords:

@@ -91,6 +91,22 @@ def from_spec(spec: str) -> AbstractTheory:
     return _parse(spec)[2]
 
 
+def spec_of(theory: AbstractTheory) -> str:
+    """The specification of a theory, with the parameters that differ from their defaults; the name of its class where
+    the registry does not have it.
+
+    Example:
+        >>> spec_of(CentralFlowTheory(stride=4))
+        'central-flow:stride=4'
+    """
+    name = next((name for name, entry in THEORIES.items() if entry.factory is type(theory)), None)
+    if name is None:
+        return type(theory).__name__
+    given = {key: getattr(theory, key) for key, default in parameters(name).items() if getattr(theory, key) != default}
+    texts = {key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()}
+    return f"{name}:{','.join(f'{key}={text}' for key, text in texts.items())}" if texts else name
+
+
 def of_labels(labels: Iterable[str]) -> dict[str, AbstractTheory]:
     """The theories among the labels of a dataset, in the order of the registry; labels that are none are left out."""
     position = {name: i for i, name in enumerate(THEORIES)}

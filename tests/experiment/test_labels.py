@@ -14,6 +14,7 @@ import eosmodel as eos
 from eosmodel import tuners
 from eosmodel.experiment._labels import axis_of, label
 from eosmodel.experiment._starts import as_seeds
+from eosmodel.theory.registry import spec_of
 from eosmodel.tuners._labels import members_of
 from eosmodel.tuners.registry import REGISTRY, parameters
 
@@ -145,6 +146,13 @@ def test_any_order_of_seeds_is_kept(order, count):
     labelled = label(xr.Dataset({"loss": ("seed", np.array(seeds) * 2.0)}), tuners.Armijo(), as_seeds(np.array(seeds)))
     assert all(float(labelled.loss.sel(seed=seed)) == 2 * seed for seed in seeds)
     assert labelled.loss.dims == ("seed",)
+
+
+@pytest.mark.parametrize(
+    "spec", ["oscillation", "oscillation:modes=6,force=cubic", "central-flow:stride=4", "edge-only"]
+)
+def test_a_theory_given_as_an_object_has_its_name(spec):
+    assert spec_of(eos.theory.from_spec(spec)) == spec
 
 
 NUMBERS = st.floats(0.01, 0.99)
