@@ -60,6 +60,10 @@ def check_distinct(owner: str, name: str, values) -> None:
         raise ValueError(f"{owner}: {name} has the same value twice: {twice}")
 
 
+ONE_LINE = 1 << 20
+"""A width at which no `repr` is broken into lines."""
+
+
 def one_line(value: Any) -> str:
     """What a value is, in a few words for a message."""
     if isinstance(value, type):
@@ -68,6 +72,13 @@ def one_line(value: Any) -> str:
     if inspect.isroutine(value) or "\n" in shown or len(shown) > 60:
         return f"the {type(value).__name__} {getattr(value, '__name__', '')}".rstrip()
     return shown
+
+
+def refused(owner: str, name: str, wanted: str, value: Any, hint: str) -> ValueError:
+    """The error for an argument of the wrong kind."""
+    if isinstance(value, type):
+        hint = f"make an instance: {value.__name__}(…)"
+    return ValueError(f"{owner}: {name} must be {wanted}, got {one_line(value)}; {hint}")
 
 
 def floating(value) -> jax.Array:

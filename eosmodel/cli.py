@@ -1,5 +1,6 @@
 """The command line: parses the options and calls the command. Only `tyro` is imported to print help."""
 
+import errno
 import itertools
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from eosmodel.commands.options import COMMANDS, name_of
 Command: Any = Union[  # noqa: UP007 - of a table
     tuple(Annotated[option, tyro.conf.subcommand(name)] for name, option in COMMANDS.items())
 ]
+
+# A full disk, a limit on the size of files, a quota.
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -36,17 +40,17 @@ def main(args: Sequence[str] | None = None) -> None:
             compiled.keep()
         words.check(options)
         module_of(name_of(options)).run(options)
-    except (ValueError, OSError) as error:  # a full disk too; what is done is kept
-        _end(error)
+    except (ValueError, OSError) as error:
+        _end(error, "; what is done is kept" if getattr(error, "errno", None) in _FULL else "")
     except KeyboardInterrupt:
         print("eosmodel: interrupted; the same command with --resume goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def _end(error: Exception) -> NoReturn:
+def _end(error: Exception, more: str = "") -> NoReturn:
     """One line on standard error, and exit code 2."""
     line = str(error).partition("\n")[0]
-    print(f"eosmodel: {line.removeprefix('eosmodel: ')}", file=sys.stderr)
+    print(f"eosmodel: {line.removeprefix('eosmodel: ')}{more}", file=sys.stderr)
     raise SystemExit(2) from None
 
 

@@ -123,6 +123,9 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Direction:
     38.0
     """
 
+    check_range("adam", "b2", b2, 0, 1, high_open=True)
+    check_range("adam", "eps", eps, 0, high_open=True)
+
     def inverse(state):
         count = state.count.astype(float)
         first, second = 1 - b1**count, 1 - b2**count
@@ -138,6 +141,9 @@ def rmsprop(decay: float = 0.99, eps: float = 1e-8) -> Direction:
     2.0
     """
 
+    check_range("rmsprop", "decay", decay, 0, 1, high_open=True)
+    check_range("rmsprop", "eps", eps, 0, high_open=True)
+
     def inverse(state):
         scale = 1 - decay ** state.count.astype(float)
         return jax.tree.map(lambda nu: 1 / jnp.sqrt(nu / scale + eps), state.nu)
@@ -150,6 +156,8 @@ def muon(decay: float = 0.95) -> Direction:
 
     Its preconditioner is not diagonal, so λ is the Euclidean sharpness, and edge products are NaN.
     """
+
+    check_range("muon", "decay", decay, 0, 1, high_open=True)
 
     def shapes(tree):
         return jax.tree.map(lambda leaf: "muon" if jnp.ndim(leaf) == 2 else "momentum", tree)

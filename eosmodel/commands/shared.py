@@ -57,8 +57,9 @@ def network_options(options: NetworkOptions) -> dict[str, Any]:
     samples = None if options.samples == "None" else options.samples
     try:
         data = load(chosen["data"], "all" if samples is None else samples)
-    except ValueError as error:
-        raise ValueError(f"--data {options.data} --samples {options.samples}: {error}") from None
+    except (ValueError, FileNotFoundError) as error:
+        asked = "" if options.samples == NetworkOptions.samples else f" --samples {options.samples}"
+        raise ValueError(f"--data {options.data}{asked}: {str(error).removeprefix('path: ')}") from None
     return chosen | {"samples": len(data.x), "data_sha256": data.sha256}
 
 

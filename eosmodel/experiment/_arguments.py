@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from eosmodel import directions, objectives, theory, tuners
-from eosmodel._checks import check_integer, check_precision, check_range, one_line
+from eosmodel import directions, objectives, theory
+from eosmodel._checks import check_integer, check_precision, check_range, one_line, refused
 from eosmodel.directions import Direction
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.theory import AbstractTheory
-from eosmodel.tuners.base import AbstractTuner
 
 
 def as_objective(owner: str, objective: Any) -> Any:
@@ -23,21 +22,7 @@ def as_objective(owner: str, objective: Any) -> Any:
     if isinstance(objective, AbstractObjective | AbstractBatches):
         return objective
     hint = "eos.objective(fn, w0) makes one of a function, eos.objectives.network(model, data) of a model"
-    raise _refused(owner, "objective", "an objective or the name of a toy", objective, hint)
-
-
-def as_tuner(owner: str, tuner: Any) -> AbstractTuner:
-    """A tuner, also from a specification, as "armijo:c=0.1"."""
-    if isinstance(tuner, str):
-        return tuners.from_spec(tuner)
-    if isinstance(tuner, AbstractTuner):
-        return tuner
-    hint = "a rule of your own is a subclass of eos.tuners.AbstractTuner"
-    if isinstance(tuner, int | float):
-        hint = f'for a constant step write "constant:{tuner}"'
-    elif hasattr(tuner, "update"):
-        hint = "an optax transformation is a direction, direction=…"
-    raise _refused(owner, "tuner", 'a tuner or a specification, as "armijo:c=0.1"', tuner, hint)
+    raise refused(owner, "objective", "an objective or the name of a toy", objective, hint)
 
 
 def as_direction(owner: str, direction: Any) -> Direction | None:
@@ -49,7 +34,7 @@ def as_direction(owner: str, direction: Any) -> Direction | None:
     if hasattr(direction, "init") and hasattr(direction, "update"):
         return Direction(direction, understood=False)
     wanted = 'None, a specification, as "adam", a Direction or an optax transformation'
-    raise _refused(owner, "direction", wanted, direction, "call it to make one")
+    raise refused(owner, "direction", wanted, direction, "call it to make one")
 
 
 def as_theory(owner: str, asked: Any) -> AbstractTheory:
@@ -59,7 +44,7 @@ def as_theory(owner: str, asked: Any) -> AbstractTheory:
     if isinstance(asked, AbstractTheory):
         return asked
     hint = "a theory of your own is a subclass of eos.theory.AbstractTheory"
-    raise _refused(owner, "theory", 'a theory or a specification, as "oscillation:modes=6"', asked, hint)
+    raise refused(owner, "theory", 'a theory or a specification, as "oscillation:modes=6"', asked, hint)
 
 
 def check_counts(owner: str, steps: Any, **counts: Any) -> None:
@@ -76,7 +61,7 @@ def as_weights(objective: AbstractObjective, w0: Any) -> Array:
     Arrays keep their dtype; numbers that have none take that of the objective.
     """
     own = objective.initial()
-    leaves = jax.tree.leaves(w0)
+    leaves = [leaf for leaf in jax.tree.leaves(w0) if not callable(leaf)]  # modules have functions too
     if isinstance(w0, list | tuple) and all(isinstance(leaf, int | float) for leaf in leaves):
         leaves = [np.asarray(w0)]
     if not leaves or not all(isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float) for leaf in leaves):
@@ -86,7 +71,7 @@ def as_weights(objective: AbstractObjective, w0: Any) -> Array:
     if shapes not in ([own.shape], trees):
         of_tree = "" if trees == [own.shape] else f" or be a tree of the shapes {_listed(trees)}"
         raise ValueError(f"w0 must have shape {own.shape}{of_tree}, got {_listed(shapes)}")
-    typed = {leaf.dtype for leaf in jax.tree.leaves(w0) if hasattr(leaf, "dtype")}
+    typed = {leaf.dtype for leaf in leaves if hasattr(leaf, "dtype")}
     floats = [dtype for dtype in typed if jnp.issubdtype(dtype, jnp.floating)]
     if len(typed) > 1 or any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in typed):
         raise ValueError(f"w0 must hold real numbers of one dtype, got {', '.join(sorted(map(str, typed)))}")
@@ -98,9 +83,3 @@ def as_weights(objective: AbstractObjective, w0: Any) -> Array:
 def _listed(shapes: list[Any]) -> str:
     shown = ", ".join(map(str, shapes[:4]))
     return f"{shown}, … ({len(shapes)} arrays)" if len(shapes) > 4 else shown
-
-
-def _refused(owner: str, name: str, wanted: str, value: Any, hint: str) -> ValueError:
-    if isinstance(value, type):
-        hint = f"make an instance: {value.__name__}(…)"
-    return ValueError(f"{owner}: {name} must be {wanted}, got {one_line(value)}; {hint}")

@@ -12,7 +12,7 @@ from eosmodel._checks import as_arrays, check_count, check_range, one_line
 from eosmodel._status import Status
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
-from eosmodel.experiment._arguments import as_objective, as_theory, as_tuner, check_counts
+from eosmodel.experiment._arguments import as_objective, as_theory, check_counts
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._on_river import predict_on
@@ -28,6 +28,7 @@ from eosmodel.theory import THEORIES, AbstractTheory, Problem
 from eosmodel.theory.registry import spec_of
 from eosmodel.theory.river import River
 from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.registry import as_tuner
 
 # A theory's draws are other ones than those of any run that it is held against.
 _OTHER_DRAWS = 1 << 20

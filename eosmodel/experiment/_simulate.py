@@ -9,13 +9,14 @@ import xarray as xr
 from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
-from eosmodel.experiment._arguments import as_direction, as_objective, as_tuner, check_counts
+from eosmodel.experiment._arguments import as_direction, as_objective, check_counts
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._starts import as_seeds, seeded_start, weights_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.registry import as_tuner
 
 MEASURE_EVERY = 10
 DIVERGED_AT = 1e6

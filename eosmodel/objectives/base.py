@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from eosmodel._checks import check_precision
+from eosmodel._checks import ONE_LINE, check_precision, one_line
 
 
 class AbstractObjective(eqx.Module):
@@ -37,6 +37,9 @@ class AbstractObjective(eqx.Module):
     def __call__(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         return self.loss(weights)
 
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self, width=ONE_LINE)
+
 
 class FunctionObjective(AbstractObjective):
     """Any jax function as an objective; see `objective`."""
@@ -45,15 +48,15 @@ class FunctionObjective(AbstractObjective):
     start: Any
 
     def loss(self, weights):
-        return self.fn(self.tree(weights))
+        return self.fn(eqx.combine(self.tree(weights), eqx.filter(self.start, eqx.is_array, inverse=True)))
 
     def initial(self, seed=None):
         del seed
-        return ravel_pytree(self.start)[0]
+        return ravel_pytree(eqx.filter(self.start, eqx.is_array))[0]
 
     def tree(self, weights):
-        """The weights as a tree of the same structure and shapes as `start`."""
-        return ravel_pytree(self.start)[1](weights)
+        """The weights as a tree of the same structure and shapes as `start`, with None for its functions."""
+        return ravel_pytree(eqx.filter(self.start, eqx.is_array))[1](weights)
 
     def __repr__(self) -> str:
         start = self.initial()
@@ -65,9 +68,9 @@ def objective(fn: Callable, w0) -> FunctionObjective:
 
     Args:
         fn: f(w), scalar, w with the structure and shapes of `w0`.
-        w0: initial weights: an array of any shape, or a tree of arrays (dictionaries, tuples, modules), all of float32
-            or all of float64. The objective itself takes flat weights, shape (dim,); its `tree` restores the structure
-            of `w0`.
+        w0: initial weights: an array of any shape, or a tree of arrays (dictionaries, tuples, modules with their
+            functions), all of float32 or all of float64. The objective itself takes flat weights, shape (dim,); its
+            `tree` restores the structure of `w0`, with None for functions.
 
     Raises:
         ValueError: a w0 without numbers, of another dtype, or of several.
@@ -81,20 +84,22 @@ def objective(fn: Callable, w0) -> FunctionObjective:
         >>> {name: value.shape for name, value in obj.tree(obj.initial()).items()}
         {'a': (3,), 'b': ()}
     """
-    if not callable(fn):
-        raise ValueError(f"objective: fn must be a function of the weights, got {type(fn).__name__}")
+    if not callable(fn) or isinstance(fn, type):
+        raise ValueError(f"objective: fn must be a function of the weights, got {one_line(fn)}")
     # Numbers in lists are an array that is written out, not a tree of scalars.
-    leaves = jax.tree.leaves(w0)
-    if not all(isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float) for leaf in leaves):
-        raise ValueError("objective: w0 must be an array or a tree of arrays")
+    leaves = [leaf for leaf in jax.tree.leaves(w0) if not callable(leaf)]
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float):
+            raise ValueError(f"objective: w0 must be an array or a tree of arrays, got {one_line(leaf)}")
     numbers = isinstance(w0, list | tuple) and all(isinstance(leaf, int | float) for leaf in leaves)
-    start = jnp.asarray(w0) if numbers else jax.tree.map(jnp.asarray, w0)
-    dtypes = {leaf.dtype for leaf in jax.tree.leaves(start)}
+    start = jnp.asarray(w0) if numbers else jax.tree.map(lambda v: v if callable(v) else jnp.asarray(v), w0)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(start) if eqx.is_array(leaf)}
     if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
         names = ", ".join(sorted(map(str, dtypes))) or "no arrays"
         raise ValueError(f"objective: w0 must hold floating-point arrays of one dtype, got {names}")
     check_precision("objective", "the dtype of w0", dtypes.pop())
-    shape = jax.eval_shape(fn, start)
-    if getattr(shape, "shape", None) != ():
-        raise ValueError(f"objective: fn must return a scalar, got {shape}")
+    value = eqx.filter_eval_shape(fn, start)
+    if getattr(value, "shape", None) != ():
+        got = f"an array of shape {value.shape}" if hasattr(value, "shape") else one_line(value)
+        raise ValueError(f"objective: fn must return a scalar, got {got}")
     return FunctionObjective(fn=fn, start=start)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from eosmodel._checks import check_count
+from eosmodel._checks import ONE_LINE, check_count
 from eosmodel.curvature import Modes, scale_by
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.networks import Network
@@ -48,6 +48,9 @@ class AbstractBatches(eqx.Module):
     """
 
     objective: eqx.AbstractVar[AbstractObjective]
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self, width=ONE_LINE)
 
     @abc.abstractmethod
     def draw(self, seed: Int[Array, ""], t: Int[Array, ""]) -> AbstractObjective:

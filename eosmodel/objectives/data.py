@@ -93,7 +93,7 @@ def from_arrays(x, y, name: str = "arrays", samples: int | str | None = None) ->
         >>> pair.x[:2].tolist(), pair.y[:2].tolist(), pair.labels
         ([[-1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], ('cat', 'dog'))
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = _array(name, "x", x), _array(name, "y", y)
     _check_array(name, "x", x, "biuf")
     _check_array(name, "y", y, "biufUS")
     if len(x) != len(y):
@@ -108,6 +108,17 @@ def from_arrays(x, y, name: str = "arrays", samples: int | str | None = None) ->
         classes, names, targets = _classes(name, labels, count)
     features = x[:count].reshape(count, -1) if x.ndim == 1 else _channels_last(x[:count])
     return Data(name, _standardised(_finite(name, "x", features)), targets, classes, names)
+
+
+def _array(name: str, key: str, value: Any) -> np.ndarray:
+    """As an array; a column of strings, which pandas keeps as objects, as one of strings."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {key} is not an array ({error})") from None
+    if array.dtype.kind == "O" and array.size and all(isinstance(entry, str) for entry in array.flat):
+        return array.astype(str)
+    return array
 
 
 def _check_array(name: str, key: str, array: np.ndarray, kinds: str) -> None:

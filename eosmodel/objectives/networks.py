@@ -13,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from eosmodel._checks import check_count, check_precision, check_range
+from eosmodel._checks import check_count, check_precision, check_range, one_line
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.data import Data
 
@@ -339,6 +339,8 @@ def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> N
         Network(Linear, 3 weights, mse, 2 samples, float32)
     """
     _check_data("network", data, loss)
+    if isinstance(model, type):
+        raise ValueError(f"network: model must be an equinox module, got {one_line(model)}; make an instance")
     _check_layers(model)
     frozen = None
     if trainable is not None:
@@ -350,14 +352,17 @@ def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> N
         model = eqx.combine(weights, static)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))}
     if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
-        names = ", ".join(sorted(map(str, dtypes))) or "no weights"
+        names = ", ".join(sorted(map(str, dtypes))) or f"no weights in {one_line(model)}"
         raise ValueError(f"network: the weights of model must share one real floating-point dtype, got {names}")
     dtype = dtypes.pop()
     check_precision("network", "the dtype of model's weights", dtype)
     net = Network(
         _Each(model), *_arrays(data, dtype), None, loss, data.classes, None if frozen is None else _Each(frozen)
     )
-    shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
+    try:
+        shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
+    except TypeError as error:  # shapes that do not fit
+        raise ValueError(f"network: model does not take x of shape {data.x.shape[1:]}: {error}") from None
     if shape != data.y.shape:
         raise ValueError(f"network: model must map x to outputs of shape {data.y.shape[1:]}, got {shape[1:]}")
     return net

@@ -46,8 +46,9 @@ def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
     with file.open("r+b" if written and file.exists() else "wb") as stream:
         stream.seek(written * _chunk(layout, _length(progress)).itemsize)
         for chunk, seconds in zip(progress.chunks[written:], progress.seconds[written:], strict=True):
-            _table(chunk, progress.axis, layout).tofile(stream)
-            np.asarray(seconds, _SECONDS).tofile(stream)
+            # Of a full disk `tofile` would say only how many rows were written.
+            stream.write(_table(chunk, progress.axis, layout).tobytes())
+            stream.write(np.asarray(seconds, _SECONDS).tobytes())
         stream.truncate()
     header = {
         "identity": dict(identity),

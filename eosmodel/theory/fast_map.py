@@ -5,6 +5,7 @@ modes: the sharp one, displaced by x, and the bulk. Called on this ray, a tuner 
 r = λ²x²/G, the squared gradient along the sharp mode relative to that of the bulk, and so are the fast dynamics.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float
 from eosmodel._checks import check_range
 from eosmodel.rays import QuadraticRay, Secant, two_mode_secant
 from eosmodel.tuners.base import AbstractTuner, ask, init_state
+from eosmodel.tuners.registry import as_tuner
 
 # Lower bound of ln r. At s = 1 the map would remove the oscillation; in a run the drift of the valley floor keeps it.
 _LOG_FLOOR = -60.0
@@ -31,7 +33,7 @@ class FastMap(eqx.Module):
     The map z ↦ z' can be jitted, vmapped and differentiated, and is used as it is by all analysis of maps.
 
     Args:
-        tuner: any step-size rule.
+        tuner: any step-size rule, or its specification.
         A: λ(L̄ − f*)/G, the scaled loss on the valley floor, > 0; the tuner's own f* must be 0.
         kappa: κ = gᵀHg/(λG) of the bulk, in [0, 1).
         sharpness: λ > 0; with G it sets the scale for tuners that have one (a constant η, a cap, a first trial).
@@ -52,7 +54,7 @@ class FastMap(eqx.Module):
         3.0
     """
 
-    tuner: AbstractTuner
+    tuner: AbstractTuner = eqx.field(converter=partial(as_tuner, "FastMap"))
     A: Any = 10.0
     kappa: Any = 0.0
     sharpness: Any = 1.0
@@ -186,11 +188,11 @@ def _averages(fast, z, burn_in, steps):
     return Averages(eta, square, kick, s, jnp.exp(log_r), edge, lyapunov), z
 
 
-def response(tuner: AbstractTuner, r: Any, **frozen: Any) -> Float[Array, "..."]:
+def response(tuner: AbstractTuner | str, r: Any, **frozen: Any) -> Float[Array, "..."]:
     """The response function s = Φ(r) of a tuner; of a tuner with memory, the response from its initial state.
 
     Args:
-        tuner: any step-size rule.
+        tuner: any step-size rule, or its specification.
         r: values of r = λ²x²/G > 0, any shape.
         frozen: A, kappa, sharpness, bulk_gradient_sq and step, as for `FastMap`.
 
@@ -203,6 +205,6 @@ def response(tuner: AbstractTuner, r: Any, **frozen: Any) -> Float[Array, "..."]
         2.0
     """
     check_range("response", "r", r, 0, low_open=True, high_open=True)
-    fast = FastMap(tuner, **frozen)
+    fast = FastMap(as_tuner("response", tuner), **frozen)
     r = jnp.asarray(r, jnp.result_type(float))
     return jnp.vectorize(lambda one: fast.observe(fast.init(one)).s)(r)

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from eosmodel._checks import as_arrays
 from eosmodel.rays import along
 from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
+from eosmodel.tuners.registry import as_tuner
 
 
 class AsOptaxState(NamedTuple):
@@ -31,7 +32,7 @@ class AsOptaxState(NamedTuple):
     failed: jax.Array
 
 
-def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
+def as_optax(tuner: AbstractTuner | str) -> optax.GradientTransformationExtraArgs:
     """A transformation that scales the incoming updates d by a tuner's step size: η·d, η chosen from φ(η) = f(w + ηd).
 
     The incoming updates must be a descent direction, sign included. So the transformation comes after those that make
@@ -71,13 +72,14 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
     schedule.
 
     Args:
-        tuner: any step-size rule, with one number for each hyper-parameter (use `jax.vmap` for a batch).
+        tuner: any step-size rule, with one number for each hyper-parameter (use `jax.vmap` for a batch), or its
+            specification, as "armijo:c=0.1".
 
     Returns:
         `optax.GradientTransformationExtraArgs` with the state `AsOptaxState`.
 
     Raises:
-        ValueError: a tuner that is not an `AbstractTuner`; parameters that are not floating-point; in `update`, an
+        ValueError: a tuner that is neither; parameters that are not floating-point; in `update`, an
             argument that the rule needs and that is missing or has the wrong size, or one that nothing takes.
 
     Example:
@@ -95,8 +97,7 @@ def as_optax(tuner: AbstractTuner) -> optax.GradientTransformationExtraArgs:
         >>> float(optax.tree_utils.tree_get(state, "learning_rate"))
         0.5
     """
-    if not isinstance(tuner, AbstractTuner):
-        raise ValueError(f"as_optax: tuner must be a step-size rule of eosmodel.tuners, got {tuner!r}")
+    tuner = as_tuner("as_optax", tuner)
     rule = type(tuner).__name__
 
     def init(params):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from eosmodel._checks import one_line
+from eosmodel._checks import one_line, refused
 from eosmodel.rays import AbstractRay, FunctionRay, NotDeclaredError, Secant
 
 
@@ -61,6 +61,18 @@ class AbstractTuner(eqx.Module):
 def no_evaluations(failed=False) -> TunerInfo:
     """The report of a rule that evaluates φ only at η = 0."""
     return TunerInfo(jnp.asarray(0, jnp.int32), jnp.asarray(failed))
+
+
+def check_tuner(owner: str, tuner: Any) -> AbstractTuner:
+    """The tuner, or a ValueError for anything else."""
+    if isinstance(tuner, AbstractTuner):
+        return tuner
+    hint = "a rule of your own is a subclass of eos.tuners.AbstractTuner"
+    if isinstance(tuner, int | float):
+        hint = f'for a constant step write "constant:{tuner}"'
+    elif hasattr(tuner, "update"):
+        hint = "an optax transformation is a direction, direction=…"
+    raise refused(owner, "tuner", 'a step-size rule or a specification, as "armijo:c=0.1"', tuner, hint)
 
 
 def init_state(tuner: AbstractTuner, dtype) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from eosmodel._checks import check_count, check_range
 from eosmodel.tuners._checks import check_order, check_schedule
-from eosmodel.tuners.base import AbstractTuner, TunerInfo, ask
+from eosmodel.tuners.base import AbstractTuner, TunerInfo, ask, check_tuner
 from eosmodel.tuners.constant import scheduled
 
 
@@ -77,6 +77,7 @@ class Bounded(AbstractModifier):
     cap: Any = jnp.inf
 
     def __check_init__(self):
+        check_tuner("Bounded", self.tuner)
         check_range("Bounded", "floor", self.floor, 0, high_open=True)
         check_range("Bounded", "cap", self.cap, 0, low_open=True)
         check_order("Bounded", "floor", self.floor, "cap", self.cap)
@@ -111,6 +112,7 @@ class Scheduled(AbstractModifier):
     schedule: Callable = eqx.field(static=True)
 
     def __check_init__(self):
+        check_tuner("Scheduled", self.tuner)
         check_schedule("Scheduled", self.schedule)
 
     def modify(self, stepsize, ray):

@@ -10,7 +10,7 @@ import optax  # type: ignore[import-untyped]
 from eosmodel import _specs
 from eosmodel.tuners.adaptive import AdaGradNorm, Clipping, NormalizedGD, ScalarRMSProp
 from eosmodel.tuners.armijo import Armijo, ArmijoRestart
-from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.base import AbstractTuner, check_tuner
 from eosmodel.tuners.bracketing import Goldstein, StrongWolfe
 from eosmodel.tuners.cdat import CDAT, Greedy
 from eosmodel.tuners.constant import Constant, Schedule
@@ -134,6 +134,17 @@ def from_spec(spec: str) -> AbstractTuner:
         return _modified(entry.factory(**given), modifiers)
 
     return _specs.build(owner, built, given)
+
+
+def as_tuner(owner: str, tuner: Any) -> AbstractTuner:
+    """A tuner as it is, or from a specification.
+
+    Raises:
+        ValueError: anything else, or a specification that is not allowed.
+    """
+    if isinstance(tuner, str):
+        return from_spec(tuner)
+    return check_tuner(owner, tuner)
 
 
 def _modified(tuner: AbstractTuner, given: dict[str, Any]) -> AbstractTuner:

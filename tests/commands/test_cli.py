@@ -86,7 +86,17 @@ def test_a_full_disk_is_one_line_after_the_progress(tmp_path, monkeypatch, capsy
         main(["train", *toy, "--out", str(tmp_path / "out")])
     assert end.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(r"eosmodel: .*No space left on device.*experiment\.nc", last)
+    assert re.search(r"eosmodel: .*No space left on device.*experiment\.nc.*; what is done is kept", last)
+
+
+@pytest.mark.parametrize("asked", [[], ["--samples", "all"]])
+def test_what_is_wrong_with_data_names_what_was_asked(tmp_path, fails, asked):
+    file = tmp_path / "one.npz"
+    np.savez(file, x=np.eye(3), y=np.zeros(3, int))
+    for path, what in ((file, "all labels in y are 0"), (tmp_path / "none.npz", "there is no file")):
+        error = fails("train", "--data", str(path), *asked, "--out", str(tmp_path / "out"))
+        assert error.startswith(f"eosmodel: {' '.join(['--data', str(path), *asked])}: ")
+        assert what in error
 
 
 def test_nan_in_the_data_is_refused(tmp_path, fails):

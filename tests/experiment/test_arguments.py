@@ -1,6 +1,9 @@
 """Specifications are the objects that the command line makes of them; what is no argument is refused in one line."""
 
+from functools import partial
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -103,6 +106,60 @@ def test_weights_are_taken_flat_and_as_a_tree_and_come_back_so():
     back = TREE.tree(jnp.asarray(flat, float))
     assert back["a"].tolist() == tree["a"].tolist()
     assert back["b"].shape == ()
+
+
+def test_a_module_with_functions_is_a_tree_of_weights():
+    model = eqx.nn.MLP(2, "scalar", 3, 1, activation=jnp.tanh, key=jax.random.key(0))
+    toy = eos.objective(lambda m: m(jnp.ones(2)) ** 2, model)
+    assert toy.initial().size == 2 * 3 + 3 + 3 + 1
+    assert eqx.tree_equal(eqx.combine(toy.tree(toy.initial()), model), model)
+    half = eqx.tree_at(lambda m: m.layers, model, jax.tree.map(lambda a: a / 2, model.layers))
+    assert float(simulate(toy, w0=half).loss[0]) == pytest.approx(float(half(jnp.ones(2)) ** 2))
+    assert simulate(toy, direction="momentum").status == 0
+
+
+@pytest.mark.parametrize(
+    ("fn", "w0", "message"),
+    [
+        (eqx.nn.MLP, jnp.ones(2), "fn must be a function of the weights, got the class MLP"),
+        (jnp.sum, {"a": "zeros"}, "w0 must be an array or a tree of arrays, got 'zeros'"),
+        (lambda w: w**2, jnp.ones(2), r"fn must return a scalar, got an array of shape \(2,\)"),
+        (lambda w: (w, w), jnp.ones(()), "fn must return a scalar, got"),
+        (jnp.sum, {"a": jnp.ones(2), "steps": 3}, "floating-point arrays of one dtype, got float.*, int"),
+    ],
+)
+def test_functions_and_weights_of_an_objective_are_checked(fn, w0, message):
+    with pytest.raises(ValueError, match=message) as error:
+        eos.objective(fn, w0)
+    assert "\n" not in str(error.value)
+
+
+NET = eos.objectives.mlp(eos.data.from_arrays(np.eye(4), [0.0, 1.0, 2.0, 3.0]), width=2)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [*(toy.factory() for toy in eos.objectives.TOYS.values()), NET, eos.objectives.MiniBatches(NET, 2), TREE],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_repr_is_one_line(thing):
+    assert "\n" not in repr(thing)
+    assert repr(thing).startswith("objective(" if thing is TREE else f"{type(thing).__name__}(")
+
+
+def test_every_function_of_a_tuner_takes_a_specification_or_names_what_it_got():
+    assert eos.theory.FastMap("cdat:sigma=1.5").tuner == tuners.CDAT(1.5)
+    assert float(eos.theory.response("on-edge:1.5", 2.0)) == 1.5
+    optimizer = tuners.as_optax("constant:0.25")
+    assert optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))[0].tolist() == [0.25, 0.25]
+    for make in (
+        eos.theory.FastMap,
+        tuners.as_optax,
+        partial(tuners.Bounded, cap=1.0),
+        partial(tuners.Scheduled, schedule=float),
+    ):
+        with pytest.raises(ValueError, match=r"tuner must be .* got the class Armijo; make an instance: Armijo\(…\)"):
+            make(tuners.Armijo)
 
 
 class Own(AbstractTuner):

@@ -125,6 +125,13 @@ def test_up_to_so_many_samples():
     assert len(data.sorting("up-to-1000").x) == 1000
 
 
+def test_a_column_of_strings_is_labels_and_ragged_lists_are_named():
+    words = np.array(["cat", "dog", "cat", "dog", "dog", "cat"], dtype=object)  # as pandas keeps them
+    assert data.from_arrays(X, words).labels == ("cat", "dog")
+    with pytest.raises(ValueError, match=r"pair: x is not an array \(.*inhomogeneous"):
+        data.from_arrays([[1.0], [1.0, 2.0]], [0, 1], name="pair")
+
+
 def test_repr_is_one_line():
     assert repr(data.from_arrays(X, Y)) == "Data('arrays', 6 samples, x (2,), y (3,), 3 classes)"
 

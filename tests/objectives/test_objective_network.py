@@ -225,6 +225,16 @@ def test_layers_that_are_random_or_keep_state_are_refused_by_name(layer, message
         assert network(eqx.nn.inference_mode(model), d).initial().size == 4
 
 
+def test_a_model_that_is_none_or_does_not_take_the_data_is_named():
+    d = data.from_arrays(np.random.default_rng(0).normal(size=(8, 3)), np.linspace(-1, 1, 8))
+    with pytest.raises(ValueError, match="model must be an equinox module, got the class Linear"):
+        network(eqx.nn.Linear, d)
+    with pytest.raises(ValueError, match="got no weights in the function <lambda>"):
+        network(lambda x: x, d)
+    with pytest.raises(ValueError, match=r"model does not take x of shape \(3,\): .*got \(4,\) and \(3,\)"):
+        network(eqx.nn.Linear(4, 1, key=jax.random.key(0)), d)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_half_precision_is_refused_by_name(dtype):
     d = data.from_arrays(np.random.default_rng(0).normal(size=(8, 3)), np.linspace(-1, 1, 8))

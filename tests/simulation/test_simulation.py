@@ -1,6 +1,7 @@
 """The loop: recording, early ends, batches, resuming; on dynamics whose orbit is known."""
 
 import contextlib
+import resource
 from typing import Any
 
 import equinox as eqx
@@ -113,6 +114,28 @@ def test_bytes_written_grow_with_the_rows_and_not_with_their_square(tmp_path, mo
     known = identity(dynamics, START)
     run(dynamics, START, 400, rows_per_chunk=10, after_chunk=lambda p: save(tmp_path / "run.npz", p, known))
     assert sum(written) == 400
+
+
+def test_a_limit_on_the_size_of_files_is_named_and_the_checkpoint_before_it_survives(tmp_path):
+    dynamics, path = Doubling(jnp.asarray(0.99)), tmp_path / "run.npz"
+    known, kept = identity(dynamics, START), []
+
+    def after_chunk(progress):
+        save(path, progress, known)
+        kept.append(progress)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run(dynamics, START, 10_000, after_chunk=after_chunk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert kept
+    before = load(path, template(dynamics, START), known)
+    for name, rows in kept[-1].rows.items():
+        np.testing.assert_array_equal(before.rows[name], rows)
+    np.testing.assert_array_equal(before.seconds, kept[-1].seconds)
 
 
 def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path):
