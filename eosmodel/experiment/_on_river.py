@@ -9,7 +9,6 @@ import xarray as xr
 
 from eosmodel._checks import as_arrays, check_count
 from eosmodel._status import Status
-from eosmodel.experiment._arguments import as_tuner
 from eosmodel.experiment._labels import axis_of, label
 from eosmodel.experiment._running import batch_axes
 from eosmodel.experiment._simulate import DIVERGED_AT
@@ -18,6 +17,7 @@ from eosmodel.results.formatting import aligned, number
 from eosmodel.simulation import run
 from eosmodel.theory.river import River, RiverMap, RiverStart, at_step, at_weights
 from eosmodel.tuners.base import AbstractTuner
+from eosmodel.tuners.registry import as_tuner
 
 _MEANINGS = {
     "final_loss": "mean of the predicted loss over the last 25 steps, of predictions that take all steps",
