@@ -18,7 +18,7 @@ from eosmodel.analysis.orbits import Lyapunov, detect_period, lyapunov, orbit_di
 from eosmodel.analysis.phase import OBSERVABLES, PhaseDiagram, phase_diagram
 from eosmodel.analysis.portraits import basins, portrait
 from eosmodel.analysis.probes import probe
-from eosmodel.analysis.regimes import decide
+from eosmodel.analysis.regimes import decide, decide_training
 from eosmodel.analysis.response_curves import response_curve
 from eosmodel.analysis.streams import Features, features
 from eosmodel.results.regimes import Regime
@@ -39,6 +39,7 @@ __all__ = [
     "check_classes",
     "cycles",
     "decide",
+    "decide_training",
     "detect_period",
     "disagreements",
     "features",

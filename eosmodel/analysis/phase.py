@@ -17,7 +17,8 @@ from eosmodel.analysis.grids import sweep
 from eosmodel.analysis.parameters import Parameter, axis, check_fits, follow
 from eosmodel.analysis.probes import AbstractProbe, probe
 from eosmodel.analysis.refinement import levels, spread
-from eosmodel.analysis.regimes import decide
+from eosmodel.analysis.regimes import decide, decide_training
+from eosmodel.analysis.river_checks import checked
 from eosmodel.analysis.streams import MAX_PERIOD, Features, features
 from eosmodel.results import record
 from eosmodel.results.regimes import Regime
@@ -46,6 +47,7 @@ _SAVE_EVERY = 5.0
 """Seconds between two saves of the results; if the process is killed, at most these are lost."""
 _REFINED_CHUNK = 1024
 _CODES = ("regime", "period")
+_OBSERVABLES = ("regime", "edge_exponent", "lyapunov")
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,15 @@ class _Point(eqx.Module):
     def __call__(self, point):
         placed = self.y.put(self.x.put(self.probe, point[0]), point[1])
         wanted = {*self.names}
+        regime = decide_training if placed.training else decide
         measured = features(
             placed,
             self.steps,
             bound=self.bound,
-            lyapunov=bool(wanted & {"regime", "lyapunov", "lyapunov_error"}),
-            period=bool(wanted & {*_CODES}),
+            lyapunov=bool(wanted & ({"lyapunov", "lyapunov_error"} | ({"regime"} if not placed.training else set()))),
+            period=bool(wanted & {*_CODES}) and not placed.training,
         )
-        values = {name: decide(measured) if name == "regime" else getattr(measured, name) for name in self.names}
+        values = {name: regime(measured) if name == "regime" else getattr(measured, name) for name in self.names}
         return values | {_name(fn): jnp.asarray(fn(measured)) for fn in self.own}
 
 
@@ -98,9 +101,12 @@ def phase_diagram(
     /,
     *,
     steps: int = 1000,
-    observables: Sequence[str | Callable[[Features], Any]] = ("regime", "edge_exponent", "lyapunov"),
+    observables: Sequence[str | Callable[[Features], Any]] | None = None,
     refine: int = 0,
     bound: float = 1e10,
+    checks: int = 0,
+    network: Any = None,
+    seed: int | None = None,
     chunk: int | None = None,
     path: str | Path | None = None,
     progress: bool | str = True,
@@ -111,6 +117,8 @@ def phase_diagram(
     Args:
         system: an objective, for gradient descent under `tuner`, or a `theory.FastMap`, which holds its tuner. The
             sharpness is the objective's own formula, or else an eigenvalue of the dense Hessian, for up to 24 weights.
+            Or the `River` of a network from `measure_river`: training under `tuner`, as the theory predicts it, with
+            the regimes of `analysis.decide_training`.
         tuner: a tuner, or a class of tuners for its defaults; None for a fast map.
         axes: the two parameters, x first, as a mapping from names to values, or as keywords. A name is a field of the
             tuner, the objective or the map, or an entry of a vector: "c", "b", "mu[0]", and "start[0]" for the initial
@@ -118,6 +126,7 @@ def phase_diagram(
             Values are (low, high, count), (low, high, count, "log"), or an increasing array.
         steps: number of steps of each orbit, ≥ 64.
         observables: names from `OBSERVABLES`, and functions of `Features` that return a scalar, whose names are used.
+            By default the regime, Λ and the Lyapunov exponent; of a river the regime, the final loss and Λ.
             The regime includes the period. Lyapunov exponents double the work; they are computed for the regime or on
             request.
         refine: number of times that cells whose corners differ in regime or period are halved along both axes. The
@@ -125,6 +134,10 @@ def phase_diagram(
         bound: an orbit has diverged if its loss exceeds this multiple of the initial loss, > 1.
         chunk: number of points computed at once, which limits the memory needed in addition to the result; chosen
             automatically when None.
+        checks: of a river: so many points of the grid, drawn at random, are run for real on the network, and the
+            picture shows how well the diagram agrees with them.
+        network: the network that the river was measured on; needed for checks.
+        seed: of the initial weights that the river begins at, for checks; None for the network's own.
         path: netCDF file for the results, written repeatedly; an existing one is continued.
         progress: whether to show a progress bar; a string is its label.
 
@@ -142,10 +155,16 @@ def phase_diagram(
         >>> diagram.dataset.period.values.tolist()  # over (A, c): a flip at c ≈ ½ + 1/(4A)
         [[1, 2], [1, 2]]
     """
+    if checks and network is None:
+        raise ValueError("phase_diagram: checks need the network that the river was measured on, network=…")
     plan = make_plan(
         system, tuner, {**(axes or {}), **more_axes}, steps=steps, observables=observables, refine=refine, bound=bound
     )
-    return plan.run(chunk=chunk, path=path, progress=progress)
+    made = plan.run(chunk=chunk, path=path, progress=progress)
+    if not checks:
+        return made
+    axes_of = plan.point.x, plan.point.y
+    return PhaseDiagram(checked(made.dataset, plan.point.probe, axes_of, network, seed, steps, checks, progress))
 
 
 @dataclass(frozen=True)
@@ -187,6 +206,8 @@ def make_plan(
     """Check all arguments of a phase diagram; arguments and errors as in `phase_diagram`."""
     owner = "phase_diagram"
     made = probe(system, tuner)
+    if observables is None:
+        observables = ("regime", "final_loss", "edge_exponent") if made.training else _OBSERVABLES
     if len(axes) != 2:
         raise ValueError(f"{owner}: two axes are needed, got {len(axes)}: {', '.join(map(str, axes)) or 'none'}")
     check_count(owner, "steps", steps, 64)

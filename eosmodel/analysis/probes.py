@@ -11,9 +11,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from eosmodel._checks import as_arrays, check_range
+from eosmodel._status import Status
 from eosmodel.objectives import AbstractObjective, Valley
 from eosmodel.rays import steepest
 from eosmodel.theory import FastMap
+from eosmodel.theory.river import River, RiverMap, RiverStart, at_weights
 from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
 
 DENSE = 24
@@ -30,6 +32,7 @@ class Observation(NamedTuple):
         sharpness: λ; in a valley that of the floor, without x.
         push: ηα, the increase of λ in the step by progressive sharpening.
         pull: ½βηx², the decrease of λ in the step by the oscillation.
+        within: whether the system, a theory, is within its range.
     """
 
     loss: Float[Array, ""]
@@ -38,6 +41,7 @@ class Observation(NamedTuple):
     sharpness: Float[Array, ""]
     push: Float[Array, ""]
     pull: Float[Array, ""]
+    within: Any = True
 
 
 class AbstractProbe(eqx.Module):
@@ -46,10 +50,15 @@ class AbstractProbe(eqx.Module):
     An extension must supply `init`, the initial state; `advance`, (z, step index) ↦ (z', Observation); `fast`, the
     coordinates whose recurrence defines the period; and `parts`, the location of its parameters: for the prefix of
     their names, the path of fields to the module that holds them.
+
+    Class variables
+        frozen: λ is constant.
+        training: it is the training of a network, with the regimes of `decide_training`.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     frozen: ClassVar[bool] = False
+    training: ClassVar[bool] = False
 
     @abc.abstractmethod
     def init(self) -> Float[Array, " dim"]: ...
@@ -138,6 +147,34 @@ class ValleyProbe(DescentProbe):
         return jnp.log((floor.sharpness(weights) * weights[0]) ** 2 / floor.bulk_gradient_sq(weights))[None]
 
 
+class RiverProbe(AbstractProbe):
+    """A tuner on a network's river, from the initial weights; z is the flat state of `RiverMap`."""
+
+    river_map: RiverMap
+    start: RiverStart
+    parts: ClassVar = {"tuner": ("river_map", "tuner")}
+    training: ClassVar = True
+
+    def init(self):
+        return ravel_pytree(self.river_map.init(self.start))[0]
+
+    def _state(self, z):
+        flat, unravel = ravel_pytree(self.river_map.init(self.start))
+        return unravel(z.astype(flat.dtype))
+
+    def advance(self, z, step=0):
+        new, row, status = self.river_map.step(self._state(z), jnp.asarray(step))
+        eta, nan = row["stepsize"], jnp.full_like(row["loss"], jnp.nan)
+        # The map keeps η²‖g‖² for secant rules; without a step the training rests.
+        gradient_sq = new.secant.ss / jnp.where(eta == 0, 1, eta**2)
+        within = status != int(Status.OUT_OF_RANGE)
+        now = Observation(row["loss"], gradient_sq, eta, row["sharpness"], nan, nan, within)
+        return ravel_pytree(new)[0].astype(z.dtype), now
+
+    def fast(self, z):
+        return jnp.abs(self._state(z).amplitude)
+
+
 def sharpness_at(objective: AbstractObjective, weights: Float[Array, " dim"]) -> Float[Array, ""]:
     """λ by the objective's own formula if it has one, else the largest eigenvalue of the dense Hessian."""
     # Some objectives have a method for their sharpness.
@@ -148,11 +185,11 @@ def sharpness_at(objective: AbstractObjective, weights: Float[Array, " dim"]) ->
 
 
 def probe(system: Any, tuner: Any = None) -> AbstractProbe:
-    """The probe of a fast map, or of an objective under a tuner; all numbers become arrays of one floating type.
+    """The probe of a fast map, or of an objective or a river under a tuner; all numbers become arrays of one dtype.
 
     Raises:
-        ValueError: a system that is neither a fast map nor an objective, a missing or a superfluous tuner, or an
-            objective of more than 24 weights without a formula for its sharpness.
+        ValueError: a system that is no fast map, objective or river, a missing or a superfluous tuner, or an objective
+            of more than 24 weights without a formula for its sharpness.
     """
     # A class of tuners is called with its defaults.
     tuner = tuner() if isinstance(tuner, type) and issubclass(tuner, AbstractTuner) else tuner
@@ -160,10 +197,13 @@ def probe(system: Any, tuner: Any = None) -> AbstractProbe:
         if tuner is not None:
             raise ValueError(f"phase_diagram: a FastMap holds its own tuner, got {type(tuner).__name__} as well")
         return as_arrays(FastProbe(system), jnp.result_type(float))
-    if not isinstance(system, AbstractObjective):
-        raise ValueError(f"phase_diagram: system must be an objective or a FastMap, got {type(system).__name__}")
+    if not isinstance(system, AbstractObjective | River):
+        kinds = "an objective, a River or a FastMap"
+        raise ValueError(f"phase_diagram: system must be {kinds}, got {type(system).__name__}")
     if not isinstance(tuner, AbstractTuner):
-        raise ValueError(f"phase_diagram: tuner must be a tuner, as the system is an objective, got {tuner!r}")
+        raise ValueError(f"phase_diagram: tuner must be a tuner, as the system is no FastMap, got {tuner!r}")
+    if isinstance(system, River):
+        return as_arrays(RiverProbe(RiverMap(system, tuner), at_weights(system)), system.rate.dtype)
     start = system.initial()
     if start.size > DENSE and getattr(system, "sharpness", None) is None:
         raise ValueError(

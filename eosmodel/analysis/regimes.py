@@ -23,6 +23,24 @@ CHAOS = 10.0, 3.0
 exponent exceeds this many standard errors. Mere growth, such as that of an unbounded λ, gives few e-folds."""
 
 
+def decide_training(orbit: Features) -> Int[Array, "..."]:
+    """The `Regime` of the training of a network, which ends before it converges; −1 if its features do not decide.
+
+    Args:
+        orbit: the features of the training.
+    """
+    cases = {
+        Regime.DIVERGED: orbit.diverged,
+        Regime.OUT_OF_RANGE: orbit.lost,
+        Regime.CATAPULT: orbit.peak > ROSE,
+        Regime.BELOW_EDGE: orbit.highest_s < 2,
+        Regime.SELF_STABILISED: (orbit.stepsize_spread <= STEADY) | (jnp.abs(orbit.drift) <= LEVEL),
+        Regime.CLAMPED_SHARPENING: orbit.drift > LEVEL,
+        Regime.CLAMPED_FLATTENING: orbit.drift < -LEVEL,
+    }
+    return _first(cases)
+
+
 def decide(orbit: Features) -> Int[Array, "..."]:
     """The `Regime` of an orbit, as an integer array of the shape of its features; −1 if they do not decide.
 
@@ -50,7 +68,7 @@ def decide(orbit: Features) -> Int[Array, "..."]:
     falling = varying_step & (orbit.drift < -LEVEL) & ~(balanced & (orbit.q <= 1 + BALANCE))
     slow = at_edge & ~orbit.frozen
 
-    # The first case that holds. Comparisons with NaN are false, so that unknown features do not decide.
+    # Comparisons with NaN are false, so that unknown features do not decide.
     cases = {
         Regime.DIVERGED: orbit.diverged,
         Regime.CHAOTIC: chaotic,
@@ -61,5 +79,10 @@ def decide(orbit: Features) -> Int[Array, "..."]:
         Regime.CLAMPED_SHARPENING: slow & rising,
         Regime.CLAMPED_FLATTENING: slow & falling,
     }
+    return _first(cases)
+
+
+def _first(cases):
+    """The first case that holds."""
     codes = [jnp.asarray(int(code), jnp.int32) for code in cases]
     return jnp.select(list(cases.values()), codes, jnp.asarray(int(Regime.UNDECIDED), jnp.int32))

@@ -18,10 +18,12 @@ _BLOCKS = 32
 class Features(NamedTuple):
     """Features of an orbit. Averages ⟨·⟩ are over its last half, or over the last half of the steps before it ended.
 
-    An orbit ends early when it has diverged or its gradient has vanished; further steps do not count.
+    An orbit ends early when it has diverged, a theory has left its range or the gradient has vanished; further steps do
+    not count.
 
     Fields
         diverged: a value was not finite, or |f| exceeded the bound.
+        lost: the theory left its range, where the orbit ends.
         arrived: ‖∇f‖² fell below the smallest normal number over ε, where a tuner has no signal left.
         frozen: λ is constant in this system (the fast map).
         averaged: number of steps in the averages.
@@ -45,6 +47,7 @@ class Features(NamedTuple):
     """
 
     diverged: Bool[Array, ""]
+    lost: Bool[Array, ""]
     arrived: Bool[Array, ""]
     frozen: Bool[Array, ""]
     averaged: Float[Array, ""]
@@ -90,6 +93,7 @@ class _Run(NamedTuple):
     tangent: Any
     active: Any
     diverged: Any
+    lost: Any
     peak: Any
     steepest: Any
     last: Any
@@ -116,6 +120,7 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
     eps = jnp.finfo(z.dtype).eps
     steps = jnp.asarray(steps, jnp.int32)
     bound = jnp.asarray(bound, z.dtype)
+    blank_now = Observation(*[zero] * 6)._replace(within=jnp.asarray(True))
     blank = _Sums._make([*[zero] * 8, zero - jnp.inf, zero - jnp.inf, zero + jnp.inf])
 
     def body(t, run: _Run) -> _Run:
@@ -127,11 +132,12 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
             stretch = jnp.log(jnp.maximum(length, tiny))
         else:
             (new, now), tangent, stretch = probe.advance(run.z, t), run.tangent, zero
+        now = now._replace(within=jnp.asarray(now.within))
         first = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), now, run.first)
         limit = divergence_bound(first.loss, bound)
         finite = jnp.isfinite(now.loss + now.gradient_sq + now.stepsize) & jnp.all(jnp.isfinite(new))
         sound = finite & (jnp.abs(now.loss) <= limit)
-        moving = run.active & sound & (now.gradient_sq >= tiny / eps)
+        moving = run.active & sound & now.within & (now.gradient_sq >= tiny / eps)
 
         def kept(new, old):
             return jnp.where(moving, new, old)
@@ -152,6 +158,7 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
             kept(tangent, run.tangent),
             moving,
             run.diverged | (run.active & ~sound),
+            run.lost | (run.active & sound & ~now.within),
             kept(jnp.maximum(run.peak, jnp.abs(now.loss)), run.peak),
             kept(jnp.maximum(run.steepest, now.gradient_sq), run.steepest),
             # The step in which the gradient vanishes is included here.
@@ -173,10 +180,11 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
         tangent / jnp.linalg.norm(tangent),
         jnp.asarray(True),
         jnp.asarray(False),
+        jnp.asarray(False),
         zero,
         zero,
-        Observation(*[zero] * 6),
-        Observation(*[zero] * 6),
+        blank_now,
+        blank_now,
         blank,
     )
     run, (sums, length) = jax.lax.scan(block, begin, jnp.arange(_BLOCKS, dtype=jnp.int32))
@@ -210,35 +218,36 @@ def _summary(probe, run, sums: _Sums, length, period, lyapunov) -> Features:
         spread = jnp.sqrt(jnp.sum(gap**2) / (number * jnp.maximum(number - 1, 1)))
         return jnp.where(number > 1, spread, jnp.inf)
 
-    def unless_diverged(value):
-        return jnp.where(run.diverged, jnp.nan, value)
+    def unless_ended(value):
+        return jnp.where(run.diverged | run.lost, jnp.nan, value)
 
     push, pull = total("push", late), total("pull", late)
     nan = jnp.asarray(jnp.nan, dtype)
     eps = jnp.finfo(dtype).eps
     return Features(
         diverged=run.diverged,
-        arrived=~run.active & ~run.diverged,
+        lost=run.lost,
+        arrived=~run.active & ~run.diverged & ~run.lost,
         frozen=jnp.asarray(probe.frozen),
         averaged=total("count", late),
-        edge_exponent=unless_diverged(mean("edge")),
-        edge_error=unless_diverged(error("edge")),
-        lyapunov=unless_diverged(mean("stretch")) if lyapunov else nan,
-        lyapunov_error=unless_diverged(error("stretch")) if lyapunov else nan,
-        s=unless_diverged(mean("s")),
-        log_s=unless_diverged(mean("log_s")),
-        highest_s=unless_diverged(jnp.max(jnp.where(late, sums.highest_s, -jnp.inf))),
-        stepsize_spread=unless_diverged(
+        edge_exponent=unless_ended(mean("edge")),
+        edge_error=unless_ended(error("edge")),
+        lyapunov=unless_ended(mean("stretch")) if lyapunov else nan,
+        lyapunov_error=unless_ended(error("stretch")) if lyapunov else nan,
+        s=unless_ended(mean("s")),
+        log_s=unless_ended(mean("log_s")),
+        highest_s=unless_ended(jnp.max(jnp.where(late, sums.highest_s, -jnp.inf))),
+        stepsize_spread=unless_ended(
             jnp.log(jnp.max(jnp.where(late, sums.largest, -jnp.inf)) / jnp.min(jnp.where(late, sums.smallest, jnp.inf)))
         ),
         first_sharpness=first.sharpness,
-        final_sharpness=unless_diverged(run.last.sharpness),
+        final_sharpness=unless_ended(run.last.sharpness),
         # A single block has no halves, and its drift is NaN.
-        drift=unless_diverged(2 * jnp.log(mean("sharpness", later) / mean("sharpness", late & ~later))),
-        q=unless_diverged(jnp.where(push > 0, pull / jnp.where(push > 0, push, 1), jnp.nan)),
-        final_loss=unless_diverged(run.last.loss),
+        drift=unless_ended(2 * jnp.log(mean("sharpness", later) / mean("sharpness", late & ~later))),
+        q=unless_ended(jnp.where(push > 0, pull / jnp.where(push > 0, push, 1), jnp.nan)),
+        final_loss=unless_ended(run.last.loss),
         peak=run.peak / jnp.maximum(jnp.abs(first.loss), eps),
-        remaining=unless_diverged(jnp.sqrt(run.last.gradient_sq / run.steepest)),
+        remaining=unless_ended(jnp.sqrt(run.last.gradient_sq / run.steepest)),
         period=jnp.where(run.diverged, -1, period),
         state=run.z,
     )

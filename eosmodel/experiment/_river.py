@@ -170,7 +170,7 @@ def river_dataset(river: River | Status) -> xr.Dataset:
 
 def river_in(dataset: xr.Dataset) -> River | Status:
     """The river of a dataset from `river_dataset`, or how its flow ended."""
-    if int(dataset.status) != int(Status.OK):
+    if int(dataset.get("status", Status.OK)) != int(Status.OK):
         return Status(int(dataset.status))
 
     def array(name):

@@ -22,6 +22,8 @@ _COLORS = {
     Regime.CATAPULT: "#56B4E9",
     Regime.CHAOTIC: "#D55E00",
     Regime.DIVERGED: "#bdbdbd",
+    Regime.OUT_OF_RANGE: "#5c5c5c",
+    Regime.BELOW_EDGE: "#F0E442",
 }
 _PERIODS = {1: "#b7d4ea", 2: "#6ea8d5", 4: "#0072B2", 8: "#004a75"}
 _OTHER_PERIODS = "#002a44"
@@ -43,7 +45,7 @@ def phase_diagram(dataset: xr.Dataset, observable: str | None = None, *, axes: A
     Raises:
         ValueError: an observable that the dataset does not have.
     """
-    known = [str(name) for name in dataset.data_vars if name != "done"]
+    known = [str(name) for name, of in dataset.data_vars.items() if name != "done" and of.ndim == 2]
     if observable is None:
         observable = "regime" if "regime" in known else known[0]
     if observable not in known:
@@ -57,6 +59,8 @@ def phase_diagram(dataset: xr.Dataset, observable: str | None = None, *, axes: A
         scale("log" if _geometric(values.values) else "linear")
     ax.set_xlim(edges[0][0], edges[0][-1])
     ax.set_ylim(edges[1][0], edges[1][-1])
+    if "check_x" in dataset:
+        _checks(ax, dataset, observable)
     return ax.figure
 
 
@@ -77,6 +81,28 @@ def _regimes(ax: "Axes", dataset: xr.Dataset, observable: str, edges) -> None:
     handles = [Patch(facecolor=kinds[label][0], edgecolor="#777777", label=label) for label in present]
     place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": min(len(handles), 4)}
     ax.legend(handles=handles, frameon=False, fontsize=9, **place)
+
+
+def _checks(ax: "Axes", dataset: xr.Dataset, observable: str) -> None:
+    """The points that were run for real, in the colours of the diagram, and how well it agrees with them."""
+    x, y = dataset.check_x.values, dataset.check_y.values
+    agree = dataset.check_regime.values == dataset.predicted_regime.values
+    with np.errstate(invalid="ignore", divide="ignore"):
+        errors = np.abs(np.log(dataset.predicted_loss.values / dataset.check_loss.values))
+    errors = errors[np.isfinite(errors)]
+    look: dict[str, Any] = {"s": 60, "edgecolors": "black", "linewidths": 1.2, "zorder": 3}
+    if observable == "regime":
+        look["c"] = [_COLORS.get(Regime(code), "#ffffff") for code in dataset.check_regime.values]
+    elif observable == "final_loss":
+        image = ax.collections[0]
+        look |= {"c": dataset.check_loss.values, "cmap": image.get_cmap(), "norm": image.norm, "plotnonfinite": True}
+    else:
+        look["c"] = "none"
+    ax.scatter(x, y, **look)
+    text = f"{len(x)} real runs (circles): same regime {agree.sum()} of {len(x)}"
+    if errors.size:
+        text += f", median |Δ ln L| {np.median(errors):.2f} of {errors.size}"
+    ax.annotate(text, (0, -0.17), xycoords="axes fraction", fontsize=9, annotation_clip=False)
 
 
 def _kinds(dataset: xr.Dataset) -> dict[str, tuple[str, np.ndarray]]:

@@ -24,6 +24,15 @@ class Regime(Coded):
       step is constant to 1 %, so that the tuner does not bound the oscillation.
     - `CLAMPED_SHARPENING`, `CLAMPED_FLATTENING`: at the edge, |Λ| ≤ 0.01, the step varies by over 1 %, and ln λ rises
       or falls by over 0.02 in the last half; in a valley also q < 0.9 or q > 1.1.
+
+    Of the training of a network, which ends long before it converges, `analysis.decide_training` says instead:
+
+    - `DIVERGED` as above; `OUT_OF_RANGE`: the theory says nothing of the rest of the training.
+    - `CATAPULT`: the loss exceeded twice its initial value and came down again.
+    - `BELOW_EDGE`: ηλ < 2 throughout the last half.
+    - `SELF_STABILISED`: ηλ reaches 2, and the step is constant to 1 % or λ is level.
+    - `CLAMPED_SHARPENING`, `CLAMPED_FLATTENING`: ηλ reaches 2 with a step that varies, and ln λ rises or falls by over
+      0.02 in the last half.
     - `UNDECIDED` otherwise, for example in a transient, or within these thresholds of a boundary.
     """
 
@@ -36,6 +45,8 @@ class Regime(Coded):
     PERIODIC = 5
     CHAOTIC = 6
     DIVERGED = 7
+    OUT_OF_RANGE = 8
+    BELOW_EDGE = 9
 
     def describe(self) -> str:
         """The meaning, in one sentence."""
@@ -52,4 +63,6 @@ _MEANINGS = {
     Regime.PERIODIC: "the fast coordinates are periodic, and the sharpness is constant",
     Regime.CHAOTIC: "nearby orbits separate exponentially",
     Regime.DIVERGED: "values exceeded the bound",
+    Regime.OUT_OF_RANGE: "the theory left its range of validity on the way",
+    Regime.BELOW_EDGE: "ηλ stayed under 2 until the end of the training",
 }

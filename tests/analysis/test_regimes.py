@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eosmodel as eos
-from eosmodel.analysis import Features, Regime, decide, features, probe
+from eosmodel.analysis import Features, Regime, decide, decide_training, features, probe
 from eosmodel.analysis.parameters import find
 from eosmodel.objectives import DiagonalQuadratic, DoubleWell, TwoLayerScalar, Valley, valley
 from eosmodel.theory import FastMap
@@ -187,7 +187,7 @@ SETTLED = {
     "diverged": False, "arrived": False, "frozen": False, "averaged": 500.0, "edge_exponent": -0.5, "edge_error": 0.0,
     "lyapunov": -0.1, "lyapunov_error": 0.0, "s": 1.5, "log_s": 0.4, "highest_s": 1.6, "stepsize_spread": 0.0,
     "first_sharpness": 3.0, "final_sharpness": 3.0, "drift": 0.0, "q": np.nan, "final_loss": 0.0, "peak": 1.0,
-    "remaining": 1e-6, "period": 1, "state": 0.0,
+    "remaining": 1e-6, "period": 1, "state": 0.0, "lost": False,
 }  # fmt: skip
 EDGE = {"edge_exponent": 1e-3, "s": 2.01, "highest_s": 2.5, "remaining": 0.5, "period": -1}
 MOVING = EDGE | {"stepsize_spread": 0.3}
@@ -230,5 +230,25 @@ def test_decisions_from_features(changes, regime):
 
 
 def test_every_regime_has_a_label_and_a_meaning():
-    assert len({code.label for code in Regime}) == len({code.describe() for code in Regime}) == len(Regime) == 9
+    assert len({code.label for code in Regime}) == len({code.describe() for code in Regime}) == len(Regime) == 11
     assert Regime.UNDECIDED == -1
+
+
+@pytest.mark.parametrize(
+    ("changes", "regime"),
+    [
+        ({}, Regime.BELOW_EDGE),
+        ({"highest_s": 2.1}, Regime.SELF_STABILISED),
+        ({"highest_s": 2.1, "drift": 0.1}, Regime.SELF_STABILISED),
+        ({"highest_s": 2.1, "stepsize_spread": 0.3}, Regime.SELF_STABILISED),
+        (MOVING | {"drift": 0.1}, Regime.CLAMPED_SHARPENING),
+        (MOVING | {"drift": -0.1}, Regime.CLAMPED_FLATTENING),
+        ({"peak": 2.5}, Regime.CATAPULT),
+        ({"peak": 2.5, "lost": True}, Regime.OUT_OF_RANGE),
+        ({"peak": 2.5, "diverged": True}, Regime.DIVERGED),
+        (dict.fromkeys(SETTLED, np.nan) | {"diverged": False, "lost": False}, Regime.UNDECIDED),
+    ],
+)
+def test_regimes_of_a_training(changes, regime):
+    feature_values = Features(**{name: jnp.asarray(value) for name, value in (SETTLED | changes).items()})
+    assert int(decide_training(feature_values)) == regime
