@@ -119,7 +119,7 @@ def phase_diagram(
             sharpness is the objective's own formula, or else an eigenvalue of the dense Hessian, for up to 24 weights.
             Or the `River` of a network from `measure_river`: training under `tuner`, as the theory predicts it, with
             the regimes of `analysis.decide_training`.
-        tuner: a tuner, or a class of tuners for its defaults; None for a fast map.
+        tuner: a tuner, its specification, or a class of tuners for its defaults; None for a fast map.
         axes: the two parameters, x first, as a mapping from names to values, or as keywords. A name is a field of the
             tuner, the objective or the map, or an entry of a vector: "c", "b", "mu[0]", and "start[0]" for the initial
             weights ("r" for the initial r of a fast map). If two parts have the field, add the part: "tuner.step".

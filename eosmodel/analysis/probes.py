@@ -17,6 +17,7 @@ from eosmodel.rays import steepest
 from eosmodel.theory import FastMap
 from eosmodel.theory.river import River, RiverMap, RiverStart, at_weights
 from eosmodel.tuners.base import AbstractTuner, init_memory, select_stepsize
+from eosmodel.tuners.registry import from_spec
 
 DENSE = 24
 """Largest number of weights for which the sharpness of an objective without a formula is computed from its Hessian."""
@@ -191,8 +192,9 @@ def probe(system: Any, tuner: Any = None) -> AbstractProbe:
         ValueError: a system that is no fast map, objective or river, a missing or a superfluous tuner, or an objective
             of more than 24 weights without a formula for its sharpness.
     """
-    # A class of tuners is called with its defaults.
-    tuner = tuner() if isinstance(tuner, type) and issubclass(tuner, AbstractTuner) else tuner
+    if isinstance(tuner, type) and issubclass(tuner, AbstractTuner):
+        tuner = tuner()  # with its defaults
+    tuner = from_spec(tuner) if isinstance(tuner, str) else tuner
     if isinstance(system, FastMap):
         if tuner is not None:
             raise ValueError(f"phase_diagram: a FastMap holds its own tuner, got {type(tuner).__name__} as well")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from eosmodel._checks import one_line
 from eosmodel.results.formatting import aligned, number
 from eosmodel.results.labels import ERRORS, label_pair
 from eosmodel.results.measures import (
@@ -84,6 +85,9 @@ def compare(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> Compari
         >>> round(compare(run, run * 2).rows()[0]["theories"]["theory"]["loss_error"], 6)  # ln 2
         0.693147
     """
+    for name, dataset in {"experiment": experiment, "theory": theory}.items():
+        if not isinstance(dataset, xr.Dataset | None):
+            raise ValueError(f"compare: {name} must be a dataset of simulate or predict, got {one_line(dataset)}")
     return Comparison(*label_pair(experiment, theory))
 
 

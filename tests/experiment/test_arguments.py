@@ -12,6 +12,7 @@ import xarray as xr
 
 import eosmodel as eos
 from eosmodel import directions, tuners
+from eosmodel.analysis.probes import probe
 from eosmodel.tuners import AbstractTuner, TunerInfo
 
 BOWL = eos.objectives.DiagonalQuadratic([4.0, 1.0])
@@ -150,6 +151,7 @@ def test_repr_is_one_line(thing):
 def test_every_function_of_a_tuner_takes_a_specification_or_names_what_it_got():
     assert eos.theory.FastMap("cdat:sigma=1.5").tuner == tuners.CDAT(1.5)
     assert float(eos.theory.response("on-edge:1.5", 2.0)) == 1.5
+    assert probe(eos.objectives.valley(), "polyak:c=0.25").tuner.c == 0.25
     optimizer = tuners.as_optax("constant:0.25")
     assert optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))[0].tolist() == [0.25, 0.25]
     for make in (

@@ -243,6 +243,8 @@ def test_bad_input_is_named():
     run = single()
     with pytest.raises(ValueError, match="experiment has no 'sharpness'"):
         compare(run.drop_vars("sharpness"))
+    with pytest.raises(ValueError, match=r"theory must be a dataset of simulate or predict, got 'theory\.nc'"):
+        compare(run, "theory.nc")
     with pytest.raises(ValueError, match="no tuner in common"):
         compare(run.assign_coords(tuner="a"), run.assign_coords(tuner="b"))
     with pytest.raises(ValueError, match="does not say its tuner"):
