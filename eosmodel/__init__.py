@@ -80,6 +80,10 @@ __all__ = [  # noqa: RUF022 - the order in which one meets them
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("eosmodel")
     if name in _NAMES:
         value = getattr(importlib.import_module(_NAMES[name]), name)
     elif name in _MODULES:

@@ -4,6 +4,7 @@ import errno
 import itertools
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Annotated, Any, NoReturn, Union
 
 import tyro
@@ -24,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `eosmodel`. Exit codes: 0 done, 1 workers lost, 2 bad input (both one line on
     standard error), 130 interrupted."""
     args = sys.argv[1:] if args is None else list(args)
+    if args == ["--version"]:
+        return print(f"eosmodel {version('eosmodel')}")
     try:
         _check_words(args)
     except ValueError as error:
@@ -32,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> None:
         Command,
         args=args,
         prog="eosmodel",
-        description="Joint dynamics of step sizes and sharpness: theory against experiment.",
+        description="Joint dynamics of step sizes and sharpness: theory against experiment (--version: which).",
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     try:

@@ -1,6 +1,11 @@
 """`eosmodel list`: everything that has a name on the command line, with its meaning and parameters."""
 
-from eosmodel import directions
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from eosmodel import _specs, directions
 from eosmodel.commands.options import List
 from eosmodel.directions import DIRECTIONS
 from eosmodel.objectives import NETWORKS, OBJECTIVES
@@ -11,10 +16,41 @@ from eosmodel.studies.validated import WORKLOADS
 from eosmodel.theory.registry import THEORIES, parameters
 from eosmodel.tuners import registry as tuners
 
+Named = tuple[str, Mapping[str, Any], Callable[[str], Iterable[tuple[str, Any]]]]
+"""An option, what it may name, and the parameters of a name."""
+
+KINDS: dict[str, Named] = {
+    "tuner": ("--tuners", tuners.REGISTRY, tuners.parameters),
+    "direction": ("--direction", DIRECTIONS, directions.parameters),
+    "toy": ("--objective", toys.TOYS, toys.parameters),
+    "theory": ("--theories", THEORIES, lambda name: parameters(name).items()),
+    "network": ("--net", NETWORKS, lambda name: ()),
+    "data set": ("--data", DATASETS, lambda name: ()),
+}
+
 
 def run(options: List) -> None:
-    """Print everything that has a name."""
-    print(listing())
+    """Print everything that has a name, or all about a few names."""
+    known = {name: kind for kind, (_, table, _) in KINDS.items() for name in table}
+    for name in options.names:
+        _specs.look_up(name, known, "name")
+    print("\n\n\n".join(map(details, options.names)) if options.names else listing())
+
+
+def details(name: str) -> str:
+    """All about a name: how it is written with its defaults, and the documentation of what it stands for."""
+    parts = []
+    for kind, (option, table, parameters_of) in KINDS.items():
+        if name in table:
+            factory, description = table[name]
+            given = ",".join(f"{key}={_as_text(value)}" for key, value in parameters_of(name) if value is not None)
+            documented = factory.func if isinstance(factory, partial) else factory
+            example = f"{option} {name}" + ":" * bool(given) + given
+            parts += [f"{name} ({kind}): {description}", "", f"    {example}", "", inspect.getdoc(documented) or ""]
+            if kind == "tuner":
+                parts += ["", f"Every tuner also takes {', '.join(tuners.MODIFIERS)} (`eosmodel list`)."]
+            parts += ["", f"In Python: {documented.__module__}.{documented.__qualname__}", ""]
+    return "\n".join(parts).rstrip()
 
 
 def listing() -> str:

@@ -279,7 +279,16 @@ class Report:
 
 @dataclass(frozen=True)
 class List:
-    """List tuners, objectives, theories and data sets, each with its meaning and parameters."""
+    """List tuners, objectives, theories and data sets, each with its meaning and parameters; of names, all about them:
+    formula, parameters with their defaults and ranges, source."""
+
+    names: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[NAME ...]", help_behavior_hint=""),
+    ] = ()
+    """What to tell all about, such as armijo, oscillation, valley or digits; everything in one line each when left
+    out."""
 
 
 COMMANDS = {option.__name__.lower(): option for option in (Compare, Train, Sweep, Validate, Phase, Orbit, Report, List)}

@@ -38,7 +38,15 @@ SCHEDULES = {
 
 
 def schedule(name: str = "cosine_decay_schedule", **parameters: float) -> Schedule:
-    """Any optax schedule by name, with its own parameters."""
+    """Any optax schedule by name, with its own parameters.
+
+    Args:
+        name: one of those of `optax.schedules` whose parameters are all numbers: constant_schedule, linear_schedule,
+            polynomial_schedule, exponential_decay, cosine_decay_schedule, warmup_constant_schedule,
+            warmup_cosine_decay_schedule, warmup_exponential_decay_schedule, cosine_onecycle_schedule or
+            linear_onecycle_schedule.
+        parameters: of the schedule, as init_value and decay_steps.
+    """
     build = _specs.look_up(name, SCHEDULES, "schedule")
     _specs.check_names(f"schedule {name}", parameters, inspect.signature(build).parameters)
     counts = {key: int(value) for key, value in parameters.items() if _counts(key) and float(value).is_integer()}

@@ -1,7 +1,10 @@
 """Toys on the command line: from a specification to a report, and what a wrong one is told."""
 
 import json
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,12 @@ import xarray as xr
 import eosmodel as eos
 from eosmodel import Status
 from eosmodel.cli import main
+from eosmodel.commands.list import KINDS
+from eosmodel.directions import from_spec as direction
 from eosmodel.objectives.registry import TOYS, from_spec
+from eosmodel.theory import from_spec as theory
 from eosmodel.tuners import Constant
+from eosmodel.tuners import from_spec as tuner
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -91,6 +98,33 @@ def test_list_names_every_toy_and_its_parameters(capsys):
         assert f"  {name} " in text
     assert "[eigenvalues=10/1, center=…/…, start=…/…]" in text
     assert "signed=true" in text
+
+
+READ = {"tuner": tuner, "direction": direction, "toy": from_spec, "theory": theory}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_of_a_name_tells_its_meaning_and_defaults_which_can_be_given(kind, capsys):
+    option, table, parameters = KINDS[kind]
+    for name in table:
+        main(["list", name])
+        text = capsys.readouterr().out
+        assert f"{name} ({kind}): {table[name][1]}" in text
+        assert f"In Python: eosmodel.{'objectives' if kind in ('toy', 'network', 'data set') else ''}" in text
+        given = re.search(rf"^    {option} (\S+)$", text, re.MULTILINE).group(1)
+        assert given.partition(":")[0] == name
+        if kind in READ and name != "schedule":
+            READ[kind](given)
+        assert all(f"{key}:" in text or f"{key}=" in text for key, _ in parameters(name))
+
+
+def test_names_that_are_not_there_and_the_version(capsys, fails):
+    assert "unknown name 'armjo' (did you mean armijo?)" in fails("list", "armijo", "armjo")
+    main(["--version"])
+    assert capsys.readouterr().out == f"eosmodel {eos.__version__}\n"
+    pyproject = tomllib.loads((Path(eos.__file__).parents[1] / "pyproject.toml").read_text())
+    assert eos.__version__ == pyproject["project"]["version"]
+    assert (Path(eos.__file__).parent / "py.typed").exists()
 
 
 def test_help_loads_nothing_but_tyro(capsys, monkeypatch):

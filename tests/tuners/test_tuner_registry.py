@@ -68,6 +68,7 @@ def test_schedules_are_those_of_optax(spec, built):
 def test_schedules_are_functions_of_numbers():
     assert "cosine_decay_schedule" in SCHEDULES
     assert all(callable(build) for build in SCHEDULES.values())
+    assert all(name in REGISTRY["schedule"].factory.__doc__ for name in SCHEDULES)
     assert not any(name.startswith(("_", "piecewise")) for name in SCHEDULES)
 
 
