@@ -100,6 +100,39 @@ class Compare(Train):
 
 
 @dataclass(frozen=True)
+class River(NetworkOptions):
+    """Measure the river of a network, its gradient flow and what the curvatures along it answer to, and predict tuners
+    on it, none of which is run; writes predictions.nc, the rivers, river.html and pictures.
+
+    The river of every seed is a block, and so is every prediction, each a file in the folder `blocks` of --out. Every
+    option has a default that works: `eosmodel river` alone is a complete command.
+    """
+
+    tuners: tuple[str, ...] = TUNERS
+    """Step-size rules to predict, as for `compare`."""
+    steps: int = 1200
+    """Updates to predict."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the initial weights."""
+    modes: int = 4
+    """Number of leading modes that may oscillate."""
+    length: float = 4.0
+    """Flow time of the river in multiples of steps/λ at the start; predictions that need more end there."""
+    workers: int | None = None
+    """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
+    scheduler: str | None = None
+    """Address of the scheduler of a Dask cluster to run on, such as tcp://host:8786."""
+    out: Path = Path("runs/river")
+    """Folder for the results."""
+    resume: bool = False
+    """Go on from what is in --out, if anything, and recompute nothing that is done."""
+    overwrite: bool = False
+    """Delete the results of an earlier command in --out first."""
+    no_cache: bool = False
+    """Do not keep compiled programs on disk, where the next command would find them."""
+
+
+@dataclass(frozen=True)
 class Sweep(NetworkOptions):
     """Tuners × batch sizes × seeds of one network in one dataset, with what the numbers say of four statements about
     batch sizes; writes sweep.nc, findings.json, sweep.html and pictures.
@@ -291,7 +324,9 @@ class List:
     out."""
 
 
-COMMANDS = {option.__name__.lower(): option for option in (Compare, Train, Sweep, Validate, Phase, Orbit, Report, List)}
+COMMANDS = {
+    option.__name__.lower(): option for option in (Compare, Train, River, Sweep, Validate, Phase, Orbit, Report, List)
+}
 """Options by the names of the commands, which are those of their modules too."""
 
 

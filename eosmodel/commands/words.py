@@ -3,7 +3,7 @@
 from typing import Any
 
 from eosmodel import _specs
-from eosmodel.commands.options import Compare, Map, Sweep, Train, Validate
+from eosmodel.commands.options import Compare, Map, River, Sweep, Train, Validate
 from eosmodel.studies.validated import TUNERS
 
 NETWORK = "network"
@@ -26,6 +26,9 @@ def check(options: Any) -> None:
     if isinstance(options, Map):
         tuner(options.tuner)
         _specs.look_up(options.system.partition(":")[0], {FAST_MAP: None, **TOYS}, "system")
+    if isinstance(options, River):
+        for spec in options.tuners:
+            tuner(spec)
     if isinstance(options, Train):
         _specs.look_up(options.objective.partition(":")[0], {NETWORK: None, **TOYS}, "objective")
         if options.direction != STEEPEST:

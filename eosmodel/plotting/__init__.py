@@ -9,6 +9,7 @@ from eosmodel.plotting.flows import slow_flow
 from eosmodel.plotting.maps import basins, branch, orbit_diagram, portrait
 from eosmodel.plotting.phase import phase_diagram
 from eosmodel.plotting.responses import response, responses
+from eosmodel.plotting.rivers import river, river_response
 from eosmodel.plotting.sweeps import sweep_map, sweep_trajectories
 from eosmodel.plotting.trajectories import errors, summary, trajectories
 from eosmodel.plotting.validation import validation_map, validation_trajectories
@@ -23,6 +24,8 @@ __all__ = [
     "portrait",
     "response",
     "responses",
+    "river",
+    "river_response",
     "slow_flow",
     "summary",
     "sweep_map",

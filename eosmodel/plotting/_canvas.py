@@ -18,6 +18,7 @@ _THEORY_STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "linestyle": "-"},
     {"color": "#D55E00", "linestyle": (0, (5, 1.5))},
     {"color": "#E69F00", "linestyle": (0, (5, 1.5, 1, 1.5))},
+    {"color": "#6A3D9A", "linestyle": "-"},
     {"color": "#56B4E9", "linestyle": (0, (4, 1, 1, 1))},
     {"color": "#000000", "linestyle": (0, (4, 1, 1, 1))},
     {"color": "#999933", "linestyle": (0, (4, 1, 1, 1))},

@@ -167,10 +167,10 @@ def make_plan(
 
     def combine(datasets: Sequence[xr.Dataset]) -> Runs:
         by_name = dict(zip(blocks, datasets, strict=True))
-        parts = [_part(by_name[block.name], coords) for coords, block in labelled]
-        predicted = [part for part in parts if "theory" in part.dims]
-        measured = [part for part in parts if "theory" not in part.dims]
-        return Runs(_joined(measured), _joined(predicted) if predicted else None)
+        pieces = [part(by_name[block.name], coords) for coords, block in labelled]
+        predicted = [piece for piece in pieces if "theory" in piece.dims]
+        measured = [piece for piece in pieces if "theory" not in piece.dims]
+        return Runs(joined(measured), joined(predicted) if predicted else None)
 
     return Plan(tuple(blocks.values()), combine, ended)
 
@@ -194,16 +194,18 @@ def ended(run: xr.Dataset) -> str:
     return f"{label}, {int(run.steps)} steps, loss {last:.4g}"
 
 
-def _part(block: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
+def part(block: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
+    """The dataset of a block with its place in the whole."""
     return block.drop_attrs(deep=False).expand_dims({name: [value] for name, value in coords.items()})
 
 
-def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Parts as one dataset, in their order along theory, tuner and seed."""
     # Theories differ in the variables and in the number of modes that they have: the union, blank where missing.
     whole = xr.combine_by_coords(parts, join="outer", compat="no_conflicts", combine_attrs="override")
     assert isinstance(whole, xr.Dataset)
     order = {
-        name: list(dict.fromkeys(part[name].item() for part in parts))
+        name: list(dict.fromkeys(piece[name].item() for piece in parts))
         for name in ("theory", "tuner", "seed")
         if name in whole.dims
     }
