@@ -17,6 +17,7 @@ STUDIES = (
     "edge-alone",
     "edge-exponents",
     "explanations",
+    "flow-time",
     "period-doubling",
     "theory-experiment",
 )

@@ -1,0 +1,144 @@
+"""What a river is good for, held against the network: hyper-parameters chosen on it, tuners ranked on it, and runs that
+go on under another tuner.
+
+    python tests/benchmarks/river_choices.py digits-tanh 11 --river runs/river-matrix/digits-tanh_11.river.nc
+
+- Choice: the constant step, the cap of SPS_max and CDAT's σ of least predicted final loss, against a grid search on the
+  network: the ratio of the final losses.
+- Rank: Spearman's correlation of predicted and true final losses over tuners.
+- Forks: a run of Armijo goes on from a step under another tuner, on the network from its weights there, and on the
+  river from its row there: median |Δ ln| of λ, η, L̄ and L.
+"""
+
+import argparse
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import spearmanr
+
+import eosmodel as eos
+from eosmodel._checks import as_arrays
+from eosmodel._status import Status
+from eosmodel.curvature import Tracker, leading
+from eosmodel.dynamics import Descent
+from eosmodel.experiment import load_river, measure_river, save_river
+from eosmodel.objectives.recipes import network
+from eosmodel.results import measures
+from eosmodel.simulation import run
+from eosmodel.studies.validated import WORKLOADS
+
+NAMES = ("sharpness", "stepsize", "center_loss", "loss")
+
+
+def grids(sharpness, count):
+    """Rule, hyper-parameter and values; steps in units of 1/λ at the start."""
+    return {
+        "constant": (eos.tuners.Constant(1.0), "step", np.geomspace(0.2, 8, count) / sharpness),
+        "sps-max": (eos.tuners.Polyak(c=0.5, max=1.0), "max", np.geomspace(0.2, 16, count) / sharpness),
+        "cdat": (eos.tuners.CDAT(1.0), "sigma", np.linspace(0.5, 2.3, count)),
+    }
+
+
+def final(net, rule, start, steps):
+    """The final loss on the network; NaN of a run that diverges. The sharpness is not followed."""
+    made = eos.simulate(net, rule, steps, w0=start, modes=1, track_every=steps, measure_every=0, progress=False)
+    return measures.final_mean(made, "loss") if int(made.status) == int(Status.OK) else float("nan")
+
+
+def choices(net, river, start, steps, count):
+    print(f"hyper-parameter of least loss after {steps} steps, of a grid of {count}")
+    sharpness = float(leading(net, start, 1)[2].values[0])
+    for name, (rule, parameter, values) in grids(sharpness, count).items():
+        found = [final(net, _with(rule, parameter, value), start, steps) for value in values]
+        best = int(np.nanargmin(found))
+        tuned = eos.tune(river, rule, steps, **{parameter: values})
+        # The value chosen is one of the grid, so that its run is there.
+        mine = found[int(np.argmin(np.abs(values - tuned.value)))]
+        said = tuned.dataset.final_loss.values
+        known = np.isfinite(said) & np.isfinite(found)
+        errors = np.abs(np.log(said[known] / np.asarray(found)[known]))
+        print(
+            f"{name:10} chosen {tuned.value:.3g}: loss {mine:.4g}; best {values[best]:.3g}: {found[best]:.4g}; "
+            f"ratio {mine / found[best]:.3f}; predicted {known.sum()} of {count}, median error {np.median(errors):.3f}",
+            flush=True,
+        )
+
+
+def _with(rule, parameter, value):
+    return eos.tuners.from_spec(f"constant:{value}") if parameter == "step" else _replaced(rule, parameter, value)
+
+
+def _replaced(rule, parameter, value):
+    given = {field: getattr(rule, field) for field in rule.__dataclass_fields__} | {parameter: float(value)}
+    return type(rule)(**given)
+
+
+def order(net, river, start, steps, specs):
+    print(f"order of the losses after {steps} steps")
+    ranking = eos.rank(river, specs, steps).dataset
+    true = {spec: final(net, eos.tuners.from_spec(spec), start, steps) for spec in specs if spec != "on-edge"}
+    if "on-edge" in specs:
+        tracked = eos.simulate(net, "on-edge", steps, w0=start, modes=1, measure_every=0, progress=False)
+        true["on-edge"] = measures.final_mean(tracked, "loss")
+    pairs = []
+    for spec in ranking.tuner.values.tolist():
+        said = float(ranking.final_loss.sel(tuner=spec))
+        status = Status(int(ranking.status.sel(tuner=spec))).label
+        reached = int(ranking.steps.sel(tuner=spec))
+        print(f"{spec:20} predicted {said:.4g} ({status}, {reached}), true {true[spec]:.4g}")
+        pairs += [(said, true[spec])] if np.isfinite(said) and np.isfinite(true[spec]) else []
+    print(
+        f"Spearman {spearmanr(*zip(*pairs, strict=True)).statistic:.3f} over {len(pairs)} of {len(specs)}", flush=True
+    )
+
+
+def forks(net, river, start, first, after, specs):
+    print(f"Armijo goes on from step {first} under another tuner, {after} steps")
+    armijo = as_arrays(eos.tuners.Armijo(), jnp.float32)
+    options = {"modes": river.modes, "measure_every": 0, "progress": False}
+    before = eos.simulate(net, armijo, first + 1, w0=start, **options)
+    state = run(Descent(net, armijo, Tracker(river.modes), 1, 0), start, first).carry.state
+    for spec in specs:
+        true = eos.simulate(net, spec, after, w0=state.weights, **options)
+        said = eos.predict(river, spec, after, at=(before, first))
+        said = said.assign_coords(step=said.step - first)
+        reached = int(said.steps)
+        errors = [measures.log_error(true[name][:reached], said[name][:reached]) for name in NAMES]
+        status = Status(int(said.status)).label
+        print(
+            f"{spec:20} " + " ".join(f"{error:.3f}" for error in errors) + f" ({reached} steps, {status})", flush=True
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workload", choices=sorted(WORKLOADS))
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--river", type=Path, required=True, help="file of the river; measured where there is none")
+    parser.add_argument("--only", choices=("choices", "rank", "forks"), nargs="+", default=("choices", "rank", "forks"))
+    given = parser.parse_args()
+    net = network(**WORKLOADS[given.workload], loss="mse", dtype="float32", seed=given.seed)
+    start = net.initial(given.seed)
+    if not given.river.exists():
+        given.river.parent.mkdir(parents=True, exist_ok=True)
+        save_river(measure_river(net, steps=given.steps, w0=start), given.river)
+    river = load_river(given.river)
+    inverse = 1 / float(leading(net, start, 1)[2].values[0])
+    constants = [f"constant:{factor * inverse:.4g}" for factor in (0.25, 0.5, 1.0, 2.0)]
+    rules = ["on-edge", "greedy", "armijo", "cdat:sigma=1.9", f"sps-max:max={2 * inverse:.4g}", "polyak:c=2"]
+    if "forks" in given.only:
+        forks(net, river, start, 300, 300, [*constants[1:3], *rules])
+        jax.clear_caches()
+    if "rank" in given.only:
+        order(net, river, start, given.steps, [*constants, *rules])
+        jax.clear_caches()
+    if "choices" in given.only:
+        choices(net, river, start, given.steps, given.count)
+
+
+if __name__ == "__main__":
+    main()
