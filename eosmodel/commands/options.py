@@ -50,7 +50,8 @@ class Train(NetworkOptions):
     """network (the options from --data to --loss) or a toy as name or name:parameter=value,…, a vector as start=2/0.1;
     `eosmodel list` shows all of them."""
     tuners: tuple[str, ...] = TUNERS
-    """Step-size rules as name or name:parameter=value,…; `eosmodel list` shows all of them."""
+    """Step-size rules as name or name:parameter=value,…; `eosmodel list` shows all of them. One of your own is
+    module:name."""
     steps: int = 1200
     """Number of updates."""
     seeds: tuple[int, ...] = ()

@@ -1,5 +1,6 @@
 """The names in the options of a command, checked before anything slow is imported: a mistyped tuner is told at once."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from eosmodel import _specs
@@ -25,12 +26,12 @@ def check(options: Any) -> None:
 
     if isinstance(options, Map):
         tuner(options.tuner)
-        _specs.look_up(options.system.partition(":")[0], {FAST_MAP: None, **TOYS}, "system")
+        _check_name(options.system, {FAST_MAP: None, **TOYS}, "system")
     if isinstance(options, River):
         for spec in options.tuners:
             tuner(spec)
     if isinstance(options, Train):
-        _specs.look_up(options.objective.partition(":")[0], {NETWORK: None, **TOYS}, "objective")
+        _check_name(options.objective, {NETWORK: None, **TOYS}, "objective")
         if options.direction != STEEPEST:
             directions.from_spec(options.direction)
         for spec in options.tuners:
@@ -45,3 +46,11 @@ def check(options: Any) -> None:
     if isinstance(options, Compare | Validate):
         for spec in options.theories:
             theory(spec)
+
+
+def _check_name(spec: str, table: Mapping[str, Any], kind: str) -> None:
+    name, _ = _specs.split(spec, table)
+    if ":" in name:
+        _specs.load(kind, name, table)
+    else:
+        _specs.look_up(name, table, kind)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-
 from eosmodel import _specs
+from eosmodel._checks import as_arrays, refused
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.diagonal_linear import diagonal_linear
 from eosmodel.objectives.products import DoubleWell, MinimalistExample, ProductLoss, ScalarFactorization
@@ -59,14 +58,24 @@ TOYS: dict[str, Toy] = {
 """Name -> factory of the toy and one-line description, for `from_spec` and `--objective`."""
 
 
+def entry_of(name: str) -> Toy:
+    """The entry of a name; of `module:name`, the user's own class or function."""
+    if ":" not in name:
+        return _specs.look_up(name, TOYS, "objective")
+    return Toy(_specs.load("objective", name, TOYS), "an objective of your own")
+
+
 def parameters(name: str) -> list[tuple[str, Any]]:
     """Names and defaults of a toy's parameters; None where a vector may be given."""
-    signature = inspect.signature(_specs.look_up(name, TOYS, "objective").factory)
+    signature = inspect.signature(entry_of(name).factory)
     return [(p.name, p.default) for p in signature.parameters.values() if p.name != "dtype"]
 
 
 def from_spec(spec: str, dtype=None) -> AbstractObjective:
     """A toy from `name`, `name:value` or `name:parameter=value,…`; a leading bare value is the first parameter.
+
+    A name may be `module:name`, a class or function of your own that makes an objective, found in the current folder:
+    `mymodule:spiral:width=3`.
 
     The numbers of a vector are separated by slashes, which need no quoting in a shell; flags are true or false.
 
@@ -82,18 +91,25 @@ def from_spec(spec: str, dtype=None) -> AbstractObjective:
         >>> from_spec("diagonal-quadratic:eigenvalues=4/1/0.5").eigenvalues.tolist()
         [4.0, 1.0, 0.5]
     """
-    name, toy, texts = _specs.parse("objective", spec, TOYS, lambda name: [key for key, _ in parameters(name)])
+    name, toy, texts = _parse(spec)
     defaults = dict(parameters(name))
     _specs.check_names(f"objective {name}", texts, defaults)
     owner = f"objective {spec!r}"
     given = {key: _value(owner, key, text, defaults[key]) for key, text in texts.items()}
     built = _specs.build(owner, toy.factory, given)
-    return built if dtype is None else jax.tree.map(lambda leaf: leaf.astype(dtype), built)
+    if not isinstance(built, AbstractObjective):
+        hint = "eos.objective(fn, w0) makes one of a function"
+        raise refused(owner, "what it makes", "an objective", built, hint)
+    return built if dtype is None else as_arrays(built, dtype)
 
 
 def has_start(spec: str) -> bool:
     """Whether a specification gives initial weights instead of the toy's own."""
-    return "start" in _specs.parse("objective", spec, TOYS, lambda name: [key for key, _ in parameters(name)])[2]
+    return "start" in _parse(spec)[2]
+
+
+def _parse(spec: str) -> tuple[str, Toy, dict[str, str]]:
+    return _specs.parse("objective", spec, TOYS, lambda name: [key for key, _ in parameters(name)], entry_of)
 
 
 def _value(owner: str, key: str, text: str, default: Any) -> Any:

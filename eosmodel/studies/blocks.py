@@ -12,6 +12,7 @@ from typing import Any
 
 import xarray as xr
 
+from eosmodel._specs import sources
 from eosmodel.results import record
 
 
@@ -60,6 +61,8 @@ class Block:
             "needs": [block.identity for block in self.needs],
             "version": version("eosmodel"),
         }
+        if code := sources(self.config):  # a module of the user's own may change
+            content["code"] = code
         return json.dumps(content, sort_keys=True)
 
     @property

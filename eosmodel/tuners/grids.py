@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 from eosmodel import _specs
 from eosmodel.tuners import registry
@@ -47,8 +48,14 @@ def parameters(spec: str) -> tuple[str, dict[str, float]]:
         >>> parameters("cdat:ema=0.9")
         ('cdat', {'sigma': 2.0, 'eps': 1e-05, 'ema': 0.9})
     """
-    own = dict(registry.parameters(spec.partition(":")[0]))
-    name, _, texts = _specs.parse("tuner", spec, registry.REGISTRY, lambda _: own)
+    name, rest = _specs.split(spec, registry.REGISTRY)
+    if ":" in name:  # of the user's own: nothing is imported to read a label
+        pairs = (item.partition("=") for item in rest.split(","))
+        own: dict[str, Any] = {}
+        texts = {key.strip(): text for key, equals, text in pairs if equals}
+    else:
+        own = dict(registry.parameters(name))
+        _, _, texts = _specs.parse("tuner", spec, registry.REGISTRY, lambda _: own)
     numbers = {key: _number(value) for key, value in (own | texts).items()}
     return name, {key: number for key, number in numbers.items() if number is not None}
 

@@ -99,9 +99,16 @@ MODIFIERS: dict[str, tuple[float | int, str]] = {
 defaults and meanings. The cap and the floor apply to the rule's own step; warm-up and decay multiply the result."""
 
 
+def entry_of(name: str) -> Entry:
+    """The entry of a name; of `module:name`, the user's own class or function."""
+    if ":" not in name:
+        return _specs.look_up(name, REGISTRY, "tuner")
+    return Entry(_specs.load("tuner", name, REGISTRY), "a tuner of your own")
+
+
 def parameters(name: str) -> list[tuple[str, Any]]:
     """Names and defaults of a tuner's hyper-parameters."""
-    signature = inspect.signature(_specs.look_up(name, REGISTRY, "tuner").factory)
+    signature = inspect.signature(entry_of(name).factory)
     kept = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     return [(p.name, None if p.default is p.empty else p.default) for p in kept]
 
@@ -118,6 +125,9 @@ def _own(name: str, texts: dict[str, str]) -> dict[str, Any]:
 def from_spec(spec: str) -> AbstractTuner:
     """A tuner from `name`, `name:value` or `name:parameter=value,…`; a leading bare value is the first parameter.
 
+    A name may be `module:name`, a class or function of your own that makes a tuner: `mymodule:Mine:sigma=2`. The module
+    is found in the current folder, or as an installed one.
+
     The parameters are the tuner's own and those of `MODIFIERS`: `cap` and `floor` (`tuners.Bounded`), `warmup` and
     `decay_steps` (`tuners.Scheduled`, applied after the bounds).
 
@@ -131,7 +141,9 @@ def from_spec(spec: str) -> AbstractTuner:
         >>> from_spec("armijo:c=1e-3,cap=1,warmup=50").schedule
         WarmupCosine(warmup=50, decay_steps=0)
     """
-    name, entry, texts = _specs.parse("tuner", spec, REGISTRY, lambda name: [key for key, _ in parameters(name)])
+    name, entry, texts = _specs.parse(
+        "tuner", spec, REGISTRY, lambda name: [key for key, _ in parameters(name)], entry_of
+    )
     owner, own = f"tuner {spec!r}", _own(name, texts)
     outer = {key: default for key, (default, _) in MODIFIERS.items() if key not in own}
     _specs.check_names(f"tuner {name}", texts, [*own, *outer])
@@ -139,7 +151,7 @@ def from_spec(spec: str) -> AbstractTuner:
 
     def built(**given):
         modifiers = {key: given.pop(key) for key in outer if key in given}
-        return _modified(entry.factory(**given), modifiers)
+        return _modified(check_tuner(name, entry.factory(**given)), modifiers)
 
     return _specs.build(owner, built, given)
 
