@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, Union
 import tyro
 
 from eosmodel import _specs
-from eosmodel.commands import compiled, module_of, words
+from eosmodel.commands import compiled, config_file, module_of, words
 from eosmodel.commands.options import COMMANDS, name_of
 
 Command: Any = Union[  # noqa: UP007 - of a table
@@ -28,16 +28,11 @@ def main(args: Sequence[str] | None = None) -> None:
     if args == ["--version"]:
         return print(f"eosmodel {version('eosmodel')}")
     try:
+        args = config_file.expand(args)
         _check_words(args)
     except ValueError as error:
         _end(error)
-    options = tyro.cli(
-        Command,
-        args=args,
-        prog="eosmodel",
-        description="Joint dynamics of step sizes and sharpness: theory against experiment (--version: which).",
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    options = parse(args)
     try:
         if not getattr(options, "no_cache", True):
             compiled.keep()
@@ -48,6 +43,18 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("eosmodel: interrupted; the same command with --resume goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def parse(args: Sequence[str]) -> Any:
+    """The options of a command."""
+    return tyro.cli(
+        Command,
+        args=args,
+        prog="eosmodel",
+        description="Joint dynamics of step sizes and sharpness: theory against experiment. "
+        "--version: which version this is. COMMAND --config FILE: with the options in a file, as every run writes one.",
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
 
 
 def _end(error: Exception, more: str = "") -> NoReturn:

@@ -334,3 +334,8 @@ COMMANDS = {
 def name_of(options: Any) -> str:
     """The name of the command that options are of."""
     return type(options).__name__.lower()
+
+
+def flag(option: str) -> str:
+    """An option as it is written on the command line."""
+    return f"--{option.replace('_', '-')}"

@@ -14,8 +14,8 @@ import jax
 import xarray as xr
 
 from eosmodel._checks import check_distinct
-from eosmodel.commands import module_of
-from eosmodel.commands.options import COMMANDS, NetworkOptions, name_of
+from eosmodel.commands import config_file, module_of
+from eosmodel.commands.options import COMMANDS, NetworkOptions, flag, name_of
 from eosmodel.objectives.data import load
 from eosmodel.results import record
 from eosmodel.simulation import atomic
@@ -26,14 +26,10 @@ from eosmodel.studies.plans import Plan, run_plan
 Result = TypeVar("Result")
 
 CONFIG = "config.json"
+CONFIG_FILE = "run.toml"
 BLOCKS = "blocks"
 # Options that say where results go, how an old folder is treated, and where and in what portions they are computed.
 _NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk", "no_cache")
-
-
-def flag(option: str) -> str:
-    """An option as it is written on the command line."""
-    return f"--{option.replace('_', '-')}"
 
 
 def distinct(name: str, values: tuple[Any, ...]) -> None:
@@ -86,7 +82,7 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
 
     Args:
         options: with `out`, `resume` and `overwrite`.
-        config: from `config_of`; written to config.json.
+        config: from `config_of`; written to config.json, the options themselves to run.toml.
         growing: options that may differ from those that the folder was begun with.
 
     Raises:
@@ -113,8 +109,9 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
                     "name another folder, or --overwrite"
                 )
     out.mkdir(parents=True, exist_ok=True)
-    with atomic(out / CONFIG) as temporary:
-        temporary.write_text(json.dumps(config, indent=2) + "\n")
+    for name, text in ((CONFIG, json.dumps(config, indent=2) + "\n"), (CONFIG_FILE, config_file.written(options))):
+        with atomic(out / name) as temporary:
+            temporary.write_text(text)
 
 
 def check_folder(out: Path) -> None:
@@ -130,7 +127,10 @@ def foreign(out: Path) -> FileExistsError:
 
 def _clear(folder: Path, old: dict[str, Any]) -> None:
     """Delete what an earlier command wrote, and nothing else."""
-    for path in (*folder.glob("*.png"), *(folder / name for name in (CONFIG, *module_of(old["command"]).OUTPUTS))):
+    for path in (
+        *folder.glob("*.png"),
+        *(folder / name for name in (CONFIG, CONFIG_FILE, *module_of(old["command"]).OUTPUTS)),
+    ):
         if path.is_dir():
             shutil.rmtree(path)
         else:

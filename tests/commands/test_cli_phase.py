@@ -63,7 +63,14 @@ def test_phase_writes_resumes_and_guards_its_folder(tmp_path, capsys, fails, mon
     main(["phase", *SMALL, "--out", str(whole)])
     assert "periodic" in capsys.readouterr().out
     names = {path.name for path in whole.iterdir()}
-    assert names == {"config.json", "phase.nc", "phase.png", "phase-edge_exponent.png", "phase-lyapunov.png"}
+    assert names == {
+        "config.json",
+        "run.toml",
+        "phase.nc",
+        "phase.png",
+        "phase-edge_exponent.png",
+        "phase-lyapunov.png",
+    }
     (whole / "phase.png").unlink()
     main(["report", str(whole)])
     assert (whole / "phase.png").stat().st_size > 1000
@@ -95,7 +102,7 @@ def test_phase_writes_resumes_and_guards_its_folder(tmp_path, capsys, fails, mon
     capsys.readouterr()
     assert "not empty" in fails("phase", *SMALL, "--out", str(tmp_path / "thesis"), "--overwrite")
     main(["orbit", "--parameter", "c", "0.3", "0.6", "7", "--out", str(out), "--overwrite"])
-    assert {path.name for path in out.iterdir()} == {"config.json", "orbit.nc", "orbit.png"}
+    assert {path.name for path in out.iterdir()} == {"config.json", "run.toml", "orbit.nc", "orbit.png"}
     found = xr.load_dataset(out / "orbit.nc")
     # At A = 10 the flip is at c = 0.5359.
     assert found.period.values.tolist() == [1, 1, 1, 1, 1, 2, 2]
