@@ -37,6 +37,7 @@ class Direction(eqx.Module):
             the weights; None where P is the identity.
         understood: False if the transformation is not of the form above. The sharpness is then the Euclidean one, and
             edge products and exponents are NaN.
+        name: its specification, for records.
 
     Raises:
         ValueError: a decay out of its range, or an object that is not an optax transformation.
@@ -55,6 +56,7 @@ class Direction(eqx.Module):
     averaged: bool = eqx.field(static=True, default=False)
     inverse: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
     understood: bool = eqx.field(static=True, default=True)
+    name: str = eqx.field(static=True, default="")
 
     def __check_init__(self):
         check_range("Direction", "decay", self.decay, 0, 1, high_open=True)
@@ -104,7 +106,7 @@ def momentum(decay: float = 0.9) -> Direction:
     >>> round(momentum(0.5).edge, 6)
     3.0
     """
-    return Direction(optax.trace(decay), decay)
+    return Direction(optax.trace(decay), decay, name=f"momentum:decay={decay:g}")
 
 
 def nesterov(decay: float = 0.9) -> Direction:
@@ -113,7 +115,7 @@ def nesterov(decay: float = 0.9) -> Direction:
     >>> round(nesterov(0.5).edge, 6)
     1.5
     """
-    return Direction(optax.trace(decay, nesterov=True), decay, nesterov=True)
+    return Direction(optax.trace(decay, nesterov=True), decay, nesterov=True, name=f"nesterov:decay={decay:g}")
 
 
 def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Direction:
@@ -131,7 +133,8 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Direction:
         first, second = 1 - b1**count, 1 - b2**count
         return jax.tree.map(lambda nu: 1 / (first * (jnp.sqrt(nu / second) + eps)), state.nu)
 
-    return Direction(optax.scale_by_adam(b1, b2, eps), b1, averaged=True, inverse=inverse)
+    name = f"adam:b1={b1:g},b2={b2:g},eps={eps:g}"
+    return Direction(optax.scale_by_adam(b1, b2, eps), b1, averaged=True, inverse=inverse, name=name)
 
 
 def rmsprop(decay: float = 0.99, eps: float = 1e-8) -> Direction:
@@ -148,7 +151,8 @@ def rmsprop(decay: float = 0.99, eps: float = 1e-8) -> Direction:
         scale = 1 - decay ** state.count.astype(float)
         return jax.tree.map(lambda nu: 1 / jnp.sqrt(nu / scale + eps), state.nu)
 
-    return Direction(optax.scale_by_rms(decay, eps, bias_correction=True), inverse=inverse)
+    name = f"rmsprop:decay={decay:g},eps={eps:g}"
+    return Direction(optax.scale_by_rms(decay, eps, bias_correction=True), inverse=inverse, name=name)
 
 
 def muon(decay: float = 0.95) -> Direction:
@@ -167,7 +171,7 @@ def muon(decay: float = 0.95) -> Direction:
 
     orthogonal = optax.contrib.scale_by_muon(beta=decay, weight_dimension_numbers=numbers)
     parts = {"muon": orthogonal, "momentum": optax.trace(decay)}
-    return Direction(optax.multi_transform(parts, shapes), understood=False)
+    return Direction(optax.multi_transform(parts, shapes), understood=False, name=f"muon:decay={decay:g}")
 
 
 class Entry(NamedTuple):

@@ -10,6 +10,7 @@ import xarray as xr
 from eosmodel._checks import as_arrays, check_count
 from eosmodel._status import Status
 from eosmodel.experiment._labels import axis_of, label
+from eosmodel.experiment._provenance import provenance
 from eosmodel.experiment._running import batch_axes
 from eosmodel.experiment._simulate import DIVERGED_AT
 from eosmodel.results import measures, record
@@ -44,8 +45,9 @@ def predict_on(
     progress = run(dynamics, start, steps, rows_per_chunk=steps, axes=axes)
     result = record.to_dataset(progress, 1, dims)
     result = result.assign_coords(step=result.step.copy(data=result.step.values + first))
-    result = label(result, rule, None, "river")
+    result = label(result, rule, river.origin.facts.get("seeds"), "river")
     result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.rate.dtype)})
+    result.attrs |= provenance(river.origin, result, rule, steps, theory="river")
     if throw and int(np.max(result.status.values)) != int(Status.OK):
         ended = Status(int(np.max(result.status.values)))
         raise RuntimeError(f"predict: {ended.label} at step {int(result.steps.min())}: {ended.describe()}")

@@ -16,6 +16,7 @@ from eosmodel.experiment._arguments import as_objective, as_theory, check_counts
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._on_river import predict_on
+from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._river import river_from
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._simulate import DIVERGED_AT, MEASURE_EVERY, simulate
@@ -107,13 +108,16 @@ def predict(
     _check(asked, name, problem, members)
     setup = asked.setup(problem)
     if isinstance(setup, Status):
-        result = _blank(steps, record_every, setup)
+        result = _blank(steps, record_every, setup).assign_attrs(record.provenance(config))
     else:
         dims = None if members is None else ("member",)
         dynamics = setup.dynamics.diverging_at(diverged_at)
         result = run_to_dataset(dynamics, setup.start, steps - setup.first, settings, dims)
         result = _shift(result, setup.first, steps, record_every) if setup.first else result
-    return label(result, problem.tuner, seeds, spec)
+    result = label(result, problem.tuner, seeds, spec)
+    whole: Any = objective.objective if isinstance(objective, AbstractBatches) else objective
+    source = source_of(objective, weights_of(whole, seeds, w0), seeds)
+    return result.assign_attrs(provenance(source, result, problem.tuner, steps, theory=spec))
 
 
 def _problem(

@@ -1,5 +1,7 @@
 """Measuring a river, and keeping it in a file."""
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from eosmodel._checks import check_range
+from eosmodel._origin import Origin
 from eosmodel._status import Status
+from eosmodel.experiment._provenance import source_of
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
@@ -83,7 +87,7 @@ def measure_river(
     found = river_from(objective, start, modes, time, _LENGTH * steps, progress, checkpoint)
     if isinstance(found, Status):
         raise RuntimeError(f"measure_river: {found.describe()}")
-    return found
+    return dataclasses.replace(found, origin=source_of(objective, start, seed))
 
 
 def river_from(
@@ -125,7 +129,8 @@ def river_from(
                 reached = float(rows["tau"][-1])
                 bar.update(min(reached / time, 1.0) - bar.n)
                 if reached >= time:
-                    return river_of(rows, modes, dtype=start.dtype)
+                    river = river_of(rows, modes, dtype=start.dtype)
+                    return dataclasses.replace(river, origin=source_of(objective, start, None))
             run(
                 flow,
                 start,
@@ -165,7 +170,11 @@ def river_dataset(river: River | Status) -> xr.Dataset:
     steps = np.linspace(0, np.log1p(float(river.rate * river.length)), river.log_loss.size)
     data["status"] = ((), int(Status.OK))
     dataset = xr.Dataset(data, {"tau": ("row", np.expm1(steps) / float(river.rate))})
-    return dataset.assign_attrs(record.provenance({"river": river.modes}))
+    facts = river.origin.facts
+    described = {name: facts[name] for name in ("objective", "dtype") if name in facts}
+    described |= {"data": json.dumps(facts["data"], sort_keys=True)} if "data" in facts else {}
+    origin = {"origin": json.dumps(dict(facts), sort_keys=True)} if facts else {}
+    return dataset.assign_attrs(record.provenance({"river": river.modes}) | described | origin)
 
 
 def river_in(dataset: xr.Dataset) -> River | Status:
@@ -179,5 +188,6 @@ def river_in(dataset: xr.Dataset) -> River | Status:
     places = Place(**{name: array(name) for name in _DIMS})
     return River(
         places=places,
+        origin=Origin(**json.loads(dataset.attrs.get("origin", "{}"))),
         **{name: array(name) for name in ("rate", "length", "curvature", "log_loss", "log_slope", "launches")},
     )

@@ -11,6 +11,7 @@ from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._arguments import as_direction, as_objective, check_counts
 from eosmodel.experiment._labels import label
+from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._starts import as_seeds, seeded_start, weights_of
 from eosmodel.objectives.base import AbstractObjective
@@ -69,7 +70,8 @@ def simulate(
         Dataset over step (and over the hyper-parameter or the seed where batched) of loss, stepsize, sharpness and the
         others of `eosmodel.names.VARIABLES`; `status` and `steps` say how each run ended and after how many steps. Row
         t is the state at w_t, before the update, and the step size taken from there. The coordinates `tuner` (its
-        specification), `seed` and the hyper-parameters that vary say which run is which.
+        specification), `seed` and the hyper-parameters that vary say which run is which, and attributes what was run:
+        objective, data, tuner, direction, seeds, steps, dtype, versions.
 
     Raises:
         ValueError: a specification or an argument that is not allowed; the message names it.
@@ -97,7 +99,8 @@ def simulate(
     settings = Settings(record_every, config, shown, bool(progress), checkpoint, throw)
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, w0)
-        rule = as_arrays(tuner, seeded.weights.dtype)
+        start = seeded.weights
+        rule = as_arrays(tuner, start.dtype)
         noisy = StochasticDescent(loss, rule, Tracker(modes), track_every, due, diverged_at, direction)
         result = run_to_dataset(noisy, seeded, steps, settings)
     else:
@@ -105,4 +108,5 @@ def simulate(
         rule = as_arrays(tuner, start.dtype)
         dynamics = Descent(loss, rule, Tracker(modes), track_every, due, diverged_at, direction=direction)
         result = run_to_dataset(dynamics, start, steps, settings)
-    return label(result.assign(edge=2.0 if direction is None else direction.edge), rule, seeds)
+    result = label(result.assign(edge=2.0 if direction is None else direction.edge), rule, seeds)
+    return result.assign_attrs(provenance(source_of(loss, start, seeds), result, rule, steps, direction))

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_count, check_precision, check_range, one_line
+from eosmodel._origin import Origin
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.data import Data
 
@@ -38,6 +39,7 @@ class Network(AbstractObjective):
         loss_name: "mse" or "ce".
         classes: number of classes; None for regression.
         frozen: the arrays of the model that are not weights, and None elsewhere; None where all are weights.
+        origin: `name`, `sha256` and `samples` of the `Data`, for records.
     """
 
     model: Any
@@ -47,6 +49,7 @@ class Network(AbstractObjective):
     loss_name: str = eqx.field(static=True)
     classes: int | None = eqx.field(static=True)
     frozen: Any = None
+    origin: Origin = eqx.field(static=True, default=Origin())
 
     def __repr__(self) -> str:
         kind = type(self.model.model if isinstance(self.model, _Each) else self.model).__name__.removeprefix("_")
@@ -81,7 +84,7 @@ class Network(AbstractObjective):
 
     def on(self, indices: Int[Array, " chosen"]) -> "Network":
         """The same network on the samples of these indices."""
-        return eqx.tree_at(lambda net: (net.x, net.y), self, (self.x[indices], self.y[indices]))
+        return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], origin=Origin())
 
     def accuracy(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """The fraction of samples, or of positions, classified correctly. ValueError on regression data."""
@@ -251,6 +254,7 @@ def cnn(
     """
     dtype = _check(data, "cnn", width, depth, 1, activation, init_scale, loss, seed, dtype)
     _check_vectors(data, "cnn")
+    origin = _origin(data)
     if data.x.ndim == 3:  # images of one channel
         data = dataclasses.replace(data, x=data.x[..., None])
     if data.x.ndim != 4:
@@ -261,7 +265,7 @@ def cnn(
         layers.append(_layer(eqx.nn.Conv2d, channels, width, 3, stride=2, padding=1, dtype=dtype))
         height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, width
     layers.append(_layer(eqx.nn.Linear, height * breadth * channels, data.y.shape[1], dtype=dtype))
-    return _network(_CNN(tuple(layers), activation), data, loss, init_scale, seed, dtype)
+    return _network(_CNN(tuple(layers), activation), data, loss, init_scale, seed, dtype, origin)
 
 
 def transformer(
@@ -356,9 +360,8 @@ def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> N
         raise ValueError(f"network: the weights of model must share one real floating-point dtype, got {names}")
     dtype = dtypes.pop()
     check_precision("network", "the dtype of model's weights", dtype)
-    net = Network(
-        _Each(model), *_arrays(data, dtype), None, loss, data.classes, None if frozen is None else _Each(frozen)
-    )
+    frozen = None if frozen is None else _Each(frozen)
+    net = Network(_Each(model), *_arrays(data, dtype), None, loss, data.classes, frozen, _origin(data))
     try:
         shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
     except TypeError as error:  # shapes that do not fit
@@ -406,9 +409,15 @@ def _attention(width, *, dtype, key):
     return eqx.nn.MultiheadAttention(2, width, dtype=dtype, key=key)
 
 
-def _network(model, data: Data, loss: str, init_scale: float, seed: int, dtype) -> Network:
+def _network(model, data: Data, loss: str, init_scale: float, seed: int, dtype, origin: Origin | None = None):
     scale = jnp.asarray(init_scale, dtype)
-    return Network(_draw(model, scale, jax.random.key(seed)), *_arrays(data, dtype), scale, loss, data.classes)
+    drawn = _draw(model, scale, jax.random.key(seed))
+    origin = _origin(data) if origin is None else origin
+    return Network(drawn, *_arrays(data, dtype), scale, loss, data.classes, origin=origin)
+
+
+def _origin(data: Data) -> Origin:
+    return Origin(name=data.name, sha256=data.sha256, samples=len(data.x))
 
 
 def _arrays(data: Data, dtype) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.results.measures import row_spacing
+from eosmodel.results.sources import check_kinds, check_same
 
 ERRORS = {"sharpness_error": "sharpness", "stepsize_error": "stepsize", "loss_error": "loss"}
 """Name of each error in the scoreboard -> the variable of which it is the error."""
@@ -53,10 +54,13 @@ def label_pair(experiment: xr.Dataset, theory: xr.Dataset | None) -> tuple[xr.Da
     """Runs over (tuner, seed, step) and the theories of them over (theory, tuner, seed, step).
 
     Raises:
-        ValueError: a variable is missing, or the two have no tuner, seed or step in common.
+        ValueError: a variable is missing; the first is no run, or the second no prediction of it, by what they say that
+            they are of; or the two have no tuner, seed or step in common.
     """
+    check_kinds(experiment, theory)
     if theory is None:
         return label_runs(experiment, "experiment"), None
+    check_same(experiment, theory)
     # What one of the two does not say is as the other says.
     named = {*experiment.coords, *experiment.dims} | ({"tuner"} if "run" in experiment.dims else set())
     known = [name for name in ("tuner", "seed") if name in theory.coords and theory[name].size == 1]

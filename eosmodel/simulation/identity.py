@@ -7,14 +7,23 @@ objects in their closures, do not matter: the traced program (a jaxpr) contains 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import partial_eval
 
 from eosmodel.dynamics import AbstractDynamics
+from eosmodel.objectives.base import AbstractObjective
+from eosmodel.objectives.batches import AbstractBatches
+from eosmodel.rays import ray
 from eosmodel.simulation.loop import chunk_of, initial_carry
+from eosmodel.tuners.base import AbstractTuner, ask, init_state
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def digest(*parts: Any) -> str:
@@ -44,7 +53,7 @@ def trace(fn: Any, *args: Any) -> tuple[str, Any]:
     """`program`, and the shapes of what `fn` returns, from a single trace."""
     traced, shapes, _ = eqx.filter_make_jaxpr(fn)(*args)
     # In the text of a program only the addresses differ between processes.
-    return digest(re.sub(r"0x[0-9a-f]+", "", str(traced)), *_constants(traced)), shapes
+    return digest(_ADDRESS.sub("", str(traced)), *_constants(traced)), shapes
 
 
 def _constants(traced: Any) -> Iterable[Any]:
@@ -56,6 +65,52 @@ def _constants(traced: Any) -> Iterable[Any]:
         for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
             if hasattr(value, "eqns"):
                 yield from _constants(value)
+
+
+def loss_identity(objective: AbstractObjective | AbstractBatches, weights: Any) -> str:
+    """A hash of a loss as a function of the weights: its program, and the arrays that the value depends on.
+
+    Two losses with equal hashes have equal values everywhere. Initial weights that are stored in an objective do not
+    count. Of a stochastic objective it is the loss of a step, as a function of the seed and the step as well.
+
+    Args:
+        objective: the loss.
+        weights: weights, shape (dim,), or their `jax.ShapeDtypeStruct`.
+    """
+    arrays, static = eqx.partition(objective, eqx.is_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    count = jax.ShapeDtypeStruct((), np.int32)
+
+    def loss(leaves, weights, seed, step):
+        whole = eqx.combine(jax.tree.unflatten(structure, leaves), static)
+        return whole.draw(seed, step)(weights) if isinstance(whole, AbstractBatches) else whole(weights)
+
+    traced = jax.make_jaxpr(loss)(leaves, weights, count, count)
+    live, used = partial_eval.dce_jaxpr(traced.jaxpr, [True])
+    needed = [leaf for leaf, need in zip(leaves, used[: len(leaves)], strict=True) if need]
+    return digest(_ADDRESS.sub("", str(live)), *_constants(traced), *needed)
+
+
+def rule_identity(tuner: AbstractTuner, dtype: Any) -> str:
+    """A hash of the computation of a tuner. Its numbers and vectors are arguments: their values do not matter."""
+    leaves, structure = jax.tree.flatten(tuner)
+    shapes = tuple(_ofone(leaf) if eqx.is_array(leaf) else leaf for leaf in leaves)
+    return _rule_identity(structure, shapes, np.dtype(dtype))
+
+
+def _ofone(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The shape of a hyper-parameter of one run."""
+    return jax.ShapeDtypeStruct(() if leaf.ndim == 1 else leaf.shape, leaf.dtype)
+
+
+@lru_cache(maxsize=256)
+def _rule_identity(structure, shapes, dtype) -> str:
+    def step(tuner, weights, t, number):
+        line = ray(lambda w: 0.5 * jnp.vdot(w, w), weights, step=t, sharpness=number)
+        return ask(tuner, line, init_state(tuner, dtype))
+
+    weights, t = jax.ShapeDtypeStruct((2,), dtype), jax.ShapeDtypeStruct((), np.int32)
+    return program(step, jax.tree.unflatten(structure, shapes), weights, t, jax.ShapeDtypeStruct((), dtype))
 
 
 def identity(dynamics: AbstractDynamics, start: Any, axes: Any = None, **settings: Any) -> dict[str, str]:

@@ -22,6 +22,7 @@ from eosmodel.objectives import registry as toys
 from eosmodel.objectives.recipes import network
 from eosmodel.results import record
 from eosmodel.results.measures import stall_reason
+from eosmodel.results.sources import common_attrs
 from eosmodel.studies.blocks import Block, plain
 from eosmodel.studies.plans import Plan
 from eosmodel.theory import from_spec as theory_from_spec
@@ -196,7 +197,7 @@ def ended(run: xr.Dataset) -> str:
 
 def part(block: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
     """The dataset of a block with its place in the whole."""
-    return block.drop_attrs(deep=False).expand_dims({name: [value] for name, value in coords.items()})
+    return block.expand_dims({name: [value] for name, value in coords.items()})
 
 
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -204,6 +205,7 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     # Theories differ in the variables and in the number of modes that they have: the union, blank where missing.
     whole = xr.combine_by_coords(parts, join="outer", compat="no_conflicts", combine_attrs="override")
     assert isinstance(whole, xr.Dataset)
+    whole.attrs = common_attrs(parts)
     order = {
         name: list(dict.fromkeys(piece[name].item() for piece in parts))
         for name in ("theory", "tuner", "seed")

@@ -14,6 +14,9 @@ from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.modifiers import Bounded, Scheduled, WarmupCosine
 from eosmodel.tuners.registry import MODIFIERS, REGISTRY, parameters
 
+# Longer vectors are written as their shape; which run has which value is said by coordinates.
+_FEW = 8
+
 
 def spec_of(tuner: AbstractTuner, show: Collection[str] = ()) -> str:
     """The specification that makes a tuner, with the parameters that differ from their defaults and those of `show`.
@@ -48,7 +51,7 @@ def spec_of(tuner: AbstractTuner, show: Collection[str] = ()) -> str:
             # "greedy" says more than "cdat:sigma=1", and "cdat:sigma=2" more than "greedy:sigma=2".
             rank = len(listed), not inspect.isclass(REGISTRY[name].factory)
             found.append((rank, f"{name}:{text}" if text else name))
-    return min(found)[1] if found else _written(tuner)
+    return min(found)[1] if found else written(tuner)
 
 
 def vectors_of(tuner: AbstractTuner) -> dict[str, np.ndarray]:
@@ -110,13 +113,15 @@ def _text(value: Any) -> str:
     return short if number.dtype.type(short) == number else str(number)
 
 
-def _written(value: Any) -> str:
-    """A tuner as its class and fields, in one line."""
+def written(value: Any) -> str:
+    """A tuner as its class and all of its fields, in one line."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (f"{field.name}={_written(getattr(value, field.name))}" for field in dataclasses.fields(value))
+        fields = (f"{field.name}={written(getattr(value, field.name))}" for field in dataclasses.fields(value))
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple | list):
-        return f"({', '.join(map(_written, value))})"
+        return f"({', '.join(map(written, value))})"
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 1 and value.size <= _FEW:
+        return f"[{', '.join(map(_text, np.asarray(value)))}]"
     if isinstance(value, np.ndarray | jax.Array) and value.ndim:
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     if isinstance(value, bool | int | float | np.generic | np.ndarray | jax.Array):

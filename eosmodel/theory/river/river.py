@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from eosmodel._origin import Origin
 from eosmodel.theory.complementarity import symmetric_basis
 
 # Rows of the table, equidistant in ln(1 + λ(0) τ).
@@ -55,6 +56,7 @@ class River(eqx.Module):
         log_loss, log_slope: ln L and its derivative by τ, shape (rows,).
         launches: τ_j at which the response of the flow itself was launched, increasing from 0.
         places: `Place` with a leading axis of rows.
+        origin: what the river was measured on, for records.
     """
 
     rate: Float[Array, ""]
@@ -64,6 +66,7 @@ class River(eqx.Module):
     log_slope: Float[Array, " rows"]
     launches: Float[Array, " launches"]
     places: Place
+    origin: Origin = eqx.field(static=True, default=Origin())
 
     @property
     def modes(self) -> int:
