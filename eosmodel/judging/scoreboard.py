@@ -77,7 +77,9 @@ def compare(experiment: xr.Dataset, theory: xr.Dataset | None = None) -> Compari
             matched by tuner and seed, rows by step.
 
     Raises:
-        ValueError: if a variable is missing, or theory and experiment have no tuner, seed or step in common.
+        ValueError: if a variable is missing, theory and experiment have no tuner, seed or step in common, the first is
+            a prediction, or the second is of another objective, data, start, direction or tuner than the first, as far
+            as both say what they are of.
 
     Example:
         >>> run = xr.Dataset({name: ("step", np.ones(4)) for name in ("loss", "stepsize", "sharpness")},

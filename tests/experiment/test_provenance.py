@@ -95,7 +95,7 @@ def test_a_start_is_known_by_its_weights_also_without_a_seed(pair):
     # This objective has one start, whatever the seed.
     (row,) = eos.compare(pair[0], predicted(seeds=1)).rows()
     assert (row["seed"], *row["theories"]) == (1, "gradient-flow")
-    with pytest.raises(ValueError, match="it differs in start$"):
+    with pytest.raises(ValueError, match=r"it differs in start$"):
         eos.compare(run(seeds=1), predicted(w0=2 * W0))
 
 
