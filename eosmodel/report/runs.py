@@ -16,6 +16,7 @@ from eosmodel.report.pages import Picture
 from eosmodel.results.labels import ERRORS
 from eosmodel.results.measures import WINDOW
 from eosmodel.results.names import VARIABLES
+from eosmodel.theory import THEORIES
 
 
 def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:
@@ -48,6 +49,7 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
         "report.html.jinja",
         rows=rows,
         theories=words.theories_of(rows),
+        meanings=_meanings(words.theories_of(rows)),
         errors={error: VARIABLES[name].symbol for error, name in ERRORS.items()},
         claims=judged,
         pictures=pictures,
@@ -92,6 +94,12 @@ def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[
         )
         pictures.append(Picture("errors", plotting.errors(rows), caption, words.shows_errors(rows)))
     return pictures
+
+
+def _meanings(theories: Sequence[str]) -> dict[str, str]:
+    """What each theory is, in one line, of those that the registry knows."""
+    known = {name: name.partition(":")[0] for name in theories}
+    return {name: THEORIES[base].description for name, base in known.items() if base in THEORIES}
 
 
 def _statuses(rows: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -19,6 +19,7 @@ from eosmodel.report.pages import LEVELS, command_line, level
 from eosmodel.report.references import cited
 from eosmodel.results import record
 from eosmodel.results.formatting import number
+from eosmodel.theory import THEORIES
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -223,6 +224,7 @@ def test_page_says_what_was_done_and_how_it_ended(written):
     text = written.read_text()
     assert "eosmodel compare --steps 120" in re.sub("<[^>]+>", "", text)
     assert "had at the midpoint of two iterates" in text
+    assert f"<b>oscillation</b>: {THEORIES['oscillation'].description}" in text
     assert Status.DIVERGED.describe() in text
     assert Status.NONFINITE.describe() not in text
     assert "3 step-size tuners were run in 6 runs of up to 120 steps; 4 of them finished." in text
