@@ -312,6 +312,19 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write the datasets of folders as tables of comma-separated values: experiment.csv beside experiment.nc, and so
+    on."""
+
+    dirs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="DIR [DIR ...]", help_behavior_hint=""),
+    ]
+    """Folders written by any command."""
+
+
+@dataclass(frozen=True)
 class List:
     """List tuners, objectives, theories and data sets, each with its meaning and parameters; of names, all about them:
     formula, parameters with their defaults and ranges, source."""
@@ -326,7 +339,8 @@ class List:
 
 
 COMMANDS = {
-    option.__name__.lower(): option for option in (Compare, Train, River, Sweep, Validate, Phase, Orbit, Report, List)
+    option.__name__.lower(): option
+    for option in (Compare, Train, River, Sweep, Validate, Phase, Orbit, Report, Export, List)
 }
 """Options by the names of the commands, which are those of their modules too."""
 

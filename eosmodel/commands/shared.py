@@ -127,10 +127,9 @@ def foreign(out: Path) -> FileExistsError:
 
 def _clear(folder: Path, old: dict[str, Any]) -> None:
     """Delete what an earlier command wrote, and nothing else."""
-    for path in (
-        *folder.glob("*.png"),
-        *(folder / name for name in (CONFIG, CONFIG_FILE, *module_of(old["command"]).OUTPUTS)),
-    ):
+    outputs = [folder / name for name in (CONFIG, CONFIG_FILE, *module_of(old["command"]).OUTPUTS)]
+    tables = [path.with_suffix(".csv") for path in outputs if path.suffix == ".nc"]  # of `eosmodel export`
+    for path in (*folder.glob("*.png"), *outputs, *tables):
         if path.is_dir():
             shutil.rmtree(path)
         else:

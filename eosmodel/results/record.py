@@ -1,6 +1,7 @@
 """Records: the rows of a run as a labelled dataset with all that is needed to reproduce it."""
 
 import datetime
+import itertools
 import json
 import platform
 import sys
@@ -107,3 +108,50 @@ def load(path: Path) -> xr.Dataset:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path} does not exist; `eosmodel compare` and `eosmodel train` write such files")
     return xr.load_dataset(path, engine="h5netcdf")
+
+
+def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
+    """Write a dataset as a table of comma-separated values: a row for each step of each run, a column for each
+    variable.
+
+    Vectors have a column for each entry, as amplitude_1, amplitude_2. Statuses are words. Rows after the end of a run,
+    which hold nothing, are left out. The file is written atomically.
+
+    Args:
+        dataset: from `simulate`, `predict` or any file of the command line. Without steps, as of a phase diagram, there
+            is a row for each entry of its grid.
+        path: the file; an earlier one is replaced.
+
+    Returns:
+        The path.
+
+    Example:
+        >>> import tempfile
+        >>> run = xr.Dataset({"loss": ("step", [1.0, 0.5]), "amplitude": (("step", "mode"), [[3.0, 4.0], [5.0, 6.0]])},
+        ...                  {"step": [0, 1], "mode": [1, 2]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(to_csv(run, Path(folder) / "run.csv").read_text())
+        step,loss,amplitude_1,amplitude_2
+        0,1.0,3.0,4.0
+        1,0.5,5.0,6.0
+        <BLANKLINE>
+    """
+    rows = dataset["loss"].dims if "loss" in dataset else tuple(map(str, dataset.dims))
+    columns: dict[str, xr.DataArray] = {}
+    for name, variable in dataset.data_vars.items():
+        inner = [dim for dim in variable.dims if dim not in rows]
+        for place in itertools.product(*(range(variable.sizes[dim]) for dim in inner)):
+            at = dict(zip(inner, place, strict=True))
+            labels = [str(variable[dim].values[i]) if dim in variable.coords else str(i) for dim, i in at.items()]
+            columns["_".join([str(name), *labels])] = variable.isel(at).drop_vars(inner, errors="ignore")
+    if "status" in columns:
+        words = {int(status): status.label for status in Status}
+        columns["status"] = columns["status"].copy(data=np.vectorize(words.get, otypes=[object])(columns["status"]))
+    whole = xr.Dataset(columns)
+    stepwise = [name for name, column in whole.data_vars.items() if "step" in column.dims and column.dtype.kind == "f"]
+    table = whole.to_dataframe(dim_order=list(rows)) if rows else whole.expand_dims("run").to_dataframe()
+    if stepwise:
+        table = table.dropna(how="all", subset=stepwise)
+    with atomic(Path(path)) as temporary:
+        table.reset_index().to_csv(temporary, index=False)
+    return Path(path)
