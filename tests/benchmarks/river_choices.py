@@ -11,6 +11,7 @@ go on under another tuner.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -51,7 +52,7 @@ def choices(net, river, start, steps, count):
     print(f"hyper-parameter of least loss after {steps} steps, of a grid of {count}")
     sharpness = float(leading(net, start, 1)[2].values[0])
     for name, (rule, parameter, values) in grids(sharpness, count).items():
-        found = [final(net, _with(rule, parameter, value), start, steps) for value in values]
+        found = [final(net, dataclasses.replace(rule, **{parameter: float(value)}), start, steps) for value in values]
         best = int(np.nanargmin(found))
         tuned = eos.tune(river, rule, steps, **{parameter: values})
         # The value chosen is one of the grid, so that its run is there.
@@ -64,15 +65,6 @@ def choices(net, river, start, steps, count):
             f"ratio {mine / found[best]:.3f}; predicted {known.sum()} of {count}, median error {np.median(errors):.3f}",
             flush=True,
         )
-
-
-def _with(rule, parameter, value):
-    return eos.tuners.from_spec(f"constant:{value}") if parameter == "step" else _replaced(rule, parameter, value)
-
-
-def _replaced(rule, parameter, value):
-    given = {field: getattr(rule, field) for field in rule.__dataclass_fields__} | {parameter: float(value)}
-    return type(rule)(**given)
 
 
 def order(net, river, start, steps, specs):
