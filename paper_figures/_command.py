@@ -15,10 +15,12 @@ import xarray as xr
 
 import paper_figures
 from eosmodel import _specs
+from eosmodel.objectives.recipes import data_hash
 from eosmodel.results import record
 from eosmodel.simulation import atomic
 from eosmodel.studies.blocks import Block, path_of, plain
 from eosmodel.studies.plans import run_blocks
+from eosmodel.studies.validated import WORKLOADS
 from paper_figures._style import RC
 
 MANIFEST = "manifest.json"
@@ -85,10 +87,25 @@ def run(command: Figures) -> None:
 
 
 def block_of(name: str, quick: bool) -> Block:
-    """The figure as a block of a study, known by the numbers that decide its result."""
+    """The figure as a block of a study, known by the numbers and the data that decide its result."""
     module = paper_figures.load(name)
-    config = plain(**module.settings(quick), figure=name, quick=quick, dtype=module.DTYPE)
+    settings = module.settings(quick)
+    config = plain(**settings, data_sha256=hashes_in(settings), figure=name, quick=quick, dtype=module.DTYPE)
     return Block(compute, config, name)
+
+
+def hashes_in(settings: Any) -> dict[str, str]:
+    """The hashes of the data that the settings of a figure name: of every network, and of the workloads."""
+    if isinstance(settings, list | tuple):
+        parts = list(settings)
+    elif isinstance(settings, dict):
+        parts = [*settings.values(), *(WORKLOADS[name] for name in settings.get("workloads", ()))]
+    else:
+        return {}
+    found = {name: value for part in parts for name, value in hashes_in(part).items()}
+    if isinstance(settings, dict) and {"data", "samples"} <= {*settings}:
+        found[f"{settings['data']}, {settings['samples']} samples"] = data_hash(**settings)
+    return found
 
 
 def compute(config: dict[str, Any]) -> xr.Dataset:

@@ -54,6 +54,7 @@ def settings(quick: bool) -> dict[str, Any]:
         "lyapunov_steps": 250,
         "valley": {"sharpness": SHARPNESS, "b": B},
         "network": {
+            "data": "digits",
             "samples": 100 if quick else 400,
             "width": 8 if quick else 16,
             "init_scale": 0.5,
@@ -126,7 +127,7 @@ def compute(quick: bool) -> xr.Dataset:
 def _network(chosen) -> tuple[xr.Dataset, xr.Dataset]:
     """Runs of the network and of the model; distances of the laws of s of the model and of perturbed copies."""
     values = np.linspace(*chosen["c"])
-    net = mlp(data.digits(chosen["samples"]), width=chosen["width"], init_scale=chosen["init_scale"])
+    net = mlp(data.load(chosen["data"], chosen["samples"]), width=chosen["width"], init_scale=chosen["init_scale"])
     tuner, steps = Polyak(jnp.asarray(values)), chosen["steps"]
     starts = net.initial(), experiment.nearby(net.initial(), 1)[0]
     runs = [experiment.simulate(net, tuner, steps, w0=w0, modes=1, measure_every=0) for w0 in starts]

@@ -1,5 +1,6 @@
 """Phase diagrams: features of orbits over any two parameters of a system, its tuner and its start."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from eosmodel.analysis.streams import MAX_PERIOD, Features, features
 from eosmodel.results import record
 from eosmodel.results.regimes import Regime
 from eosmodel.simulation import digest
-from eosmodel.simulation.identity import trace
+from eosmodel.simulation.identity import arrays_of, differences, trace
+from eosmodel.tuners._labels import spec_of, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +48,7 @@ OBSERVABLES: dict[str, tuple[str, str]] = {
 _SAVE_EVERY = 5.0
 """Seconds between two saves of the results; if the process is killed, at most these are lost."""
 _REFINED_CHUNK = 1024
+_IDENTITY = "identity"
 _CODES = ("regime", "period")
 _OBSERVABLES = ("regime", "edge_exponent", "lyapunov")
 
@@ -190,8 +193,11 @@ class Plan:
         dataset, path = self.dataset.copy(deep=True), None if path is None else Path(path)
         if path is not None and path.exists():
             dataset = record.load(path)
-            if dataset.attrs.get("fingerprint") != self.dataset.attrs["fingerprint"]:
-                raise ValueError(f"phase_diagram: {path} holds another diagram; delete it, or name another file")
+            before, now = (json.loads(known.attrs.get(_IDENTITY, "{}")) for known in (dataset, self.dataset))
+            if other := differences(before, now):
+                raise ValueError(
+                    f"phase_diagram: {path} holds another diagram (differs in {other}); delete it, or name another file"
+                )
         try:
             _fill(self.point, dataset, self.refine, chunk, path, progress)
         finally:
@@ -221,8 +227,9 @@ def make_plan(
         raise ValueError(f"{owner}: {x.name} and {y.name} are one parameter")
     dtype = made.init().dtype
     point = _Point(made, x, y, jnp.asarray(steps, jnp.int32), jnp.asarray(bound, dtype), names, own)
-    # Traced and not run, so that errors in a user's function are raised here.
-    computed, traced = trace(point, (point.bound, point.bound))
+    # Traced and not run, so that errors in a user's function are raised here. The arrays are arguments, so that they
+    # are hashed by their names.
+    computed, traced = trace(lambda point, at: point(at), point, (point.bound, point.bound))
     # A traced dictionary is sorted by its keys.
     shapes = {name: traced[name] for name in (*names, *map(_name, own))}
     for name, shape in shapes.items():
@@ -231,17 +238,22 @@ def make_plan(
         if name in (x.name, y.name):
             raise ValueError(f"{owner}: {name} is an axis and an observable")
     check_fits(owner, len(across) * len(up), 1 + sum(shape.dtype.itemsize for shape in shapes.values()))
+    rule = follow(made, made.parts["tuner"])
     config = {
         "system": type(system).__name__,
-        "tuner": type(follow(made, made.parts["tuner"])).__name__,
+        "tuner": type(rule).__name__,
         "steps": int(steps),
         "bound": float(bound),
         "refine": int(refine),
         "dtype": str(dtype),
     }
-    known = digest(computed, across, up, *shapes, str(refine))
-    attrs = record.provenance(config) | {"fingerprint": known}
-    return Plan(point, _blank(shapes, x, y, across, up).assign_attrs(attrs), int(refine))
+    known = {"program": computed, x.name: digest(across), y.name: digest(up), "refine": str(refine)}
+    known |= {"observables": ", ".join(shapes)} | {name: digest(leaf) for name, leaf in arrays_of(point).items()}
+    attrs = record.provenance(config) | {_IDENTITY: json.dumps(known, sort_keys=True)}
+    attrs |= {"system": " ".join(repr(system).split()), "tuner": written(rule), "dtype": str(dtype)}
+    blank = _blank(shapes, x, y, across, up)
+    blank = blank.assign_coords(tuner=spec_of(rule, hide=[axis.path[-1] for axis in (x, y)]))
+    return Plan(point, blank.assign_attrs(attrs), int(refine))
 
 
 def _fill(point, dataset, refine, chunk, path, progress):

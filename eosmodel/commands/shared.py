@@ -20,7 +20,7 @@ from eosmodel.objectives.data import load
 from eosmodel.results import record
 from eosmodel.simulation import atomic
 from eosmodel.studies import runners
-from eosmodel.studies.blocks import plain
+from eosmodel.studies.blocks import RESULTS, plain
 from eosmodel.studies.plans import Plan, run_plan
 
 Result = TypeVar("Result")
@@ -61,10 +61,10 @@ def network_options(options: NetworkOptions) -> dict[str, Any]:
 
 def config_of(options: Any, **changes: Any) -> dict[str, Any]:
     """What decides the results of a command: its options but those of where they go and are computed, its name and the
-    version. `changes` replaces options."""
+    version of the numbers (`RESULTS`). The version of eosmodel is for people. `changes` replaces options."""
     config = dataclasses.asdict(options) | changes
     config = {name: value for name, value in config.items() if name not in _NOT_OF_RESULTS}
-    return plain(**config, command=name_of(options), version=version("eosmodel"))
+    return plain(**config, command=name_of(options), results=RESULTS, version=version("eosmodel"))
 
 
 def config_in(folder: Path) -> dict[str, Any] | None:
@@ -83,7 +83,8 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
     Args:
         options: with `out`, `resume` and `overwrite`.
         config: from `config_of`; written to config.json, the options themselves to run.toml.
-        growing: options that may differ from those that the folder was begun with.
+        growing: options that may differ from those that the folder was begun with; of tables, entries that both have
+            may not.
 
     Raises:
         ValueError: both --resume and --overwrite.
@@ -102,16 +103,24 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
         elif not options.resume:
             raise FileExistsError(f"--out {out} is not empty; --resume goes on with it, --overwrite starts it again")
         else:
-            differing = sorted(key for key in {*old, *config} - {*growing} if old.get(key) != config.get(key))
+            differing = [key for key in sorted({*old, *config} - {"version"}) if _differ(old, config, key, growing)]
             if differing:
                 raise FileExistsError(
-                    f"--out {out} holds results of another configuration (differs in {', '.join(differing)}); "
-                    "name another folder, or --overwrite"
+                    f"--out {out} holds results of another configuration (differs in {', '.join(differing)}"
+                    + (f": eosmodel {old.get('version')} computes other numbers" if "results" in differing else "")
+                    + "); name another folder, or --overwrite"
                 )
     out.mkdir(parents=True, exist_ok=True)
     for name, text in ((CONFIG, json.dumps(config, indent=2) + "\n"), (CONFIG_FILE, config_file.written(options))):
         with atomic(out / name) as temporary:
             temporary.write_text(text)
+
+
+def _differ(old: dict[str, Any], new: dict[str, Any], key: str, growing: Collection[str]) -> bool:
+    before, now = old.get(key), new.get(key)
+    if key not in growing:
+        return before != now
+    return isinstance(before, dict) and isinstance(now, dict) and any(before[k] != now[k] for k in before if k in now)
 
 
 def check_folder(out: Path) -> None:

@@ -6,7 +6,6 @@ import xarray as xr
 
 from eosmodel.commands import shared
 from eosmodel.commands.options import Validate
-from eosmodel.objectives.data import load
 from eosmodel.report import write_validation
 from eosmodel.results import record
 from eosmodel.studies import runners, validation
@@ -14,7 +13,7 @@ from eosmodel.studies.plans import Plan
 
 DATASET = "validation.nc"
 OUTPUTS = (DATASET, "validation.json", "validation.html", shared.BLOCKS)
-GROWING = ("workloads", "losses", "tuners")
+GROWING = ("workloads", "losses", "tuners", "data_sha256")
 """A validation goes on in its folder with more or fewer of these."""
 
 
@@ -22,7 +21,8 @@ def run(options: Validate) -> None:
     """Write validation.nc, the table, and which criteria are met."""
     plan = _plan(options)
     runner = runners.chosen(options.workers, options.scheduler)
-    config = shared.config_of(options)
+    networks = [block.config["network"] for block in plan.blocks if "network" in block.config]
+    config = shared.config_of(options, data_sha256={net["data"]: net["data_sha256"] for net in networks})
     shared.prepare(options, config, growing=GROWING)
     shared.save(shared.compute(plan, options, runner), options, DATASET, config)
     redraw(options.out)
@@ -41,7 +41,7 @@ def redraw(folder: Path) -> None:
 
 def _plan(options: Validate) -> Plan[xr.Dataset]:
     """Everything that can be wrong with the input, before anything is written."""
-    plan = validation.make_plan(
+    return validation.make_plan(
         options.workloads,
         options.losses,
         options.tuners,
@@ -52,6 +52,3 @@ def _plan(options: Validate) -> Plan[xr.Dataset]:
         members=options.members,
         dtype=options.dtype,
     )
-    for name in options.workloads:
-        load(validation.WORKLOADS[name]["data"], samples=1)
-    return plan

@@ -7,6 +7,11 @@ from eosmodel.objectives.data import load
 from eosmodel.objectives.networks import NETWORKS, Network
 
 
+def data_hash(*, data: str, samples: int | str | None = None, **options: Any) -> str:
+    """The `Data.sha256` of a network's data; arguments of `network`."""
+    return load(data, samples=samples).sha256
+
+
 def network(
     *, data: str, net: str = "mlp", samples: int | None = None, data_sha256: str | None = None, **options: Any
 ) -> Network:

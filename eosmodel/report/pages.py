@@ -119,7 +119,7 @@ def command_line(config: Mapping[str, Any]) -> str | None:
         return None
     line = ["eosmodel", config["command"]]
     for name, value in config.items():
-        if name in ("command", "version", "data_sha256") or value is False or value == []:
+        if name in ("command", "version", "results", "data_sha256") or value is False or value == []:
             continue
         line.append(f"--{name.replace('_', '-')}")
         if value is not True:

@@ -124,9 +124,14 @@ def identity(dynamics: AbstractDynamics, start: Any, axes: Any = None, **setting
         Hashes by name: "program", "start", and one for each array of the dynamics by its path, such as "objective.x".
     """
     parts = {"program": digest(*_programs(dynamics, start, axes)), "start": digest(*jax.tree.leaves(start))}
-    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(dynamics, eqx.is_array))
-    parts |= {jax.tree_util.keystr(path, simple=True, separator="."): digest(leaf) for path, leaf in arrays}
+    parts |= {name: digest(leaf) for name, leaf in arrays_of(dynamics).items()}
     return parts | {name: str(value) for name, value in settings.items()}
+
+
+def arrays_of(tree: Any) -> dict[str, Any]:
+    """The arrays in a tree by their paths, such as "objective.x"."""
+    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in arrays}
 
 
 def _programs(dynamics, start, axes) -> tuple[str, str]:

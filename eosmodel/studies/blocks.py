@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,10 @@ import xarray as xr
 
 from eosmodel._specs import sources
 from eosmodel.results import record
+
+RESULTS = 1
+"""Version of the numbers: it is raised with every change of eosmodel by which a configuration that was computed before
+gives other numbers. Blocks and folders of another one are not gone on with."""
 
 
 def plain(**options: Any) -> dict[str, Any]:
@@ -54,12 +57,12 @@ class Block:
 
     @cached_property
     def identity(self) -> str:
-        """What decides the result, as text: function, configuration, what it needs, and the version of eosmodel."""
+        """What decides the result, as text: function, configuration, what it needs, and `RESULTS`."""
         content = {
             "compute": f"{self.compute.__module__}.{self.compute.__qualname__}",
             "config": self.config,
             "needs": [block.identity for block in self.needs],
-            "version": version("eosmodel"),
+            "results": RESULTS,
         }
         if code := sources(self.config):  # a module of the user's own may change
             content["code"] = code

@@ -104,8 +104,41 @@ def test_an_interrupted_diagram_resumes_bit_for_bit(tmp_path, monkeypatch, refin
     xr.testing.assert_identical(data(resumed), data(whole))
     xr.testing.assert_identical(data(record.load(tmp_path / "broken.nc")), data(whole))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.nc", "whole.nc"]
-    with pytest.raises(ValueError, match=r"broken\.nc holds another diagram"):
+    with pytest.raises(ValueError, match=r"broken\.nc holds another diagram \(differs in steps\)"):
         eos.phase_diagram(FAST, **(settings | {"steps": 401}), path=tmp_path / "broken.nc")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"system": eos.theory.FastMap(eos.tuners.Polyak(max=2.0))}, r"[\w.]*max"),
+        ({"system": eos.theory.FastMap(eos.tuners.CDAT()), "c": None, "sigma": (1.0, 2.0, 3)}, ".*program.*sigma"),
+        ({"c": (0.3, 1.1, 3)}, "c"),
+        ({"bound": 1e8}, "bound"),
+        ({"refine": 1}, "c, A, refine|A, c, refine"),
+        ({"observables": ("s",)}, "observables, program"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_file_of_another_diagram_is_refused_by_what_differs(tmp_path, change, named):
+    def plan(system=FAST, c=(0.3, 1.0, 3), steps=400, refine=0, bound=1e10, observables=("regime",), **axes):
+        axes |= {"A": (4.0, 40.0, 3)} if c is None else {"c": c, "A": (4.0, 40.0, 3)}
+        options = {"steps": steps, "refine": refine, "bound": bound, "observables": observables}
+        return phase.make_plan(system, None, axes, **options)
+
+    record.save(plan().dataset, tmp_path / "phase.nc")
+    with pytest.raises(ValueError, match=rf"holds another diagram \(differs in ({named})\)"):
+        plan(**change).run(path=tmp_path / "phase.nc", progress=False)
+
+
+def test_a_diagram_says_what_it_is_of():
+    tuner = eos.tuners.Polyak(c=0.7, max=2.0)
+    options = {"steps": 400, "refine": 0, "bound": 1e10, "observables": ("regime",)}
+    dataset = phase.make_plan(eos.theory.FastMap(tuner), None, {"c": (0.3, 1, 3), "A": (4, 40, 3)}, **options).dataset
+    assert dataset.tuner.item() == "polyak:max=2"  # c is an axis
+    assert dataset.attrs["tuner"] == "Polyak(c=0.7, f_star=0, max=2)"
+    assert dataset.attrs["system"].startswith("FastMap(")
+    assert "\n" not in dataset.attrs["system"]
 
 
 def test_refinement_agrees_with_the_fine_grid_where_both_computed():

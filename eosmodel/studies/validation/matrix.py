@@ -7,6 +7,7 @@ import xarray as xr
 
 from eosmodel import _specs
 from eosmodel._checks import check_count, check_distinct
+from eosmodel.objectives.recipes import data_hash
 from eosmodel.results import record
 from eosmodel.results.names import VARIABLES
 from eosmodel.studies.blocks import Block, plain, timed
@@ -44,6 +45,7 @@ def make_plan(
 
     Raises:
         ValueError: nothing to run, a value given twice, an unknown name, or a number out of its range.
+        FileNotFoundError: data that are not on this machine.
 
     Example:
         >>> plan = make_plan(["sorting"], ["ce"], ["greedy", "cdat:sigma=1.9"], ["oscillation"], seeds=[0], steps=50)
@@ -68,9 +70,12 @@ def make_plan(
     numbers = {"steps": steps, "modes": modes, "members": members}
     for name, number in numbers.items():
         check_count(owner, name, number)
+    # The blocks of a data set that was replaced are other blocks.
+    hashes = {key: data_hash(**WORKLOADS[name]) for key, name in {_source(name): name for name in workloads}.items()}
+    networks = {name: WORKLOADS[name] | {"data_sha256": hashes[_source(name)]} for name in workloads}
     rivers = {
         (workload, loss): tuple(
-            river_block(WORKLOADS[workload] | {"loss": loss, "dtype": dtype}, theory, seed, steps, modes)
+            river_block(networks[workload] | {"loss": loss, "dtype": dtype}, theory, seed, steps, modes)
             for theory in map(theory_from_spec, theories)
             if theory.needs_river
             for seed in seeds
@@ -85,7 +90,7 @@ def make_plan(
                 workload=workload,
                 loss_function=loss,
                 tuner=tuner,
-                network=WORKLOADS[workload] | {"loss": loss, "dtype": dtype},
+                network=networks[workload] | {"loss": loss, "dtype": dtype},
                 template=TUNERS.get(tuner, tuner),
                 theories=list(theories),
                 seeds=list(seeds),
@@ -101,6 +106,10 @@ def make_plan(
     # Parameters that do not enter it, as those of two specifications may, give one river.
     first = {block.name: block for of_network in rivers.values() for block in of_network}
     return Plan((*first.values(), *blocks), partial(_combined, len(first), blocks), ended)
+
+
+def _source(workload: str) -> tuple[str, int]:
+    return WORKLOADS[workload]["data"], WORKLOADS[workload]["samples"]
 
 
 def _combined(rivers: int, blocks: Sequence[Block], datasets: Sequence[xr.Dataset]) -> xr.Dataset:
