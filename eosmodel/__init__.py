@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eosmodel import analysis, curvature, objectives, plotting, report, theory, tuners
+    from eosmodel import analysis, curvature, logs, objectives, plotting, report, theory, tuners
     from eosmodel._status import Status
     from eosmodel.analysis.phase import PhaseDiagram, phase_diagram
     from eosmodel.experiment import coefficients, measure_river, predict, rank, simulate, tune
@@ -40,6 +40,7 @@ _MODULES = {
     "curvature": "eosmodel.curvature",
     "data": "eosmodel.objectives.data",
     "directions": "eosmodel.directions",
+    "logs": "eosmodel.logs",
     "measures": "eosmodel.results.measures",
     "names": "eosmodel.results.names",
     "objectives": "eosmodel.objectives",
@@ -72,6 +73,7 @@ __all__ = [  # noqa: RUF022 - the order in which one meets them
     "analysis",
     "curvature",
     "record",
+    "logs",
     "plotting",
     "report",
     "names",

@@ -1,6 +1,8 @@
 """The command line: parses the options and calls the command. Only `tyro` is imported to print help."""
 
+import contextlib
 import errno
+import io
 import itertools
 import sys
 from collections.abc import Sequence
@@ -27,6 +29,8 @@ def main(args: Sequence[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else list(args)
     if args == ["--version"]:
         return print(f"eosmodel {version('eosmodel')}")
+    if len(args) == 2 and args[0] == "--completion":
+        return print(_completion(args[1]))
     try:
         args = config_file.expand(args)
         _check_words(args)
@@ -52,9 +56,19 @@ def parse(args: Sequence[str]) -> Any:
         args=args,
         prog="eosmodel",
         description="Joint dynamics of step sizes and sharpness: theory against experiment. "
-        "--version: which version this is. COMMAND --config FILE: with the options in a file, as every run writes one.",
+        "--version: which version this is. --completion SHELL: the script that completes commands and options. "
+        "COMMAND --config FILE: with the options in a file, as every run writes one.",
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
     )
+
+
+def _completion(shell: str) -> str:
+    """The script that completes commands and options in a shell: bash, zsh or tcsh."""
+    with contextlib.redirect_stdout(io.StringIO()) as script, contextlib.suppress(SystemExit):
+        parse(["--tyro-print-completion", shell])
+    # tyro's bash takes every line of a description for a match of its own.
+    lines = script.getvalue().rstrip().splitlines()
+    return "\n".join(line.replace("\\n", " ") if line.startswith("COMPLETION_SPEC") else line for line in lines)
 
 
 def _end(error: Exception, more: str = "") -> NoReturn:

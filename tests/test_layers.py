@@ -17,6 +17,7 @@ FLOORS = [
     {"theory"},
     {"simulation"},
     {"results"},
+    {"logs"},
     {"experiment"},
     {"analysis", "plotting"},
     {"judging"},

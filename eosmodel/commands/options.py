@@ -73,6 +73,9 @@ class Train(NetworkOptions):
     diverged_at: float = 1e6
     """A run has diverged when its loss exceeds this multiple of the larger of its first loss and ½λ‖w‖² at the start;
     inf for only when it is not finite."""
+    log: Literal["jsonl", "tensorboard", "wandb"] | None = None
+    """Write every run while it is under way: lines of JSON or TensorBoard's files in the folder `log` of --out, or
+    runs of Weights & Biases."""
     workers: int | None = None
     """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
     scheduler: str | None = None

@@ -29,7 +29,7 @@ CONFIG = "config.json"
 CONFIG_FILE = "run.toml"
 BLOCKS = "blocks"
 # Options that say where results go, how an old folder is treated, and where and in what portions they are computed.
-_NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk", "no_cache")
+_NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk", "log", "no_cache")
 
 
 def distinct(name: str, values: tuple[Any, ...]) -> None:
@@ -145,14 +145,14 @@ def _clear(folder: Path, old: dict[str, Any]) -> None:
             path.unlink(missing_ok=True)
 
 
-def compute(plan: Plan[Result], options: Any, runner: runners.Runner) -> Result:
-    """Compute the plan of a command in the folder `blocks` of --out, showing how it goes.
+def compute(plan: Plan[Result], options: Any, runner: runners.Runner, log: str | None = None) -> Result:
+    """Compute the plan of a command in the folder `blocks` of --out, showing how it goes; `log` as in `run_plan`.
 
     Raises:
         SystemExit: with code 1, when workers are lost; what is done is kept.
     """
     try:
-        return run_plan(plan, options.out / BLOCKS, runner, progress=name_of(options))
+        return run_plan(plan, options.out / BLOCKS, runner, progress=name_of(options), log=log)
     except runners.WorkersLost as error:
         print(f"eosmodel: {error}; the same command with --resume goes on from here", file=sys.stderr)
         raise SystemExit(1) from None

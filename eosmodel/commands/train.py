@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from eosmodel import logs
 from eosmodel._checks import check_count, check_range
 from eosmodel.commands import shared
 from eosmodel.commands.options import NetworkOptions, Train
@@ -18,7 +19,7 @@ from eosmodel.results import record
 from eosmodel.studies import comparison, runners
 
 EXPERIMENT, THEORY = "experiment.nc", "theory.nc"
-OUTPUTS = (EXPERIMENT, "scoreboard.json", "report.html", shared.BLOCKS)
+OUTPUTS = (EXPERIMENT, "scoreboard.json", "report.html", shared.BLOCKS, "log")
 NETWORK_OPTIONS = tuple(field.name for field in dataclasses.fields(NetworkOptions) if field.name != "dtype")
 
 
@@ -64,7 +65,7 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
     shared.prepare(options, config)
     if options.modes > dim:
         print(f"{options.objective} has {dim} weight{'s' * (dim > 1)}: {dim} of --modes {options.modes} are followed")
-    runs = shared.compute(plan, options, runner)
+    runs = shared.compute(plan, options, runner, options.log)
     shared.save(runs.experiment, options, EXPERIMENT, config)
     if runs.theory is not None:
         shared.save(runs.theory, options, THEORY, config)
@@ -88,6 +89,8 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
         check_range("eosmodel", shared.flag(name), getattr(options, name), 1)
     check_range("eosmodel", "--diverged-at", options.diverged_at, 1, low_open=True)
     check_range("eosmodel", "--init-scale", options.init_scale, 0, low_open=True)
+    if options.log is not None:
+        logs.check(options.log)
     shared.distinct("tuners", options.tuners)
     if options.seeds:
         shared.distinct("seeds", options.seeds)

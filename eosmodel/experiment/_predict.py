@@ -21,6 +21,7 @@ from eosmodel.experiment._river import river_from
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._simulate import DIVERGED_AT, MEASURE_EVERY, simulate
 from eosmodel.experiment._starts import as_seeds, copies, nearby, seeded_start, weights_of
+from eosmodel.logs import Log
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.results import record
@@ -53,11 +54,12 @@ def predict(
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
     throw: bool = False,
+    log: Log | None = None,
 ) -> xr.Dataset:
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
-        objective, tuner, steps, seeds, w0, modes, record_every, diverged_at, progress, checkpoint, throw: as in
+        objective, tuner, steps, seeds, w0, modes, record_every, diverged_at, progress, checkpoint, throw, log: as in
             `simulate`. On a `River` (see `measure_river`) any tuner is predicted within milliseconds; only tuner,
             steps, at, diverged_at and throw apply. Of a stochastic objective the theory knows the mean and the
             covariance over samples, not which batches the run will see (`surrogate`).
@@ -112,6 +114,11 @@ def predict(
     else:
         dims = None if members is None else ("member",)
         dynamics = setup.dynamics.diverging_at(diverged_at)
+        if log is not None:
+            first = setup.first
+            settings = settings._replace(
+                log=lambda rows: log(label(rows.assign_coords(step=rows.step + first), problem.tuner, seeds, spec))
+            )
         result = run_to_dataset(dynamics, setup.start, steps - setup.first, settings, dims)
         result = _shift(result, setup.first, steps, record_every) if setup.first else result
     result = label(result, problem.tuner, seeds, spec)

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics
 from eosmodel.experiment._labels import axis_of
+from eosmodel.logs import Log
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
 from eosmodel.tuners._labels import vectors_of
@@ -29,6 +30,7 @@ class Settings(NamedTuple):
         progress: whether a progress bar is shown.
         checkpoint: file to write after every chunk and to resume from, or None.
         throw: raise RuntimeError if a run ends early.
+        log: called after every chunk with its rows, or None.
     """
 
     record_every: int
@@ -37,6 +39,7 @@ class Settings(NamedTuple):
     progress: bool
     checkpoint: str | Path | None
     throw: bool
+    log: Log | None = None
 
 
 def run_to_dataset(
@@ -64,6 +67,8 @@ def run_to_dataset(
 
         def after_chunk(progress: Progress) -> None:
             bar.bar_format = None
+            if settings.log is not None:  # first, so that a run that goes on from its checkpoint leaves no gap
+                settings.log(record.latest(progress, steps, record_every, batched if dims is None else dims))
             if checkpoint is not None:
                 save(checkpoint, progress, known)
             bar.update(int(np.max(np.asarray(progress.carry.t))) - bar.n)

@@ -14,6 +14,7 @@ from eosmodel.experiment._labels import label
 from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._starts import as_seeds, seeded_start, weights_of
+from eosmodel.logs import Log
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.tuners.base import AbstractTuner
@@ -39,6 +40,7 @@ def simulate(
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
     throw: bool = False,
+    log: Log | None = None,
 ) -> xr.Dataset:
     """Descent on `objective` under `tuner`, with the sharpness followed at the oscillation's centre.
 
@@ -65,6 +67,8 @@ def simulate(
         progress: show a progress bar; a string is its label.
         checkpoint: file to write after every chunk and to go on from if it exists.
         throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
+        log: called with every chunk of 100 rows as soon as it is computed, a dataset like the result's. `eosmodel.logs`
+            has those that write lines of JSON, and to TensorBoard and Weights & Biases.
 
     Returns:
         Dataset over step (and over the hyper-parameter or the seed where batched) of loss, stepsize, sharpness and the
@@ -96,7 +100,8 @@ def simulate(
     config["diverged_at"] = diverged_at
     seeds = as_seeds(seeds)
     shown = progress if isinstance(progress, str) else type(tuner).__name__
-    settings = Settings(record_every, config, shown, bool(progress), checkpoint, throw)
+    rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
+    settings = Settings(record_every, config, shown, bool(progress), checkpoint, throw, rows)
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, w0)
         start = seeded.weights

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,9 @@ import xarray as xr
 from eosmodel._status import Status
 from eosmodel.results.names import VARIABLES
 from eosmodel.simulation import Progress, atomic
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, str]:
@@ -62,6 +65,17 @@ def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()
     if "eigenvalues" in rows:
         coords["mode"] = np.arange(1, rows["eigenvalues"].shape[-1] + 1)
     return describe(xr.Dataset(data, coords))
+
+
+def latest(progress: Progress, steps: int, record_every: int, lead: tuple[str, ...] = ()) -> xr.Dataset:
+    """The rows of the last chunk of a run of so many steps, as in `to_dataset`, without what is known at the end."""
+    axis = progress.axis
+    length = next(iter(progress.chunks[-1].values())).shape[axis]
+    first = (len(progress.chunks) - 1) * length
+    count = min(length, -(-steps // record_every) - first)
+    rows = {name: np.take(values, range(count), axis) for name, values in progress.chunks[-1].items()}
+    dataset = to_dataset(progress._replace(chunks=(rows,)), record_every, lead)
+    return dataset[[*rows]].assign_coords(step=dataset.step + first * record_every)
 
 
 def _moved(rows: Mapping[str, np.ndarray], batch: int) -> np.ndarray:
@@ -136,6 +150,13 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
         1,0.5,5.0,6.0
         <BLANKLINE>
     """
+    with atomic(Path(path)) as temporary:
+        table(dataset).to_csv(temporary, index=False)
+    return Path(path)
+
+
+def table(dataset: xr.Dataset) -> "pd.DataFrame":
+    """A dataset as the table that `to_csv` writes."""
     rows = dataset["loss"].dims if "loss" in dataset else tuple(map(str, dataset.dims))
     columns: dict[str, xr.DataArray] = {}
     for name, variable in dataset.data_vars.items():
@@ -149,9 +170,5 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
         columns["status"] = columns["status"].copy(data=np.vectorize(words.get, otypes=[object])(columns["status"]))
     whole = xr.Dataset(columns)
     stepwise = [name for name, column in whole.data_vars.items() if "step" in column.dims and column.dtype.kind == "f"]
-    table = whole.to_dataframe(dim_order=list(rows)) if rows else whole.expand_dims("run").to_dataframe()
-    if stepwise:
-        table = table.dropna(how="all", subset=stepwise)
-    with atomic(Path(path)) as temporary:
-        table.reset_index().to_csv(temporary, index=False)
-    return Path(path)
+    frame = whole.to_dataframe(dim_order=list(rows)) if rows else whole.expand_dims("run").to_dataframe()
+    return (frame.dropna(how="all", subset=stepwise) if stepwise else frame).reset_index()

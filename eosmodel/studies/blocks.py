@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 
 from eosmodel._specs import sources
+from eosmodel.logs import Log
 from eosmodel.results import record
 
 RESULTS = 1
@@ -41,6 +42,7 @@ class Block:
         needs: blocks whose datasets `compute` is given too.
         checkpoints: `compute` also takes the keywords `checkpoint`, a file to write while it is under way and to go on
             from if it exists (or None), and `progress`, the label of a bar that shows its steps (or False).
+        logs: `compute` also takes the keyword `log`, which is called with every chunk of its rows (or None).
 
     Example:
         >>> import xarray as xr
@@ -54,6 +56,7 @@ class Block:
     label: str = ""
     needs: tuple["Block", ...] = ()
     checkpoints: bool = False
+    logs: bool = False
 
     @cached_property
     def identity(self) -> str:
@@ -73,14 +76,17 @@ class Block:
         """A hash of the identity, the same in every process."""
         return hashlib.sha256(self.identity.encode()).hexdigest()[:20]
 
-    def run(self, *needed: xr.Dataset, checkpoint: Path | None = None, progress: bool | str = False) -> xr.Dataset:
-        """Compute the block; see `needs` and `checkpoints` for the arguments.
+    def run(
+        self, *needed: xr.Dataset, checkpoint: Path | None = None, progress: bool | str = False, log: Log | None = None
+    ) -> xr.Dataset:
+        """Compute the block; see `needs`, `checkpoints` and `logs` for the arguments.
 
         Returns:
             What `compute` gives, with the attributes `done`, 1; `seconds`, the wall-clock time; `block`, the identity.
         """
         begin = time.perf_counter()
-        options = {"checkpoint": checkpoint, "progress": progress} if self.checkpoints else {}
+        options: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress} if self.checkpoints else {}
+        options |= {"log": log} if self.logs else {}
         result = self.compute(self.config, *needed, **options)
         return result.assign_attrs(done=1, seconds=time.perf_counter() - begin, block=self.identity)
 

@@ -17,6 +17,7 @@ import xarray as xr
 from eosmodel import directions
 from eosmodel._status import Status
 from eosmodel.experiment import predict, river_dataset, river_from, river_in, simulate, weights_of
+from eosmodel.logs import Log
 from eosmodel.objectives import MiniBatches
 from eosmodel.objectives import registry as toys
 from eosmodel.objectives.recipes import network
@@ -70,7 +71,11 @@ def _built(text: str) -> Any:
 
 
 def experiment(
-    config: Mapping[str, Any], *, checkpoint: Path | None = None, progress: bool | str = False
+    config: Mapping[str, Any],
+    *,
+    checkpoint: Path | None = None,
+    progress: bool | str = False,
+    log: Log | None = None,
 ) -> xr.Dataset:
     """A run; the configuration is that of a block of `make_plan`."""
     with jax.enable_x64(config["objective"]["dtype"] == "float64"):
@@ -82,6 +87,7 @@ def experiment(
             **config["run"],
             checkpoint=checkpoint,
             progress=progress,
+            log=log,
         )
 
 
@@ -95,7 +101,11 @@ def river(config: Mapping[str, Any], *, checkpoint: Path | None = None, progress
 
 
 def prediction(
-    config: Mapping[str, Any], *needed: xr.Dataset, checkpoint: Path | None = None, progress: bool | str = False
+    config: Mapping[str, Any],
+    *needed: xr.Dataset,
+    checkpoint: Path | None = None,
+    progress: bool | str = False,
+    log: Log | None = None,
 ) -> xr.Dataset:
     """What a theory says of a run; the run itself, or the river, is given to theories that need it."""
     theory = theory_from_spec(config["theory"])
@@ -109,6 +119,7 @@ def prediction(
             **config["run"],
             checkpoint=checkpoint,
             progress=progress,
+            log=log,
         )
 
 
@@ -150,7 +161,7 @@ def make_plan(
             coords = {"tuner": tuner, "seed": seed or 0}
             tracked = run | {"track_every": track_every}
             config = plain(objective=objective, tuner=tuner, direction=direction, run=tracked)
-            block = Block(experiment, config, label, checkpoints=True)
+            block = Block(experiment, config, label, checkpoints=True, logs=True)
             labelled.append((coords, block))
             for theory in theories:
                 entry = theory_from_spec(theory)
@@ -160,7 +171,7 @@ def make_plan(
                 if entry.needs_river:
                     needs = (river_block(objective, entry, seed, steps, modes),)
                     rivers.append(needs[0])
-                of_it = Block(prediction, config, f"{label}: {theory}", needs, checkpoints=True)
+                of_it = Block(prediction, config, f"{label}: {theory}", needs, checkpoints=True, logs=True)
                 labelled.append(({"theory": theory} | coords, of_it))
     blocks: dict[str, Block] = {}
     for block in (*rivers, *(block for _, block in labelled)):

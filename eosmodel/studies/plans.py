@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import xarray as xr
 from tqdm.auto import tqdm
 
+from eosmodel import logs
 from eosmodel.results import record
 from eosmodel.simulation import remove
 from eosmodel.studies.blocks import Block, checkpoint_of, load, load_all, path_of
@@ -38,7 +39,12 @@ class Plan(Generic[Result]):
 
 
 def run_plan(
-    plan: Plan[Result], folder: Path | None = None, runner: Runner = here, *, progress: bool | str = False
+    plan: Plan[Result],
+    folder: Path | None = None,
+    runner: Runner = here,
+    *,
+    progress: bool | str = False,
+    log: str | None = None,
 ) -> Result:
     """Compute what is missing of a plan, and combine.
 
@@ -48,6 +54,8 @@ def run_plan(
         runner: where the blocks are computed.
         progress: show a progress bar over the blocks and a line for each that is new; a string is the bar's label.
             Blocks with checkpoints that are computed in this process show a bar of their steps too.
+        log: of `logs.KINDS`, where the rows of blocks with logs go while they are computed: in the folder `log` beside
+            the folder; None for nowhere.
 
     Returns:
         What `plan.combine` makes of the blocks.
@@ -57,7 +65,7 @@ def run_plan(
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as name:
-            return run_plan(plan, Path(name), runner, progress=progress)
+            return run_plan(plan, Path(name), runner, progress=progress, log=log)
     titles = {block.name: f"[{i}/{len(plan.blocks)}] {block.label}" for i, block in enumerate(plan.blocks, 1)}
     bar = tqdm(
         total=len(plan.blocks),
@@ -67,7 +75,7 @@ def run_plan(
         leave=False,
         dynamic_ncols=True,
     )
-    with bar, closing(run_blocks(plan.blocks, folder, runner, titles if progress else None)) as stream:
+    with bar, closing(run_blocks(plan.blocks, folder, runner, titles if progress else None, log)) as stream:
         for block, dataset, new in stream:
             bar.update()
             if new and progress:
@@ -76,7 +84,11 @@ def run_plan(
 
 
 def run_blocks(
-    blocks: Sequence[Block], folder: Path, runner: Runner = here, titles: dict[str, str] | None = None
+    blocks: Sequence[Block],
+    folder: Path,
+    runner: Runner = here,
+    titles: dict[str, str] | None = None,
+    log: str | None = None,
 ) -> Generator[tuple[Block, xr.Dataset, bool], None, None]:
     """Every block as it is known: first those that are done already, then the others as they are finished.
 
@@ -88,6 +100,7 @@ def run_blocks(
         folder: where the files of the blocks are; made if it does not exist.
         runner: where the blocks are computed.
         titles: labels, by the names of the blocks, of the bars that blocks with checkpoints show; none without.
+        log: as in `run_plan`.
 
     Returns:
         An iterator over (block, dataset, whether it was computed now).
@@ -107,7 +120,7 @@ def run_blocks(
         # Bars of several processes would overwrite each other.
         shown = titles if titles is not None and runner is here else {}
         jobs = [
-            _Job(block, load_all(folder, block.needs), checkpoint_of(folder, block), shown.get(block.name, False))
+            _Job(block, load_all(folder, block.needs), checkpoint_of(folder, block), shown.get(block.name, False), log)
             for block in ready
         ]
         with closing(runner(_run, jobs)) as results:
@@ -124,9 +137,12 @@ class _Job(NamedTuple):
     needed: list[xr.Dataset]
     checkpoint: Path
     progress: bool | str
+    log: str | None
 
 
 def _run(job: _Job) -> Any:
     # A worker on another machine may not see the folder; its blocks are computed without checkpoints.
-    checkpoint = job.checkpoint if job.checkpoint.parent.is_dir() else None
-    return job.block.run(*job.needed, checkpoint=checkpoint, progress=job.progress)
+    folder = job.checkpoint.parent
+    checkpoint = job.checkpoint if folder.is_dir() else None
+    log = logs.log_to(job.log, folder.parent / "log", job.block.label) if job.log and job.block.logs else None
+    return job.block.run(*job.needed, checkpoint=checkpoint, progress=job.progress, log=log)

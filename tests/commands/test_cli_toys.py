@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -125,6 +127,21 @@ def test_names_that_are_not_there_and_the_version(capsys, fails):
     pyproject = tomllib.loads((Path(eos.__file__).parents[1] / "pyproject.toml").read_text())
     assert eos.__version__ == pyproject["project"]["version"]
     assert (Path(eos.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="completes in bash")
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("tr", "train"), ("train --tu", "--tuners"), ("sweep --batch", "--batch-sizes"), ("train --net t", "transformer")],
+)
+def test_words_are_completed_in_bash(words, completed, capsys, tmp_path):
+    main(["--completion", "bash"])
+    (tmp_path / "completion.sh").write_text(capsys.readouterr().out)
+    ask = f"source ./completion.sh; COMP_WORDS=(eosmodel {words}); COMP_CWORD={len(words.split())}; _tyro_eosmodel; "
+    ask += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, env=path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [completed]
 
 
 def test_help_loads_nothing_but_tyro(capsys, monkeypatch):
