@@ -26,7 +26,7 @@ NETWORK_OPTIONS = tuple(field.name for field in dataclasses.fields(NetworkOption
 def run(options: Train) -> None:
     """Write experiment.nc."""
     compute(options)
-    print(f"wrote {options.out / EXPERIMENT}")
+    print(f"wrote {options.out / EXPERIMENT}; eosmodel report {options.out} draws it")
 
 
 def redraw(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The report of a folder of runs: figures, `scoreboard.json`, and one HTML page."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from eosmodel.results.labels import ERRORS
 from eosmodel.results.measures import WINDOW
 from eosmodel.results.names import VARIABLES
 from eosmodel.theory import THEORIES
+from eosmodel.tuners.registry import REGISTRY as TUNERS
 
 
 def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:
@@ -49,7 +50,8 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
         "report.html.jinja",
         rows=rows,
         theories=words.theories_of(rows),
-        meanings=_meanings(words.theories_of(rows)),
+        tuners=_meanings((row["tuner"] for row in rows), TUNERS),
+        meanings=_meanings(words.theories_of(rows), THEORIES),
         errors={error: VARIABLES[name].symbol for error, name in ERRORS.items()},
         claims=judged,
         pictures=pictures,
@@ -96,10 +98,10 @@ def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[
     return pictures
 
 
-def _meanings(theories: Sequence[str]) -> dict[str, str]:
-    """What each theory is, in one line, of those that the registry knows."""
-    known = {name: name.partition(":")[0] for name in theories}
-    return {name: THEORIES[base].description for name, base in known.items() if base in THEORIES}
+def _meanings(specs: Iterable[str], registry: Mapping[str, Any]) -> dict[str, str]:
+    """What each tuner or theory is, in one line, of those that the registry knows."""
+    known = {spec: spec.partition(":")[0] for spec in specs}
+    return {spec: registry[name].description for spec, name in known.items() if name in registry}
 
 
 def _statuses(rows: Sequence[Mapping[str, Any]]) -> set[str]:

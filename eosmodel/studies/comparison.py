@@ -195,7 +195,7 @@ def river_block(objective: Mapping[str, Any], theory: Any, seed: int | None, ste
 
 
 def ended(run: xr.Dataset) -> str:
-    """How a run, a theory of it, or a river ended."""
+    """How a run, a theory of it, or a river ended: its status, and the last values that are known."""
     if "loss" not in run or "row" in run.dims:
         status = Status(int(run.status))
         return status.label if "length" not in run else f"flow time {float(run.length):.4g}"
@@ -203,7 +203,11 @@ def ended(run: xr.Dataset) -> str:
     last = float(loss[-1]) if loss.size else float("nan")
     status = Status(int(run.status))
     label = f"{status.label}: {stall_reason(run)}" if status is Status.STALLED else status.label
-    return f"{label}, {int(run.steps)} steps, loss {last:.4g}"
+    words = [label, f"{int(run.steps)} steps", f"loss {last:.4g}"]
+    sharpness, product = (values.dropna("step") for values in (run.sharpness, run.stepsize * run.sharpness))
+    if product.size:  # tracked, and with a step size
+        words += [f"λ {float(sharpness[-1]):.3g}", f"ηλ {float(product[-1]):.3g}"]
+    return ", ".join(words)
 
 
 def part(block: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:

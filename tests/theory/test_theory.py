@@ -54,12 +54,12 @@ def test_what_the_model_leaves_out_is_all_that_parts_its_step_from_descent():
     network = eos.objectives.mlp(eos.data.digits(60), width=6, init_scale=0.7)
     eta, tuner = 1.5, eos.tuners.Constant(jnp.asarray(1.5))
     dynamics = AfterDescent(CenterOscillation(network, tuner), 10)
-    step, gradient = eqx.filter_jit(dynamics.step), jax.grad(network)
+    step, gradient = eqx.filter_jit(dynamics.step), jax.jit(jax.grad(network))
     state = dynamics.init(network.initial())
     shares = []
     for t in range(30):
         before = state.center + state.amplitude @ state.pairs.vectors
-        state, row, _ = step(state, t)
+        state, row, _ = step(state, jnp.asarray(t))  # an integer would be compiled anew for every t
         after = state.center + state.amplitude @ state.pairs.vectors
         slope = gradient(before)
         shares.append(float(row["left_out"]))
@@ -73,7 +73,7 @@ def test_what_the_model_leaves_out_is_all_that_parts_its_step_from_descent():
     for size in sizes:
         moved = eqx.tree_at(lambda s: s.amplitude, state, size * jnp.array([1.0, 0.5, -0.7]))
         above = gradient(moved.center + moved.amplitude @ moved.pairs.vectors)
-        row = step(moved, 30)[1]
+        row = step(moved, jnp.asarray(30))[1]
         left.append(row["left_out"] * np.linalg.norm(above))
     assert row["residual"] > 1e-4
     assert left[0] / left[1] > 3.5
