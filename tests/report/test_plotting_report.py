@@ -20,6 +20,7 @@ from eosmodel.report.references import cited
 from eosmodel.results import record
 from eosmodel.results.formatting import number
 from eosmodel.theory import THEORIES
+from eosmodel.tuners.registry import REGISTRY
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -224,7 +225,9 @@ def test_page_says_what_was_done_and_how_it_ended(written):
     text = written.read_text()
     assert "eosmodel compare --steps 120" in re.sub("<[^>]+>", "", text)
     assert "had at the midpoint of two iterates" in text
-    assert f"<b>oscillation</b>: {THEORIES['oscillation'].description}" in text
+    for name, entry in (("oscillation", THEORIES["oscillation"]), (TUNERS[1], REGISTRY["armijo"])):
+        assert text.index(f"<dt>{name}</dt><dd>{html.escape(entry.description)}</dd>") < text.index('id="summary"')
+    assert text.index("The error of a theory") < text.index('id="summary"')
     assert Status.DIVERGED.describe() in text
     assert Status.NONFINITE.describe() not in text
     assert "3 step-size tuners were run in 6 runs of up to 120 steps; 4 of them finished." in text
