@@ -42,7 +42,7 @@ def test_a_run_is_made_again_from_its_file(tmp_path, capsys):
     one, two = (xr.load_dataset(folder / "experiment.nc") for folder in (out, again))
     xr.testing.assert_equal(one.loss, two.loss)
     main(["train", "--config", str(out / "run.toml"), "--overwrite"])
-    assert capsys.readouterr().out.endswith(f"wrote {out / 'experiment.nc'}\n")
+    assert capsys.readouterr().out.endswith(f"wrote {out / 'experiment.nc'}; eosmodel report {out} draws it\n")
 
 
 @pytest.mark.parametrize(
