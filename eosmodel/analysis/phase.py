@@ -25,7 +25,7 @@ from eosmodel.results import record
 from eosmodel.results.regimes import Regime
 from eosmodel.simulation import digest
 from eosmodel.simulation.identity import arrays_of, differences, trace
-from eosmodel.tuners._labels import spec_of, written
+from eosmodel.tuners._labels import spec_of, vectors_of, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -212,6 +212,9 @@ def make_plan(
     """Check all arguments of a phase diagram; arguments and errors as in `phase_diagram`."""
     owner = "phase_diagram"
     made = probe(system, tuner)
+    rule = follow(made, made.parts["tuner"])
+    if vectors := vectors_of(rule):
+        raise ValueError(f"{owner}: {', '.join(vectors)} of the tuner must be one number; an axis varies it")
     if observables is None:
         observables = ("regime", "final_loss", "edge_exponent") if made.training else _OBSERVABLES
     if len(axes) != 2:
@@ -238,7 +241,6 @@ def make_plan(
         if name in (x.name, y.name):
             raise ValueError(f"{owner}: {name} is an axis and an observable")
     check_fits(owner, len(across) * len(up), 1 + sum(shape.dtype.itemsize for shape in shapes.values()))
-    rule = follow(made, made.parts["tuner"])
     config = {
         "system": type(system).__name__,
         "tuner": type(rule).__name__,

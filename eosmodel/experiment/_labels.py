@@ -31,12 +31,11 @@ def label(
     if dim is None:
         coords["tuner"] = spec_of(tuner)
     elif dim in dataset.dims:  # a theory may give the same prediction for all
-        vectors = vectors_of(tuner)
         coords |= {
             _free(name): (dim, values, {"long_name": f"hyper-parameter {name} of the tuner"})
-            for name, values in vectors.items()
+            for name, values in vectors_of(tuner).items()
         }
-        coords["tuner"] = (dim, [spec_of(member, vectors) for member in members_of(tuner)])
+        coords["tuner"] = (dim, [spec_of(member) for member in members_of(tuner)])
     if seeds is not None:
         coords["seed"] = seeds if isinstance(seeds, int) else ("seed", seeds)
     if theory is not None:

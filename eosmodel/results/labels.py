@@ -39,8 +39,10 @@ def label_runs(dataset: xr.Dataset, what: str = "experiment", like: xr.Dataset |
                 raise ValueError(f"compare: {what} does not say its {name}, and experiment has several")
             dataset = dataset.assign_coords({name: value if like is None else like[name].values[0]})
         dataset = dataset.expand_dims(name)
+    for name in defaults:
         if not dataset.indexes[name].is_unique:
-            raise ValueError(f"compare: {what} has a {name} twice")
+            twice = dataset.indexes[name][dataset.indexes[name].duplicated()][0]
+            raise ValueError(f"compare: {what} has the {name} {twice} twice")
     if "steps" not in dataset:
         kept = dataset.loss.notnull()
         spacing = row_spacing(dataset.step.values)

@@ -18,9 +18,9 @@ from eosmodel.tuners.registry import MODIFIERS, REGISTRY, parameters
 _FEW = 8
 
 
-def spec_of(tuner: AbstractTuner, show: Collection[str] = (), hide: Collection[str] = ()) -> str:
-    """The specification that makes a tuner, with the parameters that differ from their defaults and those of `show`,
-    without those of `hide`.
+def spec_of(tuner: AbstractTuner, hide: Collection[str] = ()) -> str:
+    """The specification that makes a tuner: its name and the parameters that differ from their defaults. Those of `hide`
+    are left out.
 
     A tuner that no specification makes, as one of a class of one's own, is written as its class and fields.
 
@@ -46,7 +46,7 @@ def spec_of(tuner: AbstractTuner, show: Collection[str] = (), hide: Collection[s
         if not _is_made_as(rule, own, prototype) or not given.keys().isdisjoint(own):
             continue
         values = {key: (getattr(rule, key), default) for key, default in own.items()} | outer
-        listed = {key: value for key, (value, default) in values.items() if key in show or not _equal(value, default)}
+        listed = {key: value for key, (value, default) in values.items() if not _equal(value, default)}
         listed = {key: value for key, value in listed.items() if key not in hide}
         if all(isinstance(value, str) or np.ndim(value) == 0 for value in listed.values()):
             text = ",".join(f"{key}={_text(value)}" for key, value in listed.items())

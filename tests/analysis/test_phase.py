@@ -131,6 +131,11 @@ def test_a_file_of_another_diagram_is_refused_by_what_differs(tmp_path, change, 
         plan(**change).run(path=tmp_path / "phase.nc", progress=False)
 
 
+def test_a_tuner_of_several_runs_has_no_diagram():
+    with pytest.raises(ValueError, match="max of the tuner must be one number; an axis varies it"):
+        eos.phase_diagram(eos.theory.FastMap(eos.tuners.Polyak(max=np.ones(2))), c=(0.3, 1, 2), A=(4, 40, 2))
+
+
 def test_a_diagram_says_what_it_is_of():
     tuner = eos.tuners.Polyak(c=0.7, max=2.0)
     options = {"steps": 400, "refine": 0, "bound": 1e10, "observables": ("regime",)}
