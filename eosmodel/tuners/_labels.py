@@ -19,10 +19,10 @@ _FEW = 8
 
 
 def spec_of(tuner: AbstractTuner, hide: Collection[str] = ()) -> str:
-    """The specification that makes a tuner: its name and the parameters that differ from their defaults. Those of `hide`
-    are left out.
+    """The specification that makes a tuner: its name and the parameters that differ from their defaults.
 
-    A tuner that no specification makes, as one of a class of one's own, is written as its class and fields.
+    Parameters of `hide` are left out. A tuner that no specification makes, such as one of your own class, is written
+    as its class and fields.
 
     Example:
         >>> from eosmodel import tuners
