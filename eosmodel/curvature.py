@@ -24,6 +24,10 @@ _RANK_FLOOR = 1e-3
 _OTHERS = 4
 # An update pays for at most that many steps since the one before.
 _MAX_ELAPSED = 5
+# A tracker looks outside its modes at every such update.
+_LOOK = 2
+# Share of a random vector in each look: nothing is forgotten for ever, and little is blurred.
+_FRESH = 0.03
 
 
 class Modes(eqx.Module):
@@ -36,6 +40,33 @@ class Modes(eqx.Module):
 
     values: Float[Array, " modes"]
     vectors: Float[Array, "modes dim"]
+
+
+class Scout(eqx.Module):
+    """What a tracker has seen outside its modes: two terms of a Chebyshev recurrence.
+
+    v_{j+1} = 2Av_j − v_{j−1}, A = (H − c)/e with c ± e the ends of [−λ_k, λ_k] (or lower, where H is), leaves what H
+    has within the interval as large as it is, and multiplies what lies above, at λ, by up to x + √(x² − 1) each time,
+    x = (λ − c)/e. No other recurrence of one product each brings it out as fast.
+
+    Fields
+        last, before: v_j and v_{j−1}, shape (dim,), at right angles to the modes.
+        low: lower end of the interval.
+        updates: updates so far; random numbers are drawn from it, so that a run that is resumed draws the same.
+    """
+
+    last: Float[Array, " dim"]
+    before: Float[Array, " dim"]
+    low: Float[Array, ""]
+    updates: Int[Array, ""]
+
+
+class Tracked(eqx.Module):
+    """What `Tracker` carries: the fields of `Modes`, and its scout; None where a dense solve sees everything."""
+
+    values: Float[Array, " modes"]
+    vectors: Float[Array, "modes dim"]
+    scout: Scout | None
 
 
 class TrackInfo(NamedTuple):
@@ -123,6 +154,15 @@ class Tracker(AbstractTracker):
     against a converged solver. (A p kept from the update before costs a product and saves less than one.) With up to
     24 weights the pairs are those of a dense solve.
 
+    Residuals say that the pairs are eigenpairs, not that they are the leading ones: an eigenvector at right angles to
+    all of them that rises to the top would never be seen. So every second update has one more direction and product, a
+    `Scout` outside the modes. An eigenvalue λ that has come out above λ_k is found after about
+    2 ln(2√dim)/arccosh(λ/λ_k) updates, where H has no eigenvalue below −λ_k: 8 at twice λ_k among 10⁴ weights, 24 at
+    1.1λ_k; with eigenvalues down to −20λ_k, of 40 weights, within 200. Until then `converged` does not know of
+    it. The cost is half a product for each update: 4.5 in place of 4.0 with three modes of a small network at the edge
+    of stability, on digits, and 4 to 15 % of the time of a step. (In a batch of runs every update pays for a product,
+    since a branch that runs take one by one is computed for all.)
+
     Args:
         modes: number of pairs k, ≥ 1; as many as there are weights if that is less.
         rtol: tolerance of ‖Hu_1 − λ_1u_1‖/|λ_1|, > 0; the other modes are held to four times that. `init` solves to a
@@ -154,10 +194,15 @@ class Tracker(AbstractTracker):
         check_count("Tracker", "budget", self.budget)
 
     def init(self, fn, weights):
-        return leading(fn, weights, self.modes)
+        value, gradient, pairs = leading(fn, weights, self.modes)
+        exact = weights.shape[0] <= _DENSE_DIM
+        return value, gradient, Tracked(pairs.values, pairs.vectors, None if exact else _new_scout(weights))
 
     def update(self, matvec, pairs, elapsed=1):
-        return _track(matvec, pairs, self.rtol, self.budget * min(elapsed, _MAX_ELAPSED))
+        scout = pairs.scout if isinstance(pairs, Tracked) else None
+        budget = self.budget * min(elapsed, _MAX_ELAPSED)
+        found, info, scout = _track(matvec, pairs, self.rtol, budget, scout)
+        return (Tracked(found.values, found.vectors, scout) if isinstance(pairs, Tracked) else found), info
 
 
 def as_tracker(tracker: AbstractTracker | int) -> AbstractTracker:
@@ -165,10 +210,10 @@ def as_tracker(tracker: AbstractTracker | int) -> AbstractTracker:
     return tracker if isinstance(tracker, AbstractTracker) else Tracker(tracker)
 
 
-def _track(matvec, pairs, rtol, max_expansions) -> tuple[Modes, TrackInfo]:
+def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, TrackInfo, Scout | None]:
     modes, dim = pairs.vectors.shape
     if dim <= _DENSE_DIM:
-        return _dense(matvec, dim, modes, pairs.vectors.dtype)
+        return *_dense(matvec, dim, modes, pairs.vectors.dtype), None
     dtype = pairs.vectors.dtype
     tolerance = rtol * jnp.where(jnp.arange(modes) == 0, 1, _OTHERS).astype(dtype)
 
@@ -189,7 +234,15 @@ def _track(matvec, pairs, rtol, max_expansions) -> tuple[Modes, TrackInfo]:
         scale = jnp.where(norm > 1e-4, 1 / jnp.where(norm > 0, norm, 1), 0)
         return values, vectors, hvps, p * scale, hp * scale
 
-    solution = solve(pairs.vectors, jnp.stack([matvec(v) for v in pairs.vectors]))
+    basis, products, taken = pairs.vectors, jnp.stack([matvec(v) for v in pairs.vectors]), jnp.asarray(modes, jnp.int32)
+    if scout is not None:
+        look = scout.updates % _LOOK == 0
+        outside = jax.lax.cond(look, _orthogonalize, lambda v, _: jnp.zeros_like(v), scout.last, pairs.vectors)
+        seen = jax.lax.cond(look, matvec, jnp.zeros_like, outside)
+        # A row of zeros drops out of the Ritz problem.
+        basis, products = jnp.concatenate([basis, outside[None]]), jnp.concatenate([products, seen[None]])
+        taken = taken + look.astype(jnp.int32)
+    solution = solve(basis, products)
 
     def unfinished(carry):
         (values, vectors, hvps, _, _), count = carry
@@ -207,7 +260,45 @@ def _track(matvec, pairs, rtol, max_expansions) -> tuple[Modes, TrackInfo]:
     carry = expand((solution, jnp.asarray(0, jnp.int32)))
     (values, vectors, hvps, _, _), count = jax.lax.while_loop(unfinished, expand, carry)
     _, size = residuals(values, vectors, hvps)
-    return Modes(values, vectors), TrackInfo(size[0], modes + count, jnp.all(size <= tolerance))
+    if scout is not None:
+        # A larger Ritz problem may turn a vector round, and with it the sign of an amplitude.
+        vectors = vectors * jnp.where(jnp.sum(vectors * pairs.vectors, axis=1) < 0, -1, 1).astype(dtype)[:, None]
+        scout = jax.lax.cond(look, _look_on, _look_later, scout, outside, seen, values, vectors)
+    return Modes(values, vectors), TrackInfo(size[0], taken + count, jnp.all(size <= tolerance)), scout
+
+
+def _new_scout(weights):
+    updates = jnp.asarray(0, jnp.int32)
+    return Scout(_random(weights, updates), jnp.zeros_like(weights), jnp.zeros((), weights.dtype), updates)
+
+
+def _random(like, number):
+    """A unit vector drawn from an integer."""
+    dim, dtype = like.shape[0], like.dtype
+    signs = jax.random.rademacher(jax.random.fold_in(jax.random.key(1), number), (dim,), dtype)
+    return signs / jnp.sqrt(jnp.asarray(dim, dtype))
+
+
+def _look_later(scout, *_):
+    return eqx.tree_at(lambda s: s.updates, scout, scout.updates + 1)
+
+
+def _look_on(scout, outside, product, values, vectors):
+    """The scout one term further; its interval reaches at least as low as the spread of H along it does."""
+    product = product - (vectors @ product) @ vectors
+    level = outside @ product
+    spread = jnp.linalg.norm(product - level * outside)
+    low = jnp.minimum(0.9995 * scout.low, 1.2 * (level - spread))
+    high, low = values[-1], jnp.minimum(low, -jnp.abs(values[-1]))
+    center, half = 0.5 * (high + low), jnp.maximum(0.5 * (high - low), _RANK_FLOOR * jnp.abs(values[0]))
+    last = jnp.linalg.norm(scout.last) * outside
+    bent = jnp.linalg.norm(scout.last) * (product - center * outside) / jnp.where(half > 0, half, 1)
+    following = 2 * bent - scout.before
+    following, last = (v - (vectors @ v) @ vectors for v in (following, last))
+    scale = jnp.sqrt(jnp.sum(following**2) + jnp.sum(last**2))
+    scale = 1 / jnp.where(scale > 0, scale, 1)
+    updates = scout.updates + 1
+    return Scout(scale * following + _FRESH * _random(following, updates), scale * last, low, updates)
 
 
 def cold_start(
@@ -230,7 +321,7 @@ def cold_start(
     vectors = jax.random.normal(jax.random.key(0), (modes, dim), dtype)
     vectors = jnp.linalg.qr(vectors.at[0].add(_unit(guess) * jnp.sqrt(jnp.asarray(dim, dtype))).T)[0].T
     pairs = Modes(jnp.zeros(modes, dtype), vectors)
-    return _track(matvec, pairs, rtol, budget)
+    return _track(matvec, pairs, rtol, budget)[:2]
 
 
 def sharp(pairs: Modes) -> Bool[Array, " modes"]:

@@ -126,6 +126,79 @@ def test_tracks_through_a_crossing():
         assert bool(info.converged)
 
 
+HIDDEN = 1000
+
+
+@pytest.fixture(scope="module")
+def followed():
+    """Updates on a diagonal Hessian, whose eigenvectors never mix: leading values, converged and products of each."""
+    start = jnp.linspace(-0.5, 0.9, HIDDEN).at[:3].set(jnp.asarray([3.0, 2.9, 2.8]))
+
+    def body(tracker, pairs, curvatures):
+        pairs, info = tracker.update(lambda v: curvatures.astype(v.dtype) * v, pairs)
+        return pairs, (pairs.values[0], info.converged, info.products)
+
+    @partial(jax.jit, static_argnames=("modes", "dtype"))
+    def run(modes, dtype, rises):
+        tracker = Tracker(modes)
+        weights = jnp.ones(HIDDEN, dtype)
+        _, _, pairs = tracker.init(lambda w: 0.5 * jnp.sum(start.astype(dtype) * w**2), weights)
+        path = jnp.tile(start, (rises.size, 1)).at[:, -1].set(rises)
+        return jax.lax.scan(partial(body, tracker), pairs, path)[1]
+
+    return run
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("modes", [1, 3])
+def test_an_eigenvalue_that_rises_outside_the_modes_is_found(followed, dtype, modes):
+    """Its eigenvector is at right angles to all that are followed and H does not turn it towards them."""
+    least = 3.1 - 0.1 * modes
+    for top in (1.2 * 3.0, 2 * 3.0):
+        rises = jnp.full(80, 0.5).at[20:].set(top)
+        values, converged, products = followed(modes, dtype, rises)
+        within = 2 * np.log(2 * np.sqrt(HIDDEN)) / np.arccosh(top / least) + 6
+        np.testing.assert_allclose(values[:20], 3.0, rtol=1e-3)
+        np.testing.assert_allclose(values[20 + int(within) :], top, rtol=1e-3)
+        assert converged[20 + int(within) :].all()
+        assert float(jnp.mean(products[:20])) == modes + 1.5
+
+
+def test_an_eigenvalue_that_rises_slowly_is_found_before_it_leads(followed):
+    """It is taken into the modes when it passes λ_3, so the flag is not wrong at any step."""
+    rises = jnp.linspace(2.0, 4.0, 600)
+    values, converged, _ = followed(3, jnp.float64, rises)
+    wrong = np.abs(values / np.maximum(3.0, rises) - 1) > 0.015
+    assert not (converged & wrong).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, -1.0, -10.0]), st.integers(2, 38))
+def test_converged_means_right_from_any_invariant_subspace(seed, lowest, begin):
+    """Started from exact eigenvectors that are not the leading ones, whose residuals are 0."""
+    spectrum = np.sort(np.random.default_rng(seed).uniform(lowest, 1, 40))[::-1] - 0.3 * (seed % 3 == 0)
+    axes = np.linalg.qr(np.random.default_rng(seed + 1).normal(size=(40, 40)))[0]
+    pairs, converged = settled(
+        jnp.asarray((axes * spectrum) @ axes.T), spectrum[begin : begin + 2], axes.T[begin : begin + 2]
+    )
+    assert not converged or abs(float(pairs.values[0]) - spectrum[0]) <= 0.015 * abs(spectrum[0])
+    assert bool(converged) or spectrum[0] < 0.1
+
+
+@jax.jit
+def settled(matrix, values, vectors):
+    tracker = Tracker(2)
+    _, _, begin = tracker.init(lambda w: 0.5 * w @ matrix @ w, jnp.ones(40))
+    begin = eqx.tree_at(lambda p: (p.values, p.vectors), begin, (values, vectors))
+
+    def body(pairs, _):
+        pairs, info = tracker.update(lambda v: matrix @ v, pairs)
+        return pairs, info.converged
+
+    pairs, converged = jax.lax.scan(body, begin, length=200)
+    return pairs, converged[-1]
+
+
 def test_tracker_along_training_matches_scipy(network):
     """At the edge of stability included: constant η = 0.9 on digits ends there."""
     from eosmodel.dynamics import Descent
