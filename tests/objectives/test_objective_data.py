@@ -6,6 +6,7 @@ import struct
 
 import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
@@ -128,6 +129,8 @@ def test_up_to_so_many_samples():
 def test_a_column_of_strings_is_labels_and_ragged_lists_are_named():
     words = np.array(["cat", "dog", "cat", "dog", "dog", "cat"], dtype=object)  # as pandas keeps them
     assert data.from_arrays(X, words).labels == ("cat", "dog")
+    frame = pd.DataFrame(X, columns=["a", "b"]).assign(kind=words)
+    np.testing.assert_array_equal(data.from_arrays(frame[["a", "b"]], frame["kind"]).x, data.from_arrays(X, words).x)
     with pytest.raises(ValueError, match=r"pair: x is not an array \(.*inhomogeneous"):
         data.from_arrays([[1.0], [1.0, 2.0]], [0, 1], name="pair")
 
