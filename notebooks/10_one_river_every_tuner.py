@@ -168,7 +168,8 @@ for rule in rules:
 #
 # ## Choose before you train
 #
-# Which rule will win? Which constant step? Nothing below is trained.
+# Which rule will win? Which constant step? Nothing below is trained. Both are decided by the loss at the centre of the
+# oscillation: how far above it the last steps lie is a matter of the moment.
 
 # %%
 inverse = 1 / float(river.rate)  # 1/λ at the initial weights
@@ -183,7 +184,8 @@ true = [
     for eta in grid
 ]
 figure, panel = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
-panel.loglog(tuned.dataset.step, tuned.dataset.final_loss, color="#0072B2", label="predicted")
+panel.loglog(tuned.dataset.step, tuned.dataset.final_loss, color="#56B4E9", linewidth=1, label="predicted")
+panel.loglog(tuned.dataset.step, tuned.dataset.final_center_loss, color="#0072B2", label="predicted, at the centre")
 panel.loglog(grid, [eos.measures.final_mean(run, "loss") for run in true], "o", color="black", label="trained")
 panel.axvline(tuned.value, color="#0072B2", linestyle="--", linewidth=1, label="chosen")
 panel.set(xlabel="constant step η", ylabel=f"loss after {steps} steps")

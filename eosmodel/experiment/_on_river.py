@@ -21,7 +21,8 @@ from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.registry import as_tuner
 
 _MEANINGS = {
-    "final_loss": "mean of the predicted loss over the last 25 steps, of predictions that take all steps",
+    "final_center_loss": "mean of the predicted loss at the centre over the last 25 steps; NaN if one is not predicted",
+    "final_loss": "that of the predicted loss",
     "final_sharpness": "mean of the predicted λ over the last 25 steps",
     "flow_time": "Ση over the predicted steps",
     "status": "how the prediction ended",
@@ -75,28 +76,35 @@ def _start(river: River, at: Any) -> tuple[RiverStart, int]:
     return at_step(river, {name: rows[name].values for name in needed}, step), step
 
 
+_SHOWN = ("final_center_loss", "final_loss", "final_sharpness", "flow_time")
+
+
 class Ranking(NamedTuple):
-    """Tuners by their predicted final loss. Made by `rank`; printing it gives a table.
+    """Tuners by their predicted final loss at the oscillation's centre. Made by `rank`; printing it gives a table.
 
     Fields
         dataset: over tuner, the best first, those whose prediction ended early last: `order` from 1 (0 for those that
-            ended), `final_loss` (NaN for those), `final_sharpness`, `flow_time`, `status`, `steps`.
+            ended), `final_center_loss` and `final_loss` (NaN for those), `final_sharpness`, `flow_time`, `status`,
+            `steps`.
     """
 
     dataset: xr.Dataset
 
     def __str__(self) -> str:
-        lines = [("", "tuner", "loss", "λ", "Ση", "status", "steps")]
+        lines = [("", "tuner", "L at centre", "L", "λ", "Ση", "status", "steps")]
         for i, name in enumerate(self.dataset.tuner.values.tolist()):
             row = self.dataset.isel(tuner=i)
-            numbers = (number(float(row[key])) for key in ("final_loss", "final_sharpness", "flow_time"))
+            numbers = (number(float(row[key])) for key in _SHOWN)
             order = str(int(row.order)) if row.order else "–"
             lines.append((order, name, *numbers, Status(int(row.status)).label, str(int(row.steps))))
-        return aligned(lines, left=(1, 5))
+        return aligned(lines, left=(1, 6))
 
 
 def rank(river: River, tuners: Sequence[str] | Mapping[str, AbstractTuner], steps: int = 1000) -> Ranking:
     """Which tuner will win on a network, before any is run on it.
+
+    Tuners are ordered by the predicted loss at the centre of the oscillation, L̄, which is how far they get; by how much
+    the last steps lie above it is a matter of the moment, which no theory of large steps predicts.
 
     Args:
         river: of the network, from `measure_river`.
@@ -124,8 +132,8 @@ def rank(river: River, tuners: Sequence[str] | Mapping[str, AbstractTuner], step
     rules = {name: as_tuner("rank", tuner) for name, tuner in named.items()}
     parts = [_ended(predict_on(river, rule, steps)) for rule in rules.values()]
     whole = xr.concat(parts, xr.IndexVariable("tuner", list(rules)))
-    whole = whole.isel(tuner=np.argsort(whole.final_loss.values, kind="stable"))
-    known = np.isfinite(whole.final_loss.values)
+    whole = whole.isel(tuner=np.argsort(whole.final_center_loss.values, kind="stable"))
+    known = np.isfinite(whole.final_center_loss.values)
     order = np.where(known, np.cumsum(known), 0)
     meaning = "place by predicted final loss, 0 for a prediction that ended early"
     return Ranking(whole.assign(order=("tuner", order, {"long_name": meaning})))
@@ -146,7 +154,9 @@ class Tuned(NamedTuple):
 
 
 def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
-    """The value of a hyper-parameter with the least predicted final loss. Nothing is trained.
+    """The value of a hyper-parameter with the least predicted final loss at the oscillation's centre, see `rank`.
+
+    Nothing is trained.
 
     Args:
         river: of the network, from `measure_river`.
@@ -155,8 +165,7 @@ def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
         values: one hyper-parameter by its name: (low, high, count) spaced evenly in the logarithm, or an array.
 
     Returns:
-        `Tuned`. At large steps the loss fluctuates from one value to the next, so that the least median over a twelfth
-        of the values is chosen. Values whose predictions end early are not.
+        `Tuned`. Values whose predictions end early are not chosen.
 
     Raises:
         ValueError: not one hyper-parameter, one that the rule does not have or does not allow, or a range in which no
@@ -183,24 +192,18 @@ def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
     said = predict_on(river, batch, steps)
     parts = [_ended(said.isel({axis_of(batch): i})) for i in range(grid.size)]
     whole = xr.concat(parts, xr.IndexVariable(name, grid))
-    losses = _level(whole.final_loss.values)
+    losses = whole.final_center_loss.values
     if not np.isfinite(losses).any():
         raise ValueError(f"tune: no value of {name} from {grid.min():g} to {grid.max():g} is predicted to the end")
-    best = float(grid[np.argmin(losses)])
+    best = float(grid[np.nanargmin(losses)])
     return Tuned(dataclasses.replace(rule, **{name: best}), best, whole)
-
-
-def _level(losses: np.ndarray) -> np.ndarray:
-    """Losses over a grid without the chance of single runs: medians over a twelfth of the grid; ∞ where most ended."""
-    half = len(losses) // 24
-    padded = np.pad(np.where(np.isfinite(losses), losses, np.inf), half, "edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
 
 
 def _ended(said: xr.Dataset) -> xr.Dataset:
     """The numbers of `_MEANINGS` of a prediction."""
     finished = int(said.status) == int(Status.OK)
     values = {
+        "final_center_loss": measures.final_mean(said, "center_loss") if finished else np.nan,
         "final_loss": measures.final_mean(said, "loss") if finished else np.nan,
         "final_sharpness": measures.final_mean(said, "sharpness"),
         "flow_time": float(said.stepsize.sum()),

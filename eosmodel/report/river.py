@@ -59,7 +59,7 @@ def _summary(measured, table) -> list[str]:
             f"Seed {seed}: gradient flow up to τ = {number(float(dataset.length))} takes the loss from {first} to "
             f"{last} and λ from {low} to {high}."
         )
-    known = [row["tuner"] for row in table if row["final_loss"] == row["final_loss"]]
+    known = [row["tuner"] for row in table if row["final_center_loss"] == row["final_center_loss"]]
     if known:
         sentences.append(f"Lowest predicted loss: {known[0]}; highest: {known[-1]}.")
     lost = [row["tuner"] for row in table if row["ended"]]

@@ -18,6 +18,9 @@ from eosmodel.studies.comparison import ended, joined, part, prediction, river_b
 from eosmodel.studies.plans import Plan
 from eosmodel.theory import from_spec
 
+SHOWN = ("final_center_loss", "final_loss", "final_sharpness", "flow_time")
+"""Numbers of a ranking that its table shows."""
+
 
 @dataclass(frozen=True)
 class Rivers:
@@ -88,14 +91,15 @@ def make_plan(
 
 
 def ranking(predictions: xr.Dataset) -> xr.Dataset:
-    """Tuners in the order of their predicted final loss, over (tuner, seed).
+    """Tuners in the order of their predicted final loss at the oscillation's centre, over (tuner, seed).
 
     Args:
         predictions: dataset over (tuner, seed, step).
 
     Returns:
-        `final_loss`, NaN where a prediction ended early, `final_sharpness`, `flow_time`, `status` and `steps`; the
-        tuners sorted by the median of the final loss over seeds, those without one last.
+        `final_center_loss` and `final_loss`, NaN where a prediction ended early, `final_sharpness`, `flow_time`,
+        `status` and `steps`; the
+        tuners sorted by the median of the final loss at the centre over seeds, those without one last.
     """
     values: dict[str, list[list[float]]] = {}
     for tuner in predictions.tuner.values:
@@ -105,7 +109,7 @@ def ranking(predictions: xr.Dataset) -> xr.Dataset:
         {name: (("tuner", "seed"), rows) for name, rows in values.items()},
         {name: predictions[name].values for name in ("tuner", "seed")},
     )
-    middle = dataset.final_loss.median("seed", skipna=False).values
+    middle = dataset.final_center_loss.median("seed", skipna=False).values
     return record.describe(dataset.isel(tuner=np.argsort(middle, kind="stable")))
 
 
@@ -113,9 +117,9 @@ def _numbers(of_tuner: xr.Dataset) -> dict[str, list[float]]:
     runs = [of_tuner.isel(seed=i) for i in range(of_tuner.sizes["seed"])]
     finished = [int(run.status) == int(Status.OK) for run in runs]
     return {
-        "final_loss": [
-            measures.final_mean(run, "loss") if done else np.nan for run, done in zip(runs, finished, strict=True)
-        ],
+        name: [measures.final_mean(run, of) if done else np.nan for run, done in zip(runs, finished, strict=True)]
+        for name, of in (("final_center_loss", "center_loss"), ("final_loss", "loss"))
+    } | {
         "final_sharpness": [measures.final_mean(run, "sharpness") for run in runs],
         "flow_time": [float(run.stepsize.sum()) if "stepsize" in run else np.nan for run in runs],
         "status": [int(run.status) for run in runs],
@@ -125,12 +129,12 @@ def _numbers(of_tuner: xr.Dataset) -> dict[str, list[float]]:
 
 def table(order: xr.Dataset) -> str:
     """The ranking as text: medians over seeds."""
-    lines = [("", "tuner", "loss", "λ", "Ση", "ended early")]
+    lines = [("", "tuner", "L at centre", "L", "λ", "Ση", "ended early")]
     for i, row in enumerate(rows(order), 1):
-        numbers = (number(row[name]) for name in ("final_loss", "final_sharpness", "flow_time"))
-        place = "–" if np.isnan(row["final_loss"]) else str(i)
+        numbers = (number(row[name]) for name in SHOWN)
+        place = "–" if np.isnan(row["final_center_loss"]) else str(i)
         lines.append((place, row["tuner"], *numbers, row["ended"]))
-    return aligned(lines, left=(1, 5))
+    return aligned(lines, left=(1, 6))
 
 
 def rows(order: xr.Dataset) -> list[dict[str, Any]]:
@@ -143,8 +147,6 @@ def rows(order: xr.Dataset) -> list[dict[str, Any]]:
             for i in range(one.sizes["seed"])
             if int(one.status[i]) != int(Status.OK)
         ]
-        middle = {
-            name: float(one[name].median(skipna=False)) for name in ("final_loss", "final_sharpness", "flow_time")
-        }
+        middle = {name: float(one[name].median(skipna=False)) for name in SHOWN}
         found.append({"tuner": tuner, **middle, "ended": ", ".join(early)})
     return found

@@ -3,9 +3,10 @@ go on under another tuner.
 
     python tests/benchmarks/river_choices.py digits-tanh 11 --river runs/river-matrix/digits-tanh_11.river.nc
 
-- Choice: the constant step, the cap of SPS_max and CDAT's σ of least predicted final loss, against a grid search on the
-  network: the ratio of the final losses.
-- Rank: Spearman's correlation of predicted and true final losses over tuners.
+- Choice: the constant step, the cap of SPS_max and CDAT's σ of least predicted final loss at the centre, against a grid
+  search on the network: the ratio of the final losses.
+- Rank: Spearman's correlation over tuners of the true final loss with the predicted one at the centre, and with the
+  predicted loss itself.
 - Forks: a run of Armijo goes on from a step under another tuner, on the network from its weights there, and on the
   river from its row there: median |Δ ln| of λ, η, L̄ and L.
 """
@@ -76,14 +77,16 @@ def order(net, river, start, steps, specs):
         true["on-edge"] = measures.final_mean(tracked, "loss")
     pairs = []
     for spec in ranking.tuner.values.tolist():
-        said = float(ranking.final_loss.sel(tuner=spec))
+        said, center = (float(ranking[name].sel(tuner=spec)) for name in ("final_loss", "final_center_loss"))
         status = Status(int(ranking.status.sel(tuner=spec))).label
         reached = int(ranking.steps.sel(tuner=spec))
-        print(f"{spec:20} predicted {said:.4g} ({status}, {reached}), true {true[spec]:.4g}")
-        pairs += [(said, true[spec])] if np.isfinite(said) and np.isfinite(true[spec]) else []
-    print(
-        f"Spearman {spearmanr(*zip(*pairs, strict=True)).statistic:.3f} over {len(pairs)} of {len(specs)}", flush=True
-    )
+        print(
+            f"{spec:20} predicted {said:.4g}, at the centre {center:.4g} ({status}, {reached}), true {true[spec]:.4g}"
+        )
+        pairs += [(center, said, true[spec])] if np.isfinite(said) and np.isfinite(true[spec]) else []
+    centers, losses, truth = zip(*pairs, strict=True)
+    by_center, by_loss = (spearmanr(values, truth).statistic for values in (centers, losses))
+    print(f"Spearman {by_center:.3f}, by the loss {by_loss:.3f}, over {len(pairs)} of {len(specs)}", flush=True)
 
 
 def forks(net, river, start, first, after, specs):

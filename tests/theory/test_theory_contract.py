@@ -142,7 +142,7 @@ def test_float32_is_float64_to_rounding(theory):
 @pytest.mark.parametrize("theory", THEORIES)
 def test_other_numbers_need_no_second_compilation(theory, caplog):
     options = {"experiment": eos.simulate(loss(), rule("constant"), STEPS, progress=False)}
-    predicted(theory, loss(), rule("constant"), **options)
+    predicted(theory, loss(), rule("constant"), w0=loss().initial(), **options)
     others = loss(a=2.0), rule("cdat", 0.7), STEPS + 3
     start = 1.1 * loss().initial()
     with jax.log_compiles():
