@@ -21,6 +21,8 @@ from eosmodel.theory import THEORIES
 from eosmodel.tuners import CDAT, Armijo, Constant, OnEdge, Polyak
 from eosmodel.tuners.base import AbstractTuner
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 BATCHED = ("oscillation", "central-flow", "edge-flow", "rod-flow", "gradient-flow", "edge-only")
 STEPS = 100
 # A step size below the edge of the minimum that the toy falls into, and the theory to hold against it.
@@ -155,7 +157,8 @@ def test_every_theory_of_a_toy_ends_with_a_status(spec):
         for name in ("valley", "valley-frozen"):
             one = batch | {"tuner": OneOf(jnp.asarray(i), RULES)}
             theories[name] = eos.predict(toy, **one, theory=name, experiment=run)
-        assert theories.keys() == THEORIES.keys()
+        # A river is measured on networks; a quadratic has no curvature that answers, and a minimum no flow.
+        assert theories.keys() == THEORIES.keys() - {"river"}
         for name, theory_run in {"experiment": run, **theories}.items():
             status, first = Status(int(theory_run.status)), steps // 10 if name.startswith("valley") else 0
             assert (status in COMPLETE) == (int(theory_run.steps) == steps), (rule, name)

@@ -24,6 +24,8 @@ from eosmodel.tuners import (
     from_spec,
 )
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 SPECS = {"schedule": "schedule:cosine_decay_schedule,init_value=0.2,decay_steps=50"}
 NAMES = sorted(REGISTRY)
 RULES = {name: from_spec(SPECS.get(name, name)) for name in NAMES}

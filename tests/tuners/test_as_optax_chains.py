@@ -11,6 +11,8 @@ from optax.tree_utils import tree_get
 import eosmodel as eos
 from eosmodel.tuners import REGISTRY, AdGD, Armijo, Constant, Greedy, OnEdge, Polyak, as_optax, from_spec
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 STEPS = 8
 START = {"a": jnp.array([0.7, -0.4, 0.3]), "b": jnp.array([[0.2, -0.1], [0.3, 0.9]])}
 POLYAK = Polyak(c=0.7)
