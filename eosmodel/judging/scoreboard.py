@@ -12,8 +12,10 @@ from eosmodel._checks import one_line
 from eosmodel.results.formatting import aligned, number
 from eosmodel.results.labels import ERRORS, label_pair
 from eosmodel.results.measures import (
+    above_rounding,
     edge_exponent,
     edge_products,
+    failed_share,
     final_mean,
     log_error,
     status_of,
@@ -40,10 +42,12 @@ class Comparison:
         """The scoreboard: one dictionary per (tuner, seed), ready for JSON (a value that is not finite is None).
 
         - `sharpness_error`, `stepsize_error`, `loss_error`: median over steps of |ln a − ln b|, with a and b the
-          25-step moving averages of experiment and theory over the rows that both have; None without such rows.
+          25-step moving averages of experiment and theory over the rows that both have; None without such rows. Rows at
+          which both losses are rounding, below ε of the first loss, are not compared (`measures.above_rounding`).
         - `final_loss`, `final_sharpness`: means over the last 25 completed steps.
         - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
         - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
+        - `failed_share`: share of the steps at which the tuner could not meet its rule (`search_failed`).
         - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory leaves out, and
           the first recorded step at which ε > 1; None for a theory that does not record ε, and without such a step.
         """
@@ -112,6 +116,7 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
             "final_sharpness": _finite(final_mean(run, "sharpness")),
             "median_edge_product": _finite(median),
             "edge_exponent": _finite(edge_exponent(run)),
+            "failed_share": _finite(failed_share(run)),
             "seconds_per_step": _seconds(run),
         },
         "theories": {},
@@ -120,8 +125,12 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
         return row
     for name in theory.theory.values.tolist():
         prediction = theory.sel(theory=name, tuner=tuner, seed=seed)
+        steps = above_rounding(run, prediction)
         row["theories"][name] = {
-            **{error: _finite(log_error(run[variable], prediction[variable])) for error, variable in ERRORS.items()},
+            **{
+                error: _finite(log_error(*(data[name].sel(step=steps) for data in (run, prediction))))
+                for error, name in ERRORS.items()
+            },
             "final_sharpness": _finite(final_mean(prediction, "sharpness")),
             "edge_exponent": _finite(edge_exponent(prediction)),
             **_left_out(prediction),
@@ -158,6 +167,7 @@ _HEADER = (
     "λ",
     "median ηλ",
     "Λ",
+    "failed",
     "error λ",
     "error η",
     "error L",
@@ -177,6 +187,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             number(run["final_sharpness"]),
             number(run["median_edge_product"], ".2f"),
             number(run["edge_exponent"], "+.3f"),
+            number(run["failed_share"], ".0%"),
             "",
             "",
             "",
@@ -185,7 +196,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append((row["tuner"], str(row["seed"]), "experiment", row["status"], *values))
         for name, theory in row["theories"].items():
-            values = ["", number(theory["final_sharpness"]), "", number(theory["edge_exponent"], "+.3f")]
+            values = ["", number(theory["final_sharpness"]), "", number(theory["edge_exponent"], "+.3f"), ""]
             values += [number(theory[error], ".3f") for error in ERRORS]
             beyond = theory["left_out_beyond"]
             share = number(theory["left_out"], ".3f") + ("" if beyond is None else f" (> 1 at {beyond})")

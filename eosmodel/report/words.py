@@ -92,6 +92,10 @@ def summary(rows: Rows, judged: Sequence[Claim]) -> list[str]:
         sentences.append(
             f"The median of ηλ over the last half of the steps is within {bound} of 2 for {listed(near) or 'no tuner'}."
         )
+    failed = {tuner: share for tuner, share in medians(rows, "failed_share").items() if share > 0}
+    if failed:
+        shares = listed(f"{tuner} ({number(share, '.1%')} of its steps)" for tuner, share in failed.items())
+        sentences.append(f"The tuner could not meet its rule, and took its documented fallback, under {shares}.")
     sentences += [_theory(rows, name) for name in theories_of(rows)]
     nearest = _nearest(rows)
     if nearest and len(theories_of(rows)) > 1:

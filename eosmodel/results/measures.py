@@ -72,6 +72,28 @@ def log_error(first: xr.DataArray, second: xr.DataArray) -> float:
     return float(np.median(np.abs(np.diff(np.log(smooth), axis=0)))) if smooth.size else float("nan")
 
 
+def above_rounding(run: xr.Dataset, prediction: xr.Dataset) -> np.ndarray:
+    """The steps, of those that two runs have in common, at which one of their losses is more than rounding.
+
+    Rounding is ε|L(w₀)|, with ε of the loss's floating type and L(w₀) the first loss of `run`: the terms of a loss are
+    of that size, so that what is left of them below it says nothing, and neither do the step sizes made of it.
+    """
+    first, second = xr.align(run.loss, prediction.loss, join="inner")
+    known = run.loss.values[np.isfinite(run.loss.values)]
+    dtype = known.dtype if np.issubdtype(known.dtype, np.floating) else np.dtype(float)
+    floor = np.finfo(dtype).eps * abs(known[0]) if known.size else 0.0
+    at_rest = (np.abs(first.values) < floor) & (np.abs(second.values) < floor)
+    return first.step.values[~at_rest]
+
+
+def failed_share(run: xr.Dataset) -> float:
+    """The share of the completed steps that are recorded at which the tuner could not meet its rule; NaN if unknown."""
+    if "search_failed" not in run:
+        return float("nan")
+    failed = run.search_failed.values[run.step.values < steps_of(run)]
+    return float(np.nan_to_num(failed.astype(float)).mean()) if failed.size else float("nan")
+
+
 def final_mean(run: xr.Dataset, name: str) -> float:
     """Mean over the last 25 completed steps; if none of them has a value, the last that is known; else NaN."""
     step, values, steps = run.step.values, run[name].values.astype(float), steps_of(run)

@@ -22,7 +22,8 @@ from eosmodel.objectives import MiniBatches
 from eosmodel.objectives import registry as toys
 from eosmodel.objectives.recipes import network
 from eosmodel.results import record
-from eosmodel.results.measures import stall_reason
+from eosmodel.results.formatting import number
+from eosmodel.results.measures import failed_share, stall_reason
 from eosmodel.results.sources import common_attrs
 from eosmodel.studies.blocks import Block, plain
 from eosmodel.studies.plans import Plan
@@ -204,6 +205,8 @@ def ended(run: xr.Dataset) -> str:
     status = Status(int(run.status))
     label = f"{status.label}: {stall_reason(run)}" if status is Status.STALLED else status.label
     words = [label, f"{int(run.steps)} steps", f"loss {last:.4g}"]
+    share = failed_share(run)
+    words += [f"rule not met in {number(share, '.1%')} of them"] if share > 0 else []
     sharpness, product = (values.dropna("step") for values in (run.sharpness, run.stepsize * run.sharpness))
     if product.size:  # tracked, and with a step size
         words += [f"λ {float(sharpness[-1]):.3g}", f"ηλ {float(product[-1]):.3g}"]

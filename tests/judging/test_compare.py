@@ -12,7 +12,9 @@ from scipy.stats import ks_2samp
 
 from eosmodel import Status
 from eosmodel.judging.scoreboard import compare, scoreboard
+from eosmodel.report import words
 from eosmodel.results.measures import law_distance, moving_average
+from eosmodel.studies import comparison as comparison_study
 
 STEPS = 400
 
@@ -195,6 +197,7 @@ def test_row_has_the_documented_shape():
         "final_sharpness",
         "median_edge_product",
         "edge_exponent",
+        "failed_share",
         "seconds_per_step",
     ]
     assert list(row["theories"]["theory"]) == [
@@ -209,6 +212,35 @@ def test_row_has_the_documented_shape():
         "status",
     ]
     assert (row["seed"], row["status"], row["steps"]) == (0, "ok", STEPS)
+
+
+def test_below_rounding_nothing_is_compared():
+    """Two runs that agree until both are at rest, where one of them is left with other rounding than the other."""
+    rest = np.arange(STEPS) >= 100
+    loss = np.where(rest, 1e-15, np.exp(-np.arange(STEPS) / 20)).astype(np.float32)
+    run = single().assign(loss=("step", loss))
+    theory = run.assign(loss=run.loss.where(~rest, 6e-15), stepsize=run.stepsize.where(~rest, 7.0))
+    entry = only(compare(run, theory))["theories"]["theory"]
+    assert [entry[name] for name in ("sharpness_error", "stepsize_error", "loss_error")] == [0.0, 0.0, 0.0]
+    higher = theory.assign(loss=theory.loss.where(~rest, 1e-3))  # above rounding: an error
+    assert only(compare(run, higher))["theories"]["theory"]["loss_error"] > 20
+    # In float64 the same numbers are more than rounding.
+    entry = only(compare(run.astype(float), theory.astype(float)))["theories"]["theory"]
+    assert entry["loss_error"] == pytest.approx(np.log(6))
+
+
+def test_steps_at_which_the_rule_was_not_met_are_where_a_user_looks():
+    failed = np.arange(STEPS) < STEPS // 8
+    run = single().assign(search_failed=("step", failed), status=0, steps=STEPS)
+    comparison = compare(run)
+    assert only(comparison)["experiment"]["failed_share"] == 1 / 8
+    assert "failed" in str(comparison).splitlines()[0]
+    assert "12 %" in str(comparison)
+    assert any("could not meet its rule" in line and "12.5 %" in line for line in words.summary(comparison.rows(), []))
+    assert "rule not met in 12.5 %" in comparison_study.ended(run)
+    met = run.assign(search_failed=("step", ~np.ones(STEPS, bool)))
+    assert not any("could not meet" in line for line in words.summary(compare(met).rows(), []))
+    assert "not met" not in comparison_study.ended(met)
 
 
 def test_runs_are_matched_by_label_and_not_by_position():
