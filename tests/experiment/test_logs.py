@@ -32,6 +32,25 @@ def test_chunks_together_are_the_result(every):
     assert all(chunk.tuner == run.tuner for chunk in chunks)
 
 
+def test_a_picture_follows_the_run(monkeypatch):
+    pictures = []
+    run = simulate(log=eos.plotting.live(pictures.append))
+    lengths = []
+    for figure in pictures:
+        steps, loss = figure.axes[0].lines[0].get_data()  # every row
+        np.testing.assert_allclose(loss, run.loss[: len(steps)])
+        lengths.append(len(steps))
+    assert lengths == [100, 200, 250]
+    display = pytest.importorskip("IPython.display")
+    shown = []
+    for how in ("display", "update"):
+        monkeypatch.setattr(
+            display.DisplayHandle, how, lambda self, image, how=how: shown.append((how, image.data[:4]))
+        )
+    eos.simulate(TOY, "armijo", 150, progress=False, log=eos.plotting.live())
+    assert shown == [("display", b"\x89PNG"), ("update", b"\x89PNG")]
+
+
 def test_lines_of_a_run_that_was_interrupted_and_of_seeds_and_theories(tmp_path):
     file, checkpoint = tmp_path / "log" / "run.jsonl", tmp_path / "run.npz"
     log = eos.logs.jsonl(file)
