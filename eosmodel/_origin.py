@@ -1,7 +1,6 @@
 """Where the arrays of an object come from, kept beside them for the record."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 
@@ -15,7 +14,7 @@ class Origin:
     facts: Mapping[str, Any]
 
     def __init__(self, **facts: Any) -> None:
-        self.facts = MappingProxyType(facts)
+        self.facts = facts
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Origin)

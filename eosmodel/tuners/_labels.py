@@ -41,8 +41,7 @@ def spec_of(tuner: AbstractTuner, hide: Collection[str] = ()) -> str:
         rule = rule.tuner
     outer = {key: (given[key], default) for key, (default, _) in MODIFIERS.items() if key in given}
     found = []
-    for name, prototype in _prototypes().items():
-        own = dict(parameters(name))
+    for name, prototype, own in _prototypes():
         if not _is_made_as(rule, own, prototype) or not given.keys().isdisjoint(own):
             continue
         values = {key: (getattr(rule, key), default) for key, default in own.items()} | outer
@@ -82,15 +81,17 @@ def members_of(tuner: AbstractTuner) -> list[AbstractTuner]:
 
 
 @cache
-def _prototypes() -> dict[str, AbstractTuner]:
-    """A tuner of every name with its defaults; a schedule has none."""
-    return {name: entry.factory() for name, entry in REGISTRY.items() if name != "schedule"}
+def _prototypes() -> list[tuple[str, AbstractTuner, dict[str, Any]]]:
+    """Every name, the tuner of its defaults, and these; a schedule has none."""
+    return [(name, entry.factory(), dict(parameters(name))) for name, entry in REGISTRY.items() if name != "schedule"]
 
 
 def _is_made_as(rule: AbstractTuner, own: Collection[str], prototype: AbstractTuner) -> bool:
     """Whether a tuner differs from a prototype in the given parameters alone."""
+    if type(rule) is not type(prototype):
+        return False
     fixed = [field.name for field in dataclasses.fields(prototype) if field.name not in own]
-    return type(rule) is type(prototype) and all(_equal(getattr(rule, key), getattr(prototype, key)) for key in fixed)
+    return all(_equal(getattr(rule, key), getattr(prototype, key)) for key in fixed)
 
 
 def _is_vector(leaf: Any) -> bool:

@@ -1,6 +1,7 @@
 """Results say what they are of, in files too, and `compare` refuses a theory that is of something else."""
 
 import json
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -200,3 +201,4 @@ def test_an_origin_is_no_reason_to_compile_again(digits):
     for data in (digits, eos.data.from_arrays(digits.x, digits.y, name="mine")):
         loss(net(data), W0)
     assert len(traced) == 1
+    assert pickle.loads(pickle.dumps(net(digits))).origin.facts["sha256"] == digits.sha256
