@@ -23,6 +23,7 @@ from eosmodel.tuners.registry import as_tuner
 _MEANINGS = {
     "final_center_loss": "mean of the predicted loss at the centre over the last 25 steps; NaN if one is not predicted",
     "final_loss": "that of the predicted loss",
+    "late_loss": "mean of the predicted loss over the last quarter of the steps",
     "final_sharpness": "mean of the predicted λ over the last 25 steps",
     "flow_time": "Ση over the predicted steps",
     "status": "how the prediction ended",
@@ -84,8 +85,8 @@ class Ranking(NamedTuple):
 
     Fields
         dataset: over tuner, the best first, those whose prediction ended early last: `order` from 1 (0 for those that
-            ended), `final_center_loss` and `final_loss` (NaN for those), `final_sharpness`, `flow_time`, `status`,
-            `steps`.
+            ended), `final_center_loss`, `final_loss` and `late_loss` (NaN for those), `final_sharpness`, `flow_time`,
+            `status`, `steps`.
     """
 
     dataset: xr.Dataset
@@ -154,9 +155,10 @@ class Tuned(NamedTuple):
 
 
 def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
-    """The value of a hyper-parameter with the least predicted final loss at the oscillation's centre, see `rank`.
+    """The value of a hyper-parameter with the least predicted loss, averaged over the last quarter of the steps.
 
-    Nothing is trained.
+    Nothing is trained. The energy of the oscillation grows with the steps, so that the loss itself decides and not that
+    at the centre; it comes in bursts, so that it is averaged.
 
     Args:
         river: of the network, from `measure_river`.
@@ -192,7 +194,7 @@ def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
     said = predict_on(river, batch, steps)
     parts = [_ended(said.isel({axis_of(batch): i})) for i in range(grid.size)]
     whole = xr.concat(parts, xr.IndexVariable(name, grid))
-    losses = whole.final_center_loss.values
+    losses = whole.late_loss.values
     if not np.isfinite(losses).any():
         raise ValueError(f"tune: no value of {name} from {grid.min():g} to {grid.max():g} is predicted to the end")
     best = float(grid[np.nanargmin(losses)])
@@ -205,6 +207,7 @@ def _ended(said: xr.Dataset) -> xr.Dataset:
     values = {
         "final_center_loss": measures.final_mean(said, "center_loss") if finished else np.nan,
         "final_loss": measures.final_mean(said, "loss") if finished else np.nan,
+        "late_loss": float(said.loss[-max(1, said.sizes["step"] // 4) :].mean()) if finished else np.nan,
         "final_sharpness": measures.final_mean(said, "sharpness"),
         "flow_time": float(said.stepsize.sum()),
         "status": int(said.status),

@@ -3,8 +3,8 @@ go on under another tuner.
 
     python tests/benchmarks/river_choices.py digits-tanh 11 --river runs/river-matrix/digits-tanh_11.river.nc
 
-- Choice: the constant step, the cap of SPS_max and CDAT's σ of least predicted final loss at the centre, against a grid
-  search on the network: the ratio of the final losses.
+- Choice: the constant step, the cap of SPS_max and CDAT's σ of least predicted loss over the last quarter, against a
+  grid search on the network: the ratio of the final losses.
 - Rank: Spearman's correlation over tuners of the true final loss with the predicted one at the centre, and with the
   predicted loss itself.
 - Forks: a run of Armijo goes on from a step under another tuner, on the network from its weights there, and on the

@@ -89,6 +89,7 @@ def test_a_hyper_parameter_is_chosen_by_its_predicted_loss(river):
     np.testing.assert_allclose(tuned.dataset.step, [0.02, 0.2 / 10**0.5, 0.2])
     alone = eos.predict(river, "constant:0.02", 60)
     assert float(tuned.dataset.final_loss[0]) == pytest.approx(float(alone.loss[-25:].mean()), rel=1e-4)
+    assert float(tuned.dataset.late_loss[0]) == pytest.approx(float(alone.loss[-15:].mean()), rel=1e-4)
     with pytest.raises(ValueError, match="step"):
         eos.tune(river, "constant:1", 60, c=(1, 2, 3))
     with pytest.raises(ValueError, match="to the end"):
