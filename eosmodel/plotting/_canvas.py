@@ -1,9 +1,11 @@
 """The sheet that every picture is drawn on, and what several pictures have in common."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from eosmodel.results.formatting import number
 from eosmodel.theory import THEORIES
@@ -32,6 +34,14 @@ def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def name_subject(figure: "Figure", dataset: xr.Dataset) -> None:
+    """Write above a figure which system and tuner it shows, if the dataset's configuration names them."""
+    config = json.loads(dataset.attrs.get("config", "{}"))
+    names = [config[key] for key in ("system", "tuner") if isinstance(config.get(key), str)]
+    if names:
+        figure.suptitle(", ".join(names), fontsize=10)
 
 
 def theory_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:

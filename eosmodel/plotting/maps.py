@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.plotting._canvas import new_figure
+from eosmodel.plotting._canvas import name_subject, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,9 +41,13 @@ def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) 
     p, orbit = dataset.p.values, dataset.orbit.isel(component=component).values
     # Transparent dots show the structure of dense orbits.
     alpha = float(np.clip(60 / orbit.shape[1], 0.08, 1.0))
-    dots = {"marker": ".", "markersize": 1.2, "markeredgewidth": 0, "linestyle": "none", "rasterized": True}
+    # A few values would leave thin columns of dust, and many would run into each other.
+    size = float(np.clip(600 / len(p), 1.2, 4.0))
+    dots = {"marker": ".", "markersize": size, "markeredgewidth": 0, "linestyle": "none", "rasterized": True}
     top.plot(np.repeat(p, orbit.shape[1]), orbit.ravel(), color="black", alpha=alpha, **dots)
     top.set_ylabel(f"$z_{{{component + 1}}}$ on the orbit")
+    if axes is None:
+        name_subject(figure, dataset)
     exponent = dataset.lyapunov.isel(exponent=0).values
     bottom.axhline(0, color="black", linewidth=0.8)
     bottom.fill_between(p, 0, np.fmax(exponent, 0), color=_RED, alpha=0.75, linewidth=0)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.plotting._canvas import new_figure
+from eosmodel.plotting._canvas import name_subject, new_figure
 from eosmodel.results.regimes import Regime
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def phase_diagram(dataset: xr.Dataset, observable: str | None = None, *, axes: A
         scale("log" if _geometric(values.values) else "linear")
     ax.set_xlim(edges[0][0], edges[0][-1])
     ax.set_ylim(edges[1][0], edges[1][-1])
+    if axes is None:
+        name_subject(ax.figure, dataset)
     if "check_x" in dataset:
         _checks(ax, dataset, observable)
     return ax.figure

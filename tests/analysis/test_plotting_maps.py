@@ -1,5 +1,6 @@
 """Pictures of maps show what their datasets hold."""
 
+import json
 import sys
 
 import jax.numpy as jnp
@@ -46,6 +47,8 @@ def test_orbit_diagram_shows_every_kept_point_and_where_orbits_escape(diagram):
     assert low < 0 < high
     assert high > diagram.lyapunov.max()
     figure.canvas.draw()
+    config = json.dumps({"system": "fast-map", "tuner": "polyak"})
+    assert maps.orbit_diagram(diagram.assign_attrs(config=config)).get_suptitle() == "fast-map, polyak"
 
 
 def test_branch_is_solid_where_stable_and_dashed_where_not(cycle):
