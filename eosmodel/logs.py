@@ -33,7 +33,7 @@ def jsonl(path: str | Path) -> Log:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "run.jsonl"
         ...     run = eos.simulate("double-well", "constant:0.1", 3, progress=False, log=jsonl(path))
-        ...     [json.loads(line)["step"] for line in path.open()]
+        ...     [json.loads(line)["step"] for line in path.read_text().splitlines()]
         [0, 1, 2]
     """
     path = Path(path)
