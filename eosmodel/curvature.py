@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from eosmodel._checks import check_count, check_range
+from eosmodel._units import unit_of
 
 # Below this dimension a dense solve is exact and cheaper than any iteration.
 _DENSE_DIM = 24
@@ -235,10 +236,12 @@ def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, Trac
         return values, vectors, hvps, p * scale, hp * scale
 
     basis, products, taken = pairs.vectors, jnp.stack([matvec(v) for v in pairs.vectors]), jnp.asarray(modes, jnp.int32)
+    unit = unit_of(products)
+    products = products / unit
     if scout is not None:
         look = scout.updates % _LOOK == 0
         outside = jax.lax.cond(look, _orthogonalize, lambda v, _: jnp.zeros_like(v), scout.last, pairs.vectors)
-        seen = jax.lax.cond(look, matvec, jnp.zeros_like, outside)
+        seen = jax.lax.cond(look, matvec, jnp.zeros_like, outside) / unit
         # A row of zeros drops out of the Ritz problem.
         basis, products = jnp.concatenate([basis, outside[None]]), jnp.concatenate([products, seen[None]])
         taken = taken + look.astype(jnp.int32)
@@ -253,7 +256,7 @@ def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, Trac
         rest, size = residuals(values, vectors, hvps)
         worst = _orthogonalize(rest[jnp.argmax(size / tolerance)], vectors)
         basis = jnp.concatenate([vectors, p[None], worst[None]])
-        products = jnp.concatenate([hvps, hp[None], matvec(worst)[None]])
+        products = jnp.concatenate([hvps, hp[None], matvec(worst)[None] / unit])
         return solve(basis, products), count + 1
 
     # The first expansion is nearly always needed, and costs less outside a loop.
@@ -263,8 +266,8 @@ def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, Trac
     if scout is not None:
         # A larger Ritz problem may turn a vector round, and with it the sign of an amplitude.
         vectors = vectors * jnp.where(jnp.sum(vectors * pairs.vectors, axis=1) < 0, -1, 1).astype(dtype)[:, None]
-        scout = jax.lax.cond(look, _look_on, _look_later, scout, outside, seen, values, vectors)
-    return Modes(values, vectors), TrackInfo(size[0], taken + count, jnp.all(size <= tolerance)), scout
+        scout = jax.lax.cond(look, _look_on, _look_later, scout, outside, seen, values, vectors, unit)
+    return Modes(values * unit, vectors), TrackInfo(size[0], taken + count, jnp.all(size <= tolerance)), scout
 
 
 def _new_scout(weights):
@@ -283,12 +286,12 @@ def _look_later(scout, *_):
     return eqx.tree_at(lambda s: s.updates, scout, scout.updates + 1)
 
 
-def _look_on(scout, outside, product, values, vectors):
+def _look_on(scout, outside, product, values, vectors, unit):
     """The scout one term further; its interval reaches at least as low as the spread of H along it does."""
     product = product - (vectors @ product) @ vectors
     level = outside @ product
     spread = jnp.linalg.norm(product - level * outside)
-    low = jnp.minimum(0.9995 * scout.low, 1.2 * (level - spread))
+    low = jnp.minimum(0.9995 * scout.low / unit, 1.2 * (level - spread))
     high, low = values[-1], jnp.minimum(low, -jnp.abs(values[-1]))
     center, half = 0.5 * (high + low), jnp.maximum(0.5 * (high - low), _RANK_FLOOR * jnp.abs(values[0]))
     last = jnp.linalg.norm(scout.last) * outside
@@ -298,7 +301,7 @@ def _look_on(scout, outside, product, values, vectors):
     scale = jnp.sqrt(jnp.sum(following**2) + jnp.sum(last**2))
     scale = 1 / jnp.where(scale > 0, scale, 1)
     updates = scout.updates + 1
-    return Scout(scale * following + _FRESH * _random(following, updates), scale * last, low, updates)
+    return Scout(scale * following + _FRESH * _random(following, updates), scale * last, low * unit, updates)
 
 
 def cold_start(

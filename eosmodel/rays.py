@@ -6,6 +6,7 @@ between theory and experiment is never a difference between two implementations 
 """
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from eosmodel._units import unit_of
 
 
 class Secant(NamedTuple):
@@ -64,6 +67,20 @@ class AbstractRay(eqx.Module):
         """φ'(stepsize)."""
         return jax.jvp(self.evaluate, (stepsize,), (jnp.ones_like(stepsize),))[1]
 
+    def rescaled(self) -> "tuple[AbstractRay, Float[Array, '']]":
+        """The same line with the parameter ζ = unit·η, and the unit, a power of two.
+
+        φ'(0) is quadratic in the gradient and φ''(0) cubic in the loss: they underflow and overflow where loss,
+        gradient and η do not. In ζ they do not either. The unit is 1 at all ordinary scales, and always for a ray that
+        does not say otherwise.
+        """
+        return self, jnp.ones_like(self.value)
+
+    def secant_unit(self) -> Float[Array, ""] | float:
+        """The unit of y in `secant` relative to that of s: 1 at all ordinary scales, else a power of two. s·s/s·y is
+        a step in its inverse, and so is s·y/y·y."""
+        return 1.0
+
 
 class NotDeclaredError(ValueError):
     """A tuner used a part of the ray that it has not declared to need."""
@@ -84,6 +101,9 @@ class FunctionRay(AbstractRay):
     step: Int[Array, ""]
     given_sharpness: Float[Array, ""] | None
     given_secant: Secant | None
+    unit: Float[Array, ""]
+    slope_in_unit: Float[Array, ""]
+    given_secant_unit: Float[Array, ""] | float = 1.0
 
     @property  # type: ignore[misc]
     def sharpness(self):  # type: ignore[override]
@@ -96,6 +116,18 @@ class FunctionRay(AbstractRay):
         if self.given_secant is None:
             raise NotDeclaredError("secant")
         return self.given_secant
+
+    def rescaled(self):
+        line = dataclasses.replace(
+            self,
+            direction=self.direction / self.unit,
+            slope=self.slope_in_unit,
+            unit=jnp.ones_like(self.unit),
+        )
+        return line, self.unit
+
+    def secant_unit(self):
+        return self.given_secant_unit
 
     def evaluate(self, stepsize):
         return self.fn(self.weights + stepsize * self.direction)
@@ -127,19 +159,20 @@ class QuadraticRay(AbstractRay):
 
 def along(fn, weights, value, gradient, direction, step, sharpness) -> FunctionRay:
     """The ray along `direction`, by default −∇fn, from a loss and a gradient that are already known."""
-    if direction is None:
-        direction, slope = -gradient, -jnp.vdot(gradient, gradient)
-    else:
-        slope = jnp.vdot(gradient, direction)
+    direction = -gradient if direction is None else direction
+    unit = unit_of(direction)
+    slope = jnp.vdot(gradient, direction / unit)
     return FunctionRay(  # type: ignore[call-arg]  # sharpness and secant are properties
         fn=fn,
         weights=weights,
         direction=direction,
         value=value,
-        slope=slope,
+        slope=slope * unit,
         step=step,
         given_sharpness=sharpness,
         given_secant=Secant(),
+        unit=unit,
+        slope_in_unit=slope,
     )
 
 
@@ -190,14 +223,7 @@ def ray(fn, weights, direction=None, *, step=0, sharpness=None, secant=None) -> 
             "Use jax.flatten_util.ravel_pytree to flatten a tree of weights."
         )
     value, gradient = jax.value_and_grad(fn)(weights)
-    direction = -gradient if direction is None else jnp.asarray(direction, weights.dtype)
-    return FunctionRay(  # type: ignore[call-arg]  # sharpness and secant are properties
-        fn=fn,
-        weights=weights,
-        direction=direction,
-        value=value,
-        slope=jnp.vdot(gradient, direction),
-        step=jnp.asarray(step),
-        given_sharpness=jnp.asarray(jnp.nan if sharpness is None else sharpness, weights.dtype),
-        given_secant=Secant() if secant is None else secant,
-    )
+    direction = None if direction is None else jnp.asarray(direction, weights.dtype)
+    sharpness = jnp.asarray(jnp.nan if sharpness is None else sharpness, weights.dtype)
+    line = along(fn, weights, value, gradient, direction, jnp.asarray(step), sharpness)
+    return line if secant is None else dataclasses.replace(line, given_secant=secant)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "eosmodel"
 # From the ground up; modules of one floor may import each other, but not in a circle.
 FLOORS = [
-    {"_status", "_checks", "_specs", "_origin"},
+    {"_status", "_checks", "_specs", "_units", "_origin"},
     {"objectives", "rays", "curvature"},
     {"tuners", "directions"},
     {"dynamics"},

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from eosmodel._units import norm
 from eosmodel.curvature import (
     AbstractTracker,
     Modes,
@@ -117,5 +118,5 @@ def is_scheduled(t: Int[Array, ""], stride: int) -> Bool[Array, ""]:
 
 def alignment(pairs: Modes, gradient: Float[Array, " dim"]) -> Float[Array, ""]:
     """|u·g|/‖g‖, u the leading eigenvector; 0 where g is."""
-    size = jnp.linalg.norm(gradient)
+    size = norm(gradient)
     return jnp.abs(pairs.vectors[0] @ gradient) / jnp.where(size > 0, size, 1)

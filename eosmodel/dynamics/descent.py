@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from eosmodel._units import norm
 from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, scale_by, scaled, unscale_by
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, observed_status, step_report
@@ -104,11 +105,11 @@ class Descent(AbstractDynamics):
 
         pairs, observed = run_every(t, self.track_every, state.center, observe)
         direction, growth = update_growth(self.direction, line.direction, stepsize, observed["sharpness"])
-        norm = jnp.linalg.norm(line.gradient)
-        row, status = step_report(line.value, stepsize, norm, state.bound, info)
+        size = norm(line.gradient)
+        row, status = step_report(line.value, stepsize, size, state.bound, info)
         row |= {
             "iterate_sharpness": line.sharpness,
-            "gradient_norm": norm,
+            "gradient_norm": size,
             "alignment": alignment(pairs, scale_by(line.gradient, line.scale)),
             "ascending": line.ray.slope > 0,
             **observed,

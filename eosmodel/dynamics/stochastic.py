@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from eosmodel._units import norm
 from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, scale_by, scaled, unscale_by
 from eosmodel.directions import Direction
 from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, observed_status, step_report
@@ -75,12 +76,12 @@ class StochasticDescent(AbstractDynamics):
             t, self.track_every, state.center, lambda pairs: self._observe(batch, weights, line, pairs, t)
         )
         direction, growth = update_growth(self.direction, line.direction, stepsize, observed["sharpness"])
-        norm = jnp.linalg.norm(line.gradient)
-        row, status = step_report(line.value, stepsize, norm, state.bound, info)
+        size = norm(line.gradient)
+        row, status = step_report(line.value, stepsize, size, state.bound, info)
         row |= {
             "batch_loss": line.value,
             "iterate_sharpness": line.sharpness,
-            "gradient_norm": norm,
+            "gradient_norm": size,
             "ascending": line.ray.slope > 0,
             **observed,  # with `loss`, the full one
             **growth,

@@ -29,7 +29,8 @@ def backtrack(ray, trial, c, factor, max_evaluations, reference=None):
     and the last trial is `trial`.
     """
     reference = ray.value if reference is None else reference
-    descending, room = ray.slope < 0, slack(ray)
+    line, unit = ray.rescaled()
+    descending, room = line.slope < 0, slack(ray)
 
     def unfinished(carry):
         _, _, accepted, count = carry
@@ -39,7 +40,7 @@ def backtrack(ray, trial, c, factor, max_evaluations, reference=None):
         stepsize, _, _, count = carry
         stepsize = jnp.where(count == 0, stepsize, stepsize * factor)
         value = ray.evaluate(stepsize)
-        accepted = jnp.isfinite(value) & (value <= reference + c * stepsize * ray.slope + room)
+        accepted = jnp.isfinite(value) & (value <= reference + c * stepsize * unit * line.slope + room)
         return stepsize, value, accepted, count + 1
 
     start = (trial, ray.value, jnp.asarray(False), jnp.asarray(0, jnp.int32))
@@ -47,7 +48,7 @@ def backtrack(ray, trial, c, factor, max_evaluations, reference=None):
     usable = accepted | (jnp.isfinite(value) & (value <= reference))
     step = jnp.where(descending & usable, last, 0)
     # A slope of NaN is different from 0, so it counts as failed.
-    failed = ~accepted & (ray.slope != 0)
+    failed = ~accepted & (line.slope != 0)
     return step, last, accepted, TunerInfo(count, failed)
 
 
@@ -56,7 +57,7 @@ def backtrack_on(tuner, ray, trial, reference=None):
     first = jnp.minimum(trial, jnp.asarray(tuner.max, trial.dtype))
     step, last, accepted, info = backtrack(ray, first, tuner.c, tuner.factor, tuner.max_evaluations, reference)
     following = jnp.where(accepted, last * tuner.increase, last * tuner.factor)
-    return step, bounded(jnp.where(ray.slope < 0, following, trial)), info
+    return step, bounded(jnp.where(ray.rescaled()[0].slope < 0, following, trial)), info
 
 
 def bracket(ray, trial, judge, cost, max_evaluations):
@@ -70,7 +71,8 @@ def bracket(ray, trial, judge, cost, max_evaluations):
     Returns the step, the next trial and the info. When the evaluations run out, the step is the longest one that was
     too short, or 0 if there is none, and the next search starts from the trial that was next in turn.
     """
-    descending = ray.slope < 0
+    slope = ray.rescaled()[0].slope
+    descending = slope < 0
 
     def unfinished(carry):
         *_, accepted, count = carry
@@ -87,4 +89,4 @@ def bracket(ray, trial, judge, cost, max_evaluations):
     zero = jnp.zeros_like(trial)
     start = (zero, zero + jnp.inf, trial, jnp.asarray(False), jnp.asarray(0, jnp.int32))
     low, _, last, accepted, count = jax.lax.while_loop(unfinished, attempt, start)
-    return jnp.where(accepted, last, low), last, TunerInfo(count, ~accepted & (ray.slope != 0))
+    return jnp.where(accepted, last, low), last, TunerInfo(count, ~accepted & (slope != 0))

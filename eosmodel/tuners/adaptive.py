@@ -12,9 +12,14 @@ from eosmodel._checks import check_range
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 
 
-def _gradient_norm_sq(ray):
-    """max(−φ'(0), 0), ‖g‖² for steepest descent; NaN if the slope is NaN."""
-    return jnp.maximum(-ray.slope, 0)
+def _gradient_norm(ray):
+    """√max(−φ'(0), 0), ‖g‖ for steepest descent; NaN if the slope is NaN."""
+    line, unit = ray.rescaled()
+    return unit * jnp.sqrt(jnp.maximum(-line.slope / unit, 0))
+
+
+def _ascends(ray):
+    return ray.rescaled()[0].slope > 0
 
 
 def _divide(numerator, denominator):
@@ -56,7 +61,7 @@ class NormalizedGD(AbstractTuner):
         check_range("NormalizedGD", "step", self.step, 0, low_open=True, high_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        return _divide(self.step, jnp.sqrt(_gradient_norm_sq(ray))), state, no_evaluations(ray.slope > 0)
+        return _divide(self.step, _gradient_norm(ray)), state, no_evaluations(_ascends(ray))
 
 
 class Clipping(AbstractTuner):
@@ -93,8 +98,8 @@ class Clipping(AbstractTuner):
         check_range("Clipping", "max_norm", self.max_norm, 0, low_open=True)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        step = self.step / jnp.maximum(1, jnp.sqrt(_gradient_norm_sq(ray)) / self.max_norm)
-        return jnp.where(ray.slope > 0, 0, step), state, no_evaluations(ray.slope > 0)
+        step = self.step / jnp.maximum(1, _gradient_norm(ray) / self.max_norm)
+        return jnp.where(_ascends(ray), 0, step), state, no_evaluations(_ascends(ray))
 
 
 class ScalarRMSProp(AbstractTuner):
@@ -138,19 +143,22 @@ class ScalarRMSProp(AbstractTuner):
         check_range("ScalarRMSProp", "eps", self.eps, 0, high_open=True)
 
     def init(self, dtype=None):
-        """ν and the sum of its weights, 1 − decay^t, both initially 0."""
+        """ν and the sum of its weights, 1 − decay^t, both initially 0, and the unit of √ν."""
         zero = jnp.zeros((), jnp.result_type(float) if dtype is None else dtype)
-        return zero, zero
+        return zero, zero, jnp.ones_like(zero)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        ascends, one = ray.slope > 0, jnp.ones_like(ray.slope)
-        nu, weight = (
-            jnp.where(ascends, old, self.decay * old + (1 - self.decay) * now)
-            for old, now in zip(state, (_gradient_norm_sq(ray), one), strict=True)
-        )
+        line, unit = ray.rescaled()
+        ascends = line.slope > 0
+        nu, weight, before = state
+        change = before / unit
+        now = jnp.maximum(-line.slope / unit, 0)
+        kept = jnp.where(ascends, 1, self.decay)
+        nu = kept * (nu * change * change) + jnp.where(ascends, 0, (1 - self.decay) * now)
+        weight = kept * weight + jnp.where(ascends, 0, 1 - self.decay)
         mean = _divide(nu, weight) if self.bias_correction else nu
-        step = _divide(self.step, jnp.sqrt(mean) + self.eps)
-        return jnp.where(ascends, 0, step), (nu, weight), no_evaluations(ascends)
+        step = _divide(self.step, unit * jnp.sqrt(mean) + self.eps)
+        return jnp.where(ascends, 0, step), (nu, weight, unit), no_evaluations(ascends)
 
 
 class AdaGradNorm(AbstractTuner):
@@ -194,7 +202,7 @@ class AdaGradNorm(AbstractTuner):
         return jnp.asarray(self.b0, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        ascends = ray.slope > 0
+        ascends = _ascends(ray)
         # The state is b and not b², which would underflow sooner.
-        b = jnp.hypot(state, jnp.sqrt(_gradient_norm_sq(ray)))
+        b = jnp.hypot(state, _gradient_norm(ray))
         return jnp.where(ascends, 0, self.step / b), b, no_evaluations(ascends)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from eosmodel._checks import one_line, refused
+from eosmodel._units import unit_of
 from eosmodel.rays import AbstractRay, FunctionRay, NotDeclaredError, Secant
 
 
@@ -174,10 +175,17 @@ def select_stepsize(
     old = memory.past
     y, bent = (gradient - old.gradient, old.direction - line.direction) if change is None else change
     # In the metric of the direction: d = −P⁻¹g gives s·Ps = −η² g·d and y·P⁻¹y = −y·(d − d₋).
+    # s, Ps, y and P⁻¹y each in a unit of its own, those of s·s, s·y and y·y in a geometric sequence: all 1 but for
+    # losses so small or so large that their squares are not representable.
+    of_d, of_g, of_y = unit_of(old.direction), unit_of(old.gradient), unit_of(y)
+    s, ps = old.stepsize * of_d, old.stepsize * of_g
+    of_s, of_ps = unit_of(s), unit_of(ps)
+    s, ps = s / of_s, ps / of_ps
     secant = Secant(
-        ss=-(old.stepsize**2) * jnp.vdot(old.gradient, old.direction),
-        sy=old.stepsize * jnp.vdot(old.direction, y),
-        yy=jnp.where(old.stepsize == 0, 0, jnp.vdot(y, bent)),
+        ss=-(s * ps) * jnp.vdot(old.gradient / of_g, old.direction / of_d),
+        sy=s * jnp.vdot(old.direction / of_d, y / of_y),
+        yy=jnp.where(old.stepsize == 0, 0, jnp.vdot(y / of_y, bent / (of_y * (of_s / of_ps)))),
     )
-    stepsize, state, info = ask(tuner, dataclasses.replace(line, given_secant=secant), memory.state)
+    line = dataclasses.replace(line, given_secant=secant, given_secant_unit=of_y / of_ps)
+    stepsize, state, info = ask(tuner, line, memory.state)
     return stepsize, Memory(state, Past(gradient, line.direction, stepsize)), info

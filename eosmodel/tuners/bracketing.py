@@ -14,7 +14,13 @@ from eosmodel.tuners.base import AbstractTuner, TunerInfo
 
 def _decreases(ray, value, c, stepsize):
     """Whether a loss is finite and satisfies Armijo's inequality."""
-    return jnp.isfinite(value) & (value <= ray.value + c * stepsize * ray.slope + slack(ray))
+    return jnp.isfinite(value) & (value <= ray.value + _fall(ray, c * stepsize) + slack(ray))
+
+
+def _fall(ray, stepsize):
+    """ηφ'(0)."""
+    line, unit = ray.rescaled()
+    return stepsize * unit * line.slope
 
 
 class Goldstein(AbstractTuner):
@@ -69,7 +75,7 @@ class Goldstein(AbstractTuner):
         def judge(stepsize):
             value = ray.evaluate(stepsize)
             long = ~_decreases(ray, value, self.c, stepsize)
-            short = ~long & (value < ray.value + (1 - self.c) * stepsize * ray.slope - slack(ray))
+            short = ~long & (value < ray.value + _fall(ray, (1 - self.c) * stepsize) - slack(ray))
             return long, short, 1
 
         return bracket(ray, state, judge, 1, self.max_evaluations)
@@ -122,11 +128,12 @@ class StrongWolfe(AbstractTuner):
         return jnp.asarray(self.initial, jnp.result_type(float) if dtype is None else dtype)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        largest = self.c2 * jnp.abs(ray.slope)
+        line, unit = ray.rescaled()
+        largest = self.c2 * jnp.abs(line.slope)
 
         def judge(stepsize):
             high = ~_decreases(ray, ray.evaluate(stepsize), self.c1, stepsize)
-            slope = jax.lax.cond(high, jnp.zeros_like, lambda eta: ray.slope_at(eta), stepsize)
+            slope = jax.lax.cond(high, jnp.zeros_like, lambda eta: line.slope_at(eta * unit), stepsize)
             long = high | ~(slope <= largest)  # a slope of NaN counts as too long
             return long, ~long & (slope < -largest), jnp.where(high, 1, 2).astype(jnp.int32)
 

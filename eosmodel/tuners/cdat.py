@@ -46,19 +46,21 @@ class CDAT(AbstractTuner):
         check_range("CDAT", "ema", self.ema, 0, 1, high_open=True)
 
     def init(self, dtype=None):
-        """The moving averages of n and h, initially 0."""
+        """The moving averages of n and h, initially 0, and the unit of η⁻¹ they are in, see `AbstractRay.rescaled`."""
         zero = jnp.zeros((), jnp.result_type(float) if dtype is None else dtype)
-        return zero, zero
+        return zero, zero, jnp.ones_like(zero)
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
-        descent = jnp.maximum(-ray.slope, 0)
-        curvature = jnp.abs(ray.curvature())
-        new = tuple(self.ema * old + (1 - self.ema) * now for old, now in zip(state, (descent, curvature), strict=True))
-        n, h = new
+        line, unit = ray.rescaled()
+        descent, curvature = jnp.maximum(-line.slope, 0), jnp.abs(line.curvature())
+        n, h, before = state
+        change = before / unit
+        n = self.ema * (n * change) + (1 - self.ema) * descent
+        h = self.ema * (h * change * change) + (1 - self.ema) * curvature
         # σ/(h/n + ε) rather than σn/(h + εn): ε·n would underflow along with the gradient.
         none = n == 0
-        step = jnp.where(none, 0, self.sigma / (h / jnp.where(none, 1, n) + self.eps))
-        return step, new, no_evaluations(ray.slope > 0)
+        step = jnp.where(none, 0, self.sigma / (h / jnp.where(none, 1, n) * unit + self.eps))
+        return step, (n, h, unit), no_evaluations(line.slope > 0)
 
 
 def Greedy(sigma=1.0, eps=1e-5, ema=0.0) -> CDAT:

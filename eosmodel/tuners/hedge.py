@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from eosmodel._checks import check_range
+from eosmodel._units import per
 from eosmodel.tuners._secant import read_secant, usable_step
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 
@@ -70,7 +71,7 @@ class EdgeHedge(AbstractTuner):
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         ss, sy, yy, exists = read_secant(ray)
         curved = yy > 0
-        middle = jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1))
+        middle = per(jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1)), ray.secant_unit())
         # cos = s·y/(|s||y|) from the norms: the product of the squares overflows or underflows sooner.
         cosine = sy / jnp.where(curved & (ss > 0), jnp.sqrt(ss) * jnp.sqrt(yy), 1)
         convex = sy > 0
@@ -79,11 +80,12 @@ class EdgeHedge(AbstractTuner):
         step = jnp.where(convex, step, middle)
         usable = curved & usable_step(step)
         step = jnp.where(usable, step, state)
-        idle = ray.slope >= 0
+        line, unit = ray.rescaled()
+        idle = line.slope >= 0
         gap = ray.value - self.f_star
-        cap = 4 * gap / jnp.where(idle, 1, -ray.slope)
+        cap = per(4 * gap / jnp.where(idle, 1, -line.slope), unit)
         # A gap of NaN does not count as φ(0) ≤ f*: the result is NaN, so that the run ends with a status.
         capped = jnp.where(idle | (gap <= 0), step, jnp.minimum(step, cap))
-        ascends = ray.slope > 0
+        ascends = line.slope > 0
         failed = (exists & ~(usable & convex)) | ascends
         return jnp.where(ascends, 0, capped), step, no_evaluations(failed)

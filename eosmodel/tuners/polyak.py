@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from eosmodel._checks import check_range
+from eosmodel._units import per
 from eosmodel.tuners._search import bounded
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 
@@ -48,11 +49,12 @@ class Polyak(AbstractTuner):
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         # A slope of NaN does not count as idle: the result is NaN, so that the run ends with a status. The guards come
         # before the division, so that a batch of runs divides once and does not recompute the slope for its users.
-        idle = ray.slope >= 0
+        line, unit = ray.rescaled()
+        idle = line.slope >= 0
         gap = jnp.maximum(ray.value - self.f_star, 0)
-        step = jnp.where(idle, 0, gap) / jnp.where(idle, 1, -self.c * ray.slope)
+        step = per(jnp.where(idle, 0, gap) / jnp.where(idle, 1, -self.c * line.slope), unit)
         step = jnp.minimum(step, jnp.asarray(self.max, step.dtype))
-        return step, state, no_evaluations(ray.slope > 0)
+        return step, state, no_evaluations(line.slope > 0)
 
 
 def SPSPlus(f_star=0.0) -> Polyak:

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from eosmodel._checks import check_range
+from eosmodel._units import per
 from eosmodel.tuners._secant import read_secant, usable_step
 from eosmodel.tuners.base import AbstractTuner, TunerInfo, no_evaluations
 
@@ -57,10 +58,10 @@ class BarzilaiBorwein(AbstractTuner):
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         ss, sy, yy, exists = read_secant(ray)
         numerator, denominator = (ss, sy) if self.long else (sy, yy)
-        step = numerator / jnp.where(denominator > 0, denominator, 1)
+        step = per(numerator / jnp.where(denominator > 0, denominator, 1), ray.secant_unit())
         usable = (sy > 0) & (denominator > 0) & usable_step(step)
         step = jnp.where(usable, step, state)
-        ascends = ray.slope > 0
+        ascends = ray.rescaled()[0].slope > 0
         return jnp.where(ascends, 0, step), step, no_evaluations((exists & ~usable) | ascends)
 
 
@@ -130,9 +131,10 @@ class AdGD(AbstractTuner):
         growth = jnp.where(before > 0, jnp.sqrt(1 + last / jnp.where(before > 0, before, 1)) * last, jnp.inf)
         # √ss/√yy and not √(ss/yy): the quotient of the squares overflows or underflows sooner.
         curved = yy != 0
-        local = jnp.where(curved, 0.5 * jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1)), jnp.inf)
+        local = per(0.5 * jnp.sqrt(ss) / jnp.sqrt(jnp.where(curved, yy, 1)), ray.secant_unit())
+        local = jnp.where(curved, local, jnp.inf)
         step = jnp.minimum(growth, local)
-        ascends, usable = ray.slope > 0, exists & usable_step(step)
+        ascends, usable = ray.rescaled()[0].slope > 0, exists & usable_step(step)
         state = tuple(jnp.where(usable & ~ascends, *pair) for pair in ((step, last), (last, before)))
         step = jnp.where(usable, step, last)
         return jnp.where(ascends, 0, step), state, no_evaluations((exists & ~usable) | ascends)

@@ -103,6 +103,16 @@ def test_a_rotation_changes_nothing_and_units_scale(name, dtype):
 
 
 @each_tuner
+@pytest.mark.parametrize("a", [1e-24, 1e20])
+def test_a_loss_whose_squares_are_not_representable_changes_nothing(name, a):
+    """In float32 ‖g‖² underflows or overflows here; loss, gradient, curvature and step sizes do not."""
+    rtol = 5000 * float(jnp.finfo(jnp.float32).eps)
+    result = run(name, jnp.float32, a)
+    assert_scaled(result, run(name, jnp.float32), a, rtol=rtol)
+    assert eos.Status(int(result.status)) is eos.Status.OK
+
+
+@each_tuner
 def test_every_unit_in_the_table_matters(name):
     """A parameter left as it was breaks the scaling; otherwise the table would say nothing about it."""
     reference = run(name, jnp.float64)

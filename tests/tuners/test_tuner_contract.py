@@ -96,8 +96,14 @@ class Watched:
     def __init__(self, line):
         self._line, self.used = line, set()
 
+    def rescaled(self):
+        line, unit = self._line.rescaled()
+        watched = Watched(line)
+        watched.used = self.used
+        return watched, unit
+
     def __getattr__(self, name):
-        self.used |= {name} & COSTLY
+        self.used.update({name} & COSTLY)
         return getattr(self._line, name)
 
 
