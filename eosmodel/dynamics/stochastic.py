@@ -86,12 +86,10 @@ class StochasticDescent(AbstractDynamics):
             **observed,  # with `loss`, the full one
             **growth,
         }
+        # A sample that is no number spoils the full loss, and not a run whose batches never meet it.
+        status = jnp.where(jnp.isfinite(observed["loss"]), observed_status(status, observed), status)
         new = weights + stepsize * line.ray.direction
-        return (
-            self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound),
-            row,
-            observed_status(status, observed),
-        )
+        return self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound), row, status
 
     def _observe(self, batch, weights, line, pairs, t):
         """Of the full loss: its value, and what there is at the centre; of the batch: its curvature along its own
