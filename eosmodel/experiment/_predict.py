@@ -157,13 +157,20 @@ def _problem(
         carry = run(descent, weights, t).carry
         return carry.state if int(carry.status) == int(Status.OK) else None
 
+    def begun(t, followed):
+        descent = Descent(objective, rule, Tracker(followed), 1, MEASURE_EVERY, diverged_at)
+        before = run(descent, weights, t, rows_per_chunk=t)
+        if int(before.carry.status) != int(Status.OK):
+            return None
+        after = run(descent, weights, t + 1, rows_per_chunk=t, resume=before)
+        return after.rows, before.carry.state.tuner.state
+
     def river_for(theory):
         if river is not None:
             return river
-        followed = modes if theory.modes is None else theory.modes
-        return river_from(objective, weights, followed, None, theory.length * steps)
+        return river_from(objective, weights, theory.modes, None, theory.length * steps)
 
-    return Problem(objective, rule, start, steps, modes, record_every, measured, reached, river_for)
+    return Problem(objective, rule, start, steps, modes, record_every, measured, reached, begun, river_for)
 
 
 def _check(theory: AbstractTheory, name: str, problem: Problem, members: int | None) -> None:

@@ -170,7 +170,7 @@ def make_plan(
                 config = plain(objective=objective, tuner=under, theory=theory, run=run)
                 needs = (block,) if entry.needs_run else ()
                 if entry.needs_river:
-                    needs = (river_block(objective, entry, seed, steps, modes),)
+                    needs = (river_block(objective, entry, seed, steps),)
                     rivers.append(needs[0])
                 of_it = Block(prediction, config, f"{label}: {theory}", needs, checkpoints=True, logs=True)
                 labelled.append(({"theory": theory} | coords, of_it))
@@ -188,10 +188,9 @@ def make_plan(
     return Plan(tuple(blocks.values()), combine, ended)
 
 
-def river_block(objective: Mapping[str, Any], theory: Any, seed: int | None, steps: int, modes: int) -> Block:
+def river_block(objective: Mapping[str, Any], theory: Any, seed: int | None, steps: int) -> Block:
     """The river that a theory needs of an objective, from a seed's weights."""
-    followed = modes if theory.modes is None else theory.modes
-    config = plain(objective=objective, seed=seed, modes=followed, length=theory.length, steps=steps)
+    config = plain(objective=objective, seed=seed, modes=theory.modes, length=theory.length, steps=steps)
     return Block(river, config, "river" if seed is None else f"river, seed {seed}", checkpoints=True)
 
 

@@ -41,7 +41,7 @@ def make_plan(
     *,
     seeds: Sequence[int],
     steps: int,
-    modes: int = 4,
+    modes: int = 10,
     length: float = 4.0,
 ) -> Plan[Rivers]:
     """The blocks of rivers and of predictions on them.
@@ -59,9 +59,9 @@ def make_plan(
         >>> [block.label for block in plan.blocks]
         ['river, seed 0', 'armijo, seed 0', 'cdat, seed 0']
     """
-    spec = f"river:modes={modes},length={length}"
+    spec = f"river:modes={modes},landing=0,length={length}"
     theory = from_spec(spec)
-    rivers = {seed: river_block(objective, theory, seed, steps, modes) for seed in seeds}
+    rivers = {seed: river_block(objective, theory, seed, steps) for seed in seeds}
     labelled = [
         (
             {"tuner": tuner, "seed": seed},

@@ -1,7 +1,7 @@
 """What a theory is: its parameters, what it needs or cannot do, and the dynamics that it sets up for a problem."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,6 +26,8 @@ class Problem:
         steps, modes, record_every: as in `predict`.
         measured: t ↦ the slow coefficients measured along the run from step t on, None if the run ended earlier.
         reached: t ↦ the state of descent after t steps, None if it ended earlier.
+        begun: (t, modes) ↦ the first t + 1 rows of descent with so many modes followed, and the tuner's state at step
+            t; None if it ended earlier.
         river: a theory with `needs_river` ↦ the river of the objective from the start, with the theory's `modes` and
             `length`, or the status with which gradient flow ended.
     """
@@ -38,6 +40,7 @@ class Problem:
     record_every: int
     measured: Callable[[int], Coefficients | None]
     reached: Callable[[int], Descent.State | None]
+    begun: Callable[[int, int], tuple[Mapping[str, Any], Any] | None]
     river: Callable[[Any], River | Status]
 
     @property

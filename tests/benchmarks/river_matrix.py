@@ -24,6 +24,7 @@ from eosmodel.results import measures, record
 from eosmodel.simulation import run
 from eosmodel.studies.validation.cells import tuner_at
 from eosmodel.studies.validation.matrix import TUNERS, WORKLOADS
+from eosmodel.theory import RiverTheory
 from eosmodel.theory.river import RiverMap, at_step, at_weights
 
 TIMES = {"digits-tanh": 600.0, "digits-gelu": 400.0, "fashion-tanh": 150.0, "fashion-gelu": 150.0}
@@ -31,10 +32,11 @@ TIMES = {"digits-tanh": 600.0, "digits-gelu": 400.0, "fashion-tanh": 150.0, "fas
 NAMES = ("sharpness", "stepsize", "center_loss", "loss")
 
 
-def experiment(path, net, rule, start, steps):
+def experiment(path, net, rule, start, steps, modes):
     """The run of a tuner, made once."""
     if not path.exists():
-        record.save(eos.simulate(net, rule, steps, w0=start, modes=4, measure_every=0, progress=False), path)
+        run = eos.simulate(net, rule, steps, w0=start, modes=modes, measure_every=0, progress=False)
+        record.save(run, path)
     return record.load(path)
 
 
@@ -57,6 +59,7 @@ def main():
     parser.add_argument("workload", choices=sorted(TIMES))
     parser.add_argument("seed", type=int)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--modes", type=int, default=RiverTheory().modes)
     parser.add_argument("--reach", type=float, default=RiverMap.reach)
     parser.add_argument("--folder", type=Path, default=Path("runs/river-matrix"))
     given = parser.parse_args()
@@ -64,23 +67,23 @@ def main():
     start = net.initial(given.seed)
     given.folder.mkdir(parents=True, exist_ok=True)
     label = given.folder / f"{given.workload}_{given.seed}"
-    file = label.with_suffix(".river.nc")
+    file = Path(f"{label}_{given.modes}.river.nc")
     if not file.exists():
         begin = time.perf_counter()
-        save_river(measure_river(net, TIMES[given.workload], w0=start), file)
+        save_river(measure_river(net, TIMES[given.workload], w0=start, modes=given.modes), file)
         print(f"river of τ = {TIMES[given.workload]:g} in {time.perf_counter() - begin:.0f} s")
     river = load_river(file)
     for name, template in TUNERS.items():
         if name == "rmsprop":  # a preconditioned rule has another river
             continue
         rule = tuner_at(template, net, start)
-        truth = experiment(Path(f"{label}_{name}.nc"), net, rule, start, given.steps)
+        truth = experiment(Path(f"{label}_{given.modes}_{name}.nc"), net, rule, start, given.steps, given.modes)
         rule = as_arrays(rule, jnp.float32)
         line = [f"{name:15}"]
         for first in (0, 20, 60):
             begin_at = at_weights(river)
             if first:
-                state = run(Descent(net, rule, Tracker(4), 1, 0), start, first).carry.state.tuner.state
+                state = run(Descent(net, rule, Tracker(given.modes), 1, 0), start, first).carry.state.tuner.state
                 begin_at = at_step(river, truth, first, state)
             found, reached, status = errors(truth, river, rule, begin_at, first, given.reach)
             numbers = " ".join(f"{found[key]:.3f}" for key in NAMES)

@@ -75,7 +75,7 @@ def make_plan(
     networks = {name: WORKLOADS[name] | {"data_sha256": hashes[_source(name)]} for name in workloads}
     rivers = {
         (workload, loss): tuple(
-            river_block(networks[workload] | {"loss": loss, "dtype": dtype}, theory, seed, steps, modes)
+            river_block(networks[workload] | {"loss": loss, "dtype": dtype}, theory, seed, steps)
             for theory in map(theory_from_spec, theories)
             if theory.needs_river
             for seed in seeds

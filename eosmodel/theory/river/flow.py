@@ -26,7 +26,7 @@ _FIRST = 0.1
 # Flow times at which the response is launched: 0, this fraction of 1/λ(0), and a geometric progression.
 _LAUNCH, _RATIO = 0.5, 1.8
 # Eigenvalues below this share of the first count as that share: d ln H needs positive ones.
-_LEAST = 0.05
+LEAST = 0.05
 
 
 class RiverFlow(AbstractDynamics):
@@ -145,11 +145,10 @@ class RiverFlow(AbstractDynamics):
         taken = jnp.isfinite(error) & (error <= _REJECT * self.tolerance)
         factor = jnp.where(jnp.isfinite(error), jnp.clip(factor, _SHORTEN, _LENGTHEN), _SHORTEN)
 
-        floor = jnp.maximum(pairs.values, _LEAST * pairs.values[0])
+        floor = jnp.maximum(pairs.values, LEAST * pairs.values[0])
         root = turn @ (jnp.sqrt(floor)[:, None] * turn.T)
 
-        rises = jax.vmap(off)(_log_rises(self.objective, weights, pairs.vectors, floor, turn))
-        trace = jnp.einsum("nii->n", jnp.asarray(symmetric_basis(self.modes), rises.dtype)) @ rises
+        trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors) / floor[:, None], axis=0))
         launching = jnp.isnan(state.born) & (state.tau >= state.due)
         born = jnp.where(launching, state.tau, state.born)
         launched = jnp.where(launching[:, None], trace, jax.vmap(off)(state.launched))
@@ -158,6 +157,7 @@ class RiverFlow(AbstractDynamics):
             return displacement + krylov_relaxation(across, across(displacement), h, self.krylov)
 
         def measured():
+            rises = jax.vmap(off)(_log_rises(self.objective, weights, pairs.vectors, floor, turn))
             ritz, parts = krylov_measure(across, jnp.concatenate([rises, bulk[None]]), self.blocks, pairs.vectors)
             return {"ritz": ritz, "weights": parts.ravel()}
 
@@ -199,6 +199,11 @@ class RiverFlow(AbstractDynamics):
         return after, row, status.astype(jnp.int32)
 
 
+def _forms(fn, weights, vectors) -> Array:
+    """∇(u·∇²L u) at fixed u, of each row u."""
+    return jax.lax.map(lambda u: sharpness_gradient(fn, weights, u), vectors)
+
+
 def _log_rises(fn, weights, vectors, values, turn) -> Array:
     """∇(ln H)_ij in the coordinates of `symmetric_basis` of the frame, shape (p, dim): with R = H^{1/2} it is
     R⁻¹ ∇H R⁻¹, in the eigenbasis ∇(u_i·∇²L u_j)/√(λ_iλ_j)."""
@@ -207,7 +212,7 @@ def _log_rises(fn, weights, vectors, values, turn) -> Array:
     basis = jnp.asarray(symmetric_basis(modes), vectors.dtype)
     apart = jnp.asarray(rows != columns)[:, None]
     between = jnp.where(apart, 0.5**0.5 * (vectors[rows] + vectors[columns]), vectors[rows])
-    forms = jax.lax.map(lambda u: sharpness_gradient(fn, weights, u), between)
+    forms = _forms(fn, weights, between)
     own = forms[np.flatnonzero(rows == columns)]
     mixed = 2**0.5 * (forms - 0.5 * (own[rows] + own[columns]))
     rises = jnp.where(apart, mixed, forms) / jnp.sqrt(values[rows] * values[columns])[:, None]

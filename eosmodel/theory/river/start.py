@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from eosmodel.theory.complementarity import symmetric_basis
+from eosmodel.theory.river.flow import LEAST
 from eosmodel.theory.river.river import River
 
 
@@ -49,8 +50,10 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     """The start at step `step` of a run from the river's weights.
 
     The run's oscillation up to there has pushed the springs as it would in the map. Its sharpness and its loss at the
-    centre are then met: the curvatures λ_i are those of the river displaced in its own eigenbasis, what the springs do
-    not explain of that is shared over them as 1/(μ_b + 1/τ), and the loss multiplies the river's.
+    centre are then met: of the mean of ln λ_i, what the springs do not explain is a push of all modes alike, shared
+    over the springs as 1/(μ_b + 1/τ), and the loss multiplies the river's. The single λ_i are not met: that needs the
+    directions of the run's modes against those of the river, which its rows do not tell, and met in the wrong
+    directions they are worse than left alone.
 
     Args:
         river: measured from the run's initial weights, with as many modes as the run has or fewer.
@@ -80,13 +83,13 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     here = river.at(_of(river, tau))
     response, cross, recall, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.recall, here.pull))
     roots, turn = _eigen(river, tau)
-    wanted = np.einsum("nij,ia,a,ja->n", basis, turn, np.log(values[step] / roots**2), turn)
+    alike = np.einsum("nii->n", basis)
     share = 1 / (mu + 1 / max(tau, 1 / float(river.rate)))
-    left = -wanted - np.einsum("bij,bj->i", response, springs + recall @ pushes)
-    kernel = np.einsum("b,bij->ij", share, response)
-    ridge = _RIDGE * np.trace(kernel) / len(basis) * np.eye(len(basis))
-    if np.any(kernel):
-        springs = springs + share[:, None] * np.linalg.solve(kernel + ridge, left)
+    fallen = -np.sum(np.log(np.maximum(values[step], LEAST * values[step, 0]) / roots**2))
+    explained = alike @ np.einsum("bij,bj->i", response, springs + recall @ pushes)
+    kernel = np.einsum("b,i,bij,j->", share, alike, response, alike)
+    if kernel > 0:
+        springs = springs + share[:, None] * alike * (fallen - explained) / kernel
     whole = springs + recall @ pushes
     displaced = np.sum(whole * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, whole) - cross))
     # A run's amplitude is measured from where the gradient along the mode vanishes, the map's from the flow.
@@ -99,10 +102,6 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
         _of(river, (loss[step] - displaced) / float(here.loss)),
         tuner,
     )
-
-
-# What the run's curvatures leave undetermined of the springs stays as it is.
-_RIDGE = 1e-3
 
 
 def _of(river, value):
