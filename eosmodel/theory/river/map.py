@@ -12,6 +12,7 @@ from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.rays import QuadraticRay, Secant
 from eosmodel.theory._steps import model_report, relaxation
 from eosmodel.theory.complementarity import symmetric_basis
+from eosmodel.theory.river.flow import LEAST
 from eosmodel.theory.river.river import River
 from eosmodel.tuners.base import AbstractTuner, ask, init_state
 
@@ -94,9 +95,12 @@ class RiverMap(AbstractDynamics):
         hessian = growth.T @ growth
         y = growth @ x
         energy = 0.5 * jnp.einsum("i,nij,j->n", y, basis, y)
-        values = jnp.linalg.eigvalsh(hessian)[::-1]
+        values, axes = jnp.linalg.eigh(hessian)
         center = state.level * here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross))
         value = center + here.pull @ x + 0.5 * y @ y
+        # A run's centre is where the gradient along its modes vanishes.
+        least = center - 0.5 * jnp.sum((here.pull @ axes) ** 2 / jnp.maximum(values, LEAST * values[-1]))
+        values = values[::-1]
 
         force = energy - mu[:, None] * springs
         shift = 2 * here.cross + jnp.einsum("bij,bj->bi", here.response, force)
@@ -119,7 +123,7 @@ class RiverMap(AbstractDynamics):
             Secant(eta**2 * square, eta**2 * second, eta**2 * (jnp.sum(mu**2 * power) + bent @ bent)),
             state.bound,
         )
-        row, status = model_report(value, eta, jnp.sqrt(square), state.bound, values, center, info)
+        row, status = model_report(value, eta, jnp.sqrt(square), state.bound, values, least, info)
         row["amplitude"] = x
         lost = (tau > river.length) | ~(values[0] * self.reach > here.sharpness) | ~(center > 0)
         status = jnp.where((status == int(Status.OK)) & lost, int(Status.OUT_OF_RANGE), status)

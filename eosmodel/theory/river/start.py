@@ -85,21 +85,27 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     roots, turn = _eigen(river, tau)
     alike = np.einsum("nii->n", basis)
     share = 1 / (mu + 1 / max(tau, 1 / float(river.rate)))
-    fallen = -np.sum(np.log(np.maximum(values[step], LEAST * values[step, 0]) / roots**2))
+    positive = np.maximum(values[step], LEAST * values[step, 0])
+    fallen = -np.sum(np.log(positive / roots**2))
     explained = alike @ np.einsum("bij,bj->i", response, springs + recall @ pushes)
     kernel = np.einsum("b,i,bij,j->", share, alike, response, alike)
     if kernel > 0:
         springs = springs + share[:, None] * alike * (fallen - explained) / kernel
     whole = springs + recall @ pushes
     displaced = np.sum(whole * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, whole) - cross))
-    # A run's amplitude is measured from where the gradient along the mode vanishes, the map's from the flow.
-    lag = (turn.T @ pull) / values[step]
+    # A run's amplitude and its centre are measured from where the gradient along the mode vanishes, the map's from the
+    # flow. The signs of the run's eigenvectors are arbitrary: a slow mode is on the flow, an oscillating one has either
+    # sign. Modes that are as flat as the bulk are on the flow, whose eigenvectors there are arbitrary too.
+    flat = values[step] < LEAST * values[step, 0]
+    lag = (turn.T @ pull) / positive
+    x = np.where(flat, 0, np.copysign(amplitude[step], lag) - lag)
+    on_flow = loss[step] + 0.5 * np.sum(np.where(flat, values[step] * amplitude[step] ** 2, positive * lag**2))
     return RiverStart(
         _of(river, tau),
-        _of(river, turn @ (amplitude[step] - lag)),
+        _of(river, turn @ x),
         _of(river, springs),
         _of(river, pushes),
-        _of(river, (loss[step] - displaced) / float(here.loss)),
+        _of(river, (on_flow - displaced) / float(here.loss)),
         tuner,
     )
 
