@@ -44,7 +44,7 @@ def measure_river(
     steps: int = 1000,
     seed: int | None = None,
     w0: Any = None,
-    modes: int = 10,
+    modes: int = 4,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
 ) -> River:

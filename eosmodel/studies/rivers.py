@@ -41,7 +41,7 @@ def make_plan(
     *,
     seeds: Sequence[int],
     steps: int,
-    modes: int = 10,
+    modes: int = 4,
     length: float = 4.0,
 ) -> Plan[Rivers]:
     """The blocks of rivers and of predictions on them.
