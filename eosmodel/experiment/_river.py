@@ -18,7 +18,7 @@ from eosmodel.objectives.base import AbstractObjective
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
 from eosmodel.theory import RiverTheory
-from eosmodel.theory.river import Place, River, RiverFlow, river_of
+from eosmodel.theory.river import Place, River, RiverFlow, moves, river_of
 
 _ROWS = 10
 # Flow time without one given, in multiples of steps/λ at the start.
@@ -129,6 +129,8 @@ def river_from(
                 reached = float(rows["tau"][-1])
                 bar.update(min(reached / time, 1.0) - bar.n)
                 if reached >= time:
+                    if not moves(rows):
+                        return Status.STALLED
                     river = river_of(rows, modes, dtype=start.dtype)
                     return dataclasses.replace(river, origin=source_of(objective, start, None))
             run(

@@ -245,3 +245,19 @@ def test_reach_must_exceed_one(small):
 def test_starts_are_pytrees_that_jit(small):
     start = at_weights(small[1])
     assert isinstance(jax.jit(lambda s: s)(start), RiverStart)
+
+
+@pytest.mark.parametrize(
+    ("spec", "ended"),
+    [("diagonal-quadratic", Status.OK), ("double-well", Status.OUT_OF_RANGE), ("minimum", Status.STALLED)],
+)
+def test_a_toy_has_a_river_or_a_status(spec, ended):
+    # A stiff direction dies within one step of the flow; the double well has one positive curvature; a minimum no flow.
+    toy = eos.objectives.registry.from_spec("diagonal-quadratic" if spec == "minimum" else spec)
+    start = jnp.zeros_like(toy.initial()) if spec == "minimum" else None
+    said = eos.predict(toy, "constant:0.01", 20, theory="river:landing=0", w0=start, progress=False)
+    assert int(said.status) == int(ended)
+    if ended is Status.OK:
+        run = eos.simulate(toy, "constant:0.01", 20, progress=False)
+        # Off the modes the map is the flow, which descent of this step follows up to ½ημ of each decay.
+        np.testing.assert_allclose(said.loss, run.loss, rtol=5e-3)

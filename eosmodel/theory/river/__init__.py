@@ -3,7 +3,7 @@
 from eosmodel.theory.river.coefficients import RiverCoefficients, classify_at, coefficients_at
 from eosmodel.theory.river.flow import RiverFlow
 from eosmodel.theory.river.map import RiverMap
-from eosmodel.theory.river.river import Place, River, river_of
+from eosmodel.theory.river.river import Place, River, moves, river_of
 from eosmodel.theory.river.start import RiverStart, at_step, at_weights
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "at_weights",
     "classify_at",
     "coefficients_at",
+    "moves",
     "river_of",
 ]

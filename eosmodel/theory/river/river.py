@@ -127,6 +127,12 @@ def _hermite_slope(values, slopes, row, share, width):
     return 6 * share * rest * (b - a) / width + rest * (1 - 3 * share) * da + share * (3 * share - 2) * db
 
 
+def moves(rows: Mapping[str, np.ndarray]) -> bool:
+    """Whether a flow leads anywhere off the modes: a start at a minimum has a loss of 0, or no gradient there."""
+    parts = np.asarray(rows["weights"])
+    return bool(rows["loss"][1] > 0 and np.any(parts[np.isfinite(parts)]))
+
+
 def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, dtype=None) -> River:
     """The table of a `RiverFlow`'s rows.
 
@@ -140,7 +146,8 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, d
     from scipy.interpolate import PchipInterpolator  # slow to import
 
     rows = {name: np.asarray(values) for name, values in rows.items()}
-    alive = np.isfinite(rows["tau"])
+    # Once the loss has become 0 nothing relative to it is known.
+    alive = np.isfinite(rows["tau"]) & np.logical_and.accumulate(rows["loss"] > 0)
     tau = rows["tau"][alive].astype(float)
     first = np.concatenate([[True], np.diff(tau) > 0])
     rows = {name: values[alive][first].astype(float) for name, values in rows.items()}
@@ -164,7 +171,7 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, d
     now = np.exp(resampled(at, np.log(unit[:, 0])))
     square = np.sum(pull**2, axis=1) + np.exp(np.interp(tau, at, 2 * np.log(unit[:, 0])))
     log_loss = np.log(rows["loss"])
-    slope = -square / rows["loss"]
+    slope = _monotone(tau, log_loss, -square / rows["loss"])
     row = np.clip(np.searchsorted(tau, grid, side="right") - 1, 0, len(tau) - 2)
     width = np.diff(tau)[row]
     share = (grid - tau[row]) / width
@@ -196,6 +203,14 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, d
         launches=array(launches),
         places=places,
     )
+
+
+def _monotone(x, values, slopes):
+    """Slopes of a falling function no steeper than lets cubics between its points fall too (Fritsch & Carlson, 1980):
+    three times the chord on either side. Where a stiff direction dies within one step, its slope would overshoot."""
+    chords = np.diff(values) / np.diff(x)
+    steepest = 3 * np.maximum(np.concatenate([chords[:1], chords]), np.concatenate([chords, chords[-1:]]))
+    return np.clip(slopes, np.minimum(steepest, 0), 0)
 
 
 def _recall(rows, grid, curvature, response, modes):
