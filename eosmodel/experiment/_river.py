@@ -21,6 +21,8 @@ from eosmodel.theory import RiverTheory
 from eosmodel.theory.river import Place, River, RiverFlow, moves, river_of
 
 _ROWS = 10
+# A flow that advances by less than this share of its time within `_ROWS` steps gets nowhere.
+_LEAST = 1e-9
 # Flow time without one given, in multiples of steps/λ at the start.
 _LENGTH = RiverTheory().length
 
@@ -127,6 +129,8 @@ def river_from(
                 if time is None:
                     time = multiple / float(rows["eigenvalues"][0, 0])
                 reached = float(rows["tau"][-1])
+                if done > _ROWS and not reached > float(rows["tau"][-1 - _ROWS]) + _LEAST * time:
+                    return Status.STALLED
                 bar.update(min(reached / time, 1.0) - bar.n)
                 if reached >= time:
                     if not moves(rows):

@@ -57,7 +57,8 @@ def test_theories_that_need_the_run_say_so_and_those_that_ignore_the_tuner_are_o
 
 def test_a_river_is_measured_once_for_all_tuners_of_a_seed():
     options = {"steps": 12, "seeds": 2, "modes": 1, "progress": False}
-    made = comparison.make_plan(TOY, ["constant:0.2", "armijo"], ["river"], seeds=(1, 2), steps=12, modes=1)
+    alone = "river:modes=1,landing=0"
+    made = comparison.make_plan(TOY, ["constant:0.2", "armijo"], [alone], seeds=(1, 2), steps=12, modes=1)
     rivers = [block for block in made.blocks if block.compute is comparison.river]
     assert [block.label for block in rivers] == ["river, seed 1", "river, seed 2"]
     needs = [need.label for block in made.blocks for need in block.needs]
@@ -66,12 +67,12 @@ def test_a_river_is_measured_once_for_all_tuners_of_a_seed():
     toy = comparison.build(TOY)
     river = eos.measure_river(toy, steps=12, seed=2, modes=1, progress=False)
     for said in (
-        eos.predict(toy, eos.tuners.Armijo(), theory="river", **options),
-        eos.predict(toy, eos.tuners.Armijo(), theory="river", river=river, **options),
+        eos.predict(toy, eos.tuners.Armijo(), theory=alone, **options),
+        eos.predict(toy, eos.tuners.Armijo(), theory=alone, river=river, **options),
         eos.predict(river, eos.tuners.Armijo(), 12),
     ):
         assert int(said.status) == 0
-        np.testing.assert_array_equal(theory.sel(theory="river", tuner="armijo", seed=2).loss, said.loss)
+        np.testing.assert_array_equal(theory.sel(theory=alone, tuner="armijo", seed=2).loss, said.loss)
 
 
 def test_blocks_depend_on_their_configuration_alone(whole, tmp_path):

@@ -19,6 +19,8 @@ from eosmodel.theory.river.spectrum import krylov_measure, krylov_relaxation
 _REJECT = 4.0
 # Range of the factor from one step to the next.
 _SHORTEN, _LENGTHEN = 0.3, 2.0
+# The error is relative to the bulk's gradient, or to this share of the whole one where that is more.
+_BULK = 1e-3
 # A step is at most this share of τ + 1/λ(0), so that the rows between which the river is interpolated lie close.
 _CLOSE = 0.15
 # Fraction of 1/λ of the first step; later ones follow the error.
@@ -138,7 +140,7 @@ class RiverFlow(AbstractDynamics):
         move = along + krylov_relaxation(across, bulk, h, self.krylov)
         new = weights + move
         rest = off(jax.grad(self.objective)(new) - gradient - matvec(move))
-        size = jnp.linalg.norm(bulk)
+        size = jnp.maximum(jnp.linalg.norm(bulk), _BULK * jnp.linalg.norm(gradient))
         tiny = jnp.finfo(size.dtype).tiny
         error = jnp.linalg.norm(rest) / jnp.maximum(size, tiny)
         factor = jnp.sqrt(self.tolerance / jnp.maximum(error, tiny))
