@@ -46,21 +46,20 @@ class CDAT(AbstractTuner):
         check_range("CDAT", "ema", self.ema, 0, 1, high_open=True)
 
     def init(self, dtype=None):
-        """The moving averages of n and h, initially 0, and the unit of η⁻¹ they are in, see `AbstractRay.rescaled`."""
+        """The moving averages of n and h, initially 0."""
         zero = jnp.zeros((), jnp.result_type(float) if dtype is None else dtype)
-        return zero, zero, jnp.ones_like(zero)
+        return zero, zero
 
     def __call__(self, ray, state) -> tuple[Any, Any, TunerInfo]:
         line, unit = ray.rescaled()
         descent, curvature = jnp.maximum(-line.slope, 0), jnp.abs(line.curvature())
-        n, h, before = state
-        change = before / unit
-        n = self.ema * (n * change) + (1 - self.ema) * descent
-        h = self.ema * (h * change * change) + (1 - self.ema) * curvature
+        # In memory they are in the ray's own units, in which they may overflow; without averaging that does not matter.
+        before = (jnp.where(jnp.isfinite(old), old, 0) for old in (state[0] / unit, state[1] / unit / unit))
+        n, h = (self.ema * old + (1 - self.ema) * now for old, now in zip(before, (descent, curvature), strict=True))
         # σ/(h/n + ε) rather than σn/(h + εn): ε·n would underflow along with the gradient.
         none = n == 0
         step = jnp.where(none, 0, self.sigma / (h / jnp.where(none, 1, n) * unit + self.eps))
-        return step, (n, h, unit), no_evaluations(line.slope > 0)
+        return step, (n * unit, h * unit * unit), no_evaluations(line.slope > 0)
 
 
 def Greedy(sigma=1.0, eps=1e-5, ema=0.0) -> CDAT:
