@@ -65,11 +65,14 @@ def test_a_cell_measures_what_the_public_functions_give():
     block = plan.blocks[0].run().sel(seed=11)
     net = network(**validation.WORKLOADS["digits-tanh"], loss="mse", seed=11, dtype="float32")
     tuner, options = eos.tuners.CDAT(sigma=2.0), {"steps": 60, "seeds": 11, "progress": False}
-    run = eos.simulate(net, tuner, measure_every=0, **options)
+    # In the precision of the cell, whose programs round otherwise than those of a session in double precision.
+    with jax.enable_x64(False):
+        run = eos.simulate(net, tuner, measure_every=0, **options)
+        predicted = {name: eos.predict(net, tuner, theory=name, **options) for name in ("oscillation", "edge-only")}
     assert int(block.judged_steps) == 60
     assert float(block.final_loss) == pytest.approx(float(run.loss[-25:].mean()), rel=1e-5)
     for theory in ("oscillation", "edge-only"):
-        said, kept = eos.predict(net, tuner, theory=theory, **options), block.sel(theory=theory)
+        said, kept = predicted[theory], block.sel(theory=theory)
         expected = eos.compare(run, said).rows()[0]["theories"][theory]
         if theory == "oscillation":
             assert float(kept.left_out) == pytest.approx(float(said.left_out.mean()), rel=1e-3)
@@ -97,7 +100,7 @@ def test_a_river_is_measured_once_for_all_tuners_of_a_network():
     for i, cell in enumerate(cells):
         assert cell.needs == rivers[4 * (i // 2) : 4 * (i // 2) + 4]
         modes = [(need.config["modes"], need.config["seed"]) for need in cell.needs]
-        assert modes == [(3, 11), (3, 12), (2, 11), (2, 12)]
+        assert modes == [(4, 11), (4, 12), (2, 11), (2, 12)]
         assert {need.config["objective"]["loss"] for need in cell.needs} == {cell.config["loss_function"]}
 
 
