@@ -19,6 +19,16 @@ from eosmodel.tuners.registry import from_spec
 KEPT = ("loss", "stepsize", "sharpness", "status", "steps")
 
 
+def digits(quick: bool) -> dict[str, Any]:
+    """The network on digits of the figures of one network."""
+    return {
+        "data": "digits",
+        "samples": 200 if quick else 1000,
+        "width": 8 if quick else 32,
+        "init_scale": 0.5,
+    }
+
+
 def pack(parts: dict[str, xr.Dataset]) -> xr.Dataset:
     """One dataset that holds several: variables, coordinates and dimensions of each under `part.name`."""
     renamed = [

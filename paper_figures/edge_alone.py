@@ -8,7 +8,7 @@ from eosmodel.judging import claims
 from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.recipes import network
 from paper_figures._panels import ROWS, column
-from paper_figures._parts import pack, predictions, simulations, unpack
+from paper_figures._parts import digits, pack, predictions, simulations, unpack
 from paper_figures._style import BLUE, DOUBLE, GREEN, RED, legend_above, letter, sheet, styled
 
 CAPTION = """
@@ -32,12 +32,7 @@ NETWORK: dict[str, Any] = {"color": "#b3b3b3", "linewidth": 3.0}
 def settings(quick: bool) -> dict[str, Any]:
     tuners = ["constant:0.6", "armijo", "sps-max", "cdat:sigma=1.9"]
     return {
-        "network": {
-            "data": "digits",
-            "samples": 200 if quick else 1000,
-            "width": 8 if quick else 32,
-            "init_scale": 0.5,
-        },
+        "network": digits(quick),
         "tuners": tuners[1:2] if quick else tuners,
         "steps": 60 if quick else 800,
         "theories": ["oscillation", "edge-only"] if quick else list(THEORIES),

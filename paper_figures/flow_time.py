@@ -9,7 +9,7 @@ from eosmodel.experiment import measure_river, river_dataset
 from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures
-from paper_figures._parts import KEPT, claim, pack, simulations, unpack
+from paper_figures._parts import KEPT, claim, digits, pack, simulations, unpack
 from paper_figures._style import DOUBLE, legend_above, letter, look, sheet, styled
 
 CAPTION = """
@@ -40,12 +40,7 @@ def settings(quick: bool) -> dict[str, Any]:
         "sps-max",
     ]
     return {
-        "network": {
-            "data": "digits",
-            "samples": 200 if quick else 1000,
-            "width": 8 if quick else 32,
-            "init_scale": 0.5,
-        },
+        "network": digits(quick),
         "tuners": tuners[1:2] if quick else tuners,
         "steps": 60 if quick else 800,
         "modes": 1 if quick else 4,

@@ -149,16 +149,19 @@ def _problem(
             made = simulate(objective, rule, steps, w0=weights, modes=modes, diverged_at=diverged_at, progress=False)
         return coefficients(made, weights.dtype, at=t) if int(made.steps) > t else None
 
-    def reached(t):
+    def descent_of(followed):
         # The same settings as a default run's, so that nothing is compiled again for the way there.
-        descent = Descent(objective, rule, Tracker(modes), 1, MEASURE_EVERY, diverged_at)
+        return Descent(objective, rule, Tracker(followed), 1, MEASURE_EVERY, diverged_at)
+
+    def reached(t):
+        descent = descent_of(modes)
         if t == 0:
             return descent.init(weights)
         carry = run(descent, weights, t).carry
         return carry.state if int(carry.status) == int(Status.OK) else None
 
     def begun(t, followed):
-        descent = Descent(objective, rule, Tracker(followed), 1, MEASURE_EVERY, diverged_at)
+        descent = descent_of(followed)
         before = run(descent, weights, t, rows_per_chunk=t)
         if int(before.carry.status) != int(Status.OK):
             return None

@@ -28,7 +28,7 @@ _FIRST = 0.1
 # Flow times at which the response is launched: 0, this fraction of 1/λ(0), and a geometric progression.
 _LAUNCH, _RATIO = 0.5, 1.8
 # Eigenvalues below this share of the first count as that share: d ln H needs positive ones.
-LEAST = 0.05
+LEAST_EIGENVALUE = 0.05
 
 
 class RiverFlow(AbstractDynamics):
@@ -147,7 +147,7 @@ class RiverFlow(AbstractDynamics):
         taken = jnp.isfinite(error) & (error <= _REJECT * self.tolerance)
         factor = jnp.where(jnp.isfinite(error), jnp.clip(factor, _SHORTEN, _LENGTHEN), _SHORTEN)
 
-        floor = jnp.maximum(pairs.values, LEAST * pairs.values[0])
+        floor = jnp.maximum(pairs.values, LEAST_EIGENVALUE * pairs.values[0])
         root = turn @ (jnp.sqrt(floor)[:, None] * turn.T)
 
         trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors) / floor[:, None], axis=0))

@@ -12,12 +12,12 @@ from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.rays import QuadraticRay, Secant
 from eosmodel.theory._steps import model_report, relaxation
 from eosmodel.theory.complementarity import symmetric_basis
-from eosmodel.theory.river.flow import LEAST
+from eosmodel.theory.river.flow import LEAST_EIGENVALUE
 from eosmodel.theory.river.river import River
 from eosmodel.tuners.base import AbstractTuner, ask, init_state
 
 # The bulk's gradient, expanded about the river, is no smaller than this share of the river's.
-_LEAST = 1e-3
+_LEAST_GRADIENT = 1e-3
 
 
 class RiverMap(AbstractDynamics):
@@ -32,6 +32,8 @@ class RiverMap(AbstractDynamics):
         H    = R e^{−Σ_b W_b s̃_b} R,    R² = H_r(τ),           E = ½ y yᵀ,  y = e^{−Σ W_b s̃_b/2} R x
         x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),         τ' = τ + η
         L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b,    L = L̄ + g_u·x + ½ xᵀHx
+
+    The loss at the centre in a row is the least one along the modes, L̄ − ½ g_uᵀH⁻¹g_u, as a run's is.
 
     The tuner looks along the parabola of this expansion, with the bulk's gradient in mode b displaced by
     f_b = E − μ_b s̃_b: its square is G_b + 2 c_b·f_b + f_b·W_b f_b, and curvatures weigh it with μ_b. The gradient along
@@ -99,12 +101,12 @@ class RiverMap(AbstractDynamics):
         center = state.level * here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross))
         value = center + here.pull @ x + 0.5 * y @ y
         # A run's centre is where the gradient along its modes vanishes.
-        least = center - 0.5 * jnp.sum((here.pull @ axes) ** 2 / jnp.maximum(values, LEAST * values[-1]))
+        least = center - 0.5 * jnp.sum((here.pull @ axes) ** 2 / jnp.maximum(values, LEAST_EIGENVALUE * values[-1]))
         values = values[::-1]
 
         force = energy - mu[:, None] * springs
         shift = 2 * here.cross + jnp.einsum("bij,bj->bi", here.response, force)
-        power = jnp.maximum(here.gradient + jnp.sum(force * shift, axis=1), _LEAST * here.gradient)
+        power = jnp.maximum(here.gradient + jnp.sum(force * shift, axis=1), _LEAST_GRADIENT * here.gradient)
         sharp = hessian @ x + here.pull
         bent = hessian @ sharp
         square = jnp.sum(power) + sharp @ sharp

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from eosmodel.theory.complementarity import symmetric_basis
-from eosmodel.theory.river.flow import LEAST
+from eosmodel.theory.river.flow import LEAST_EIGENVALUE
 from eosmodel.theory.river.river import River
 
 
@@ -70,22 +71,23 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     springs = np.zeros((mu.size, len(basis)))
     pushes = np.zeros((river.launches.size, len(basis)))
     times = np.concatenate([[0.0], np.cumsum(eta[:step])])
-    for t in range(step):
-        _, turn = _eigen(river, times[t])
+    root, turns = _eigen(river, times)
+    hats = np.asarray(jax.vmap(river.hats)(_of(river, times)), float)
+    for t, turn in enumerate(turns[:step]):
         # The signs of eigenvectors are arbitrary, so products of different modes' amplitudes are unknown.
         energy = 0.5 * np.einsum("nij,ia,a,ja->n", basis, turn, values[t] * amplitude[t] ** 2, turn)
         rate = eta[t] * mu
         reach = eta[t] * np.where(rate > 1e-9, -np.expm1(-rate) / np.where(rate > 1e-9, rate, 1), 1)
         springs = np.exp(-rate)[:, None] * springs + reach[:, None] * energy
-        pushes += eta[t] * np.asarray(river.hats(_of(river, times[t])), float)[:, None] * energy
+        pushes += eta[t] * hats[t][:, None] * energy
 
     tau = times[-1]
     here = river.at(_of(river, tau))
     response, cross, recall, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.recall, here.pull))
-    roots, turn = _eigen(river, tau)
+    roots, turn = root[step], turns[step]
     alike = np.einsum("nii->n", basis)
     share = 1 / (mu + 1 / max(tau, 1 / float(river.rate)))
-    positive = np.maximum(values[step], LEAST * values[step, 0])
+    positive = np.maximum(values[step], LEAST_EIGENVALUE * values[step, 0])
     fallen = -np.sum(np.log(positive / roots**2))
     explained = alike @ np.einsum("bij,bj->i", response, springs + recall @ pushes)
     kernel = np.einsum("b,i,bij,j->", share, alike, response, alike)
@@ -96,7 +98,7 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     # A run's amplitude and its centre are measured from where the gradient along the mode vanishes, the map's from the
     # flow. The signs of the run's eigenvectors are arbitrary: a slow mode is on the flow, an oscillating one has either
     # sign. Modes that are as flat as the bulk are on the flow, whose eigenvectors there are arbitrary too.
-    flat = values[step] < LEAST * values[step, 0]
+    flat = values[step] < LEAST_EIGENVALUE * values[step, 0]
     lag = (turn.T @ pull) / positive
     x = np.where(flat, 0, np.copysign(amplitude[step], lag) - lag)
     on_flow = loss[step] + 0.5 * np.sum(np.where(flat, values[step] * amplitude[step] ** 2, positive * lag**2))
@@ -114,7 +116,7 @@ def _of(river, value):
     return jnp.asarray(value, river.rate.dtype)
 
 
-def _eigen(river, tau):
-    """Roots of the river's eigenvalues, largest first, and its eigenvectors in the frame (columns)."""
-    roots, turn = np.linalg.eigh(np.asarray(river.at(_of(river, tau)).root, float))
-    return roots[::-1], turn[:, ::-1]
+def _eigen(river, times):
+    """Roots of the river's eigenvalues, largest first, and its eigenvectors in the frame (columns), at some times."""
+    roots, turns = np.linalg.eigh(np.asarray(jax.vmap(river.at)(_of(river, times)).root, float))
+    return roots[:, ::-1], turns[:, :, ::-1]
