@@ -5,7 +5,8 @@ from eosmodel.objectives.base import AbstractObjective, FunctionObjective, objec
 from eosmodel.objectives.batches import AbstractBatches, GaussianBatches, MiniBatches, Noise
 from eosmodel.objectives.data import Data
 from eosmodel.objectives.diagonal_linear import DiagonalLinear, diagonal_linear
-from eosmodel.objectives.networks import NETWORKS, Network, cnn, mlp, network, transformer
+from eosmodel.objectives.networks import NETWORKS, Network, cnn, mlp, transformer
+from eosmodel.objectives.networks.own import network
 from eosmodel.objectives.noisy_valley import NoisyValley
 from eosmodel.objectives.products import (
     EVEN_LOSSES,

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from eosmodel._checks import check_count, check_range
 from eosmodel.objectives._arrays import draw, normal, samples_of, scale_of, vector
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.objectives.networks import ACTIVATIONS
+from eosmodel.objectives.networks.layers import ACTIVATIONS
 
 
 class TwoLayerScalar(AbstractObjective):
@@ -174,7 +174,7 @@ class TeacherStudent(AbstractObjective):
         x: inputs, shape (samples, inputs).
         y: the teacher's outputs, shape (samples,); `teacher_student` draws x, teacher and start.
         start: initial [W, v] of the student, shape (width·(inputs + 1),).
-        activation: "tanh", "relu" or another of `networks.ACTIVATIONS`.
+        activation: "tanh", "relu" or another of `networks.layers.ACTIVATIONS`.
         scale: standard deviation of the weights that `initial(seed)` draws; 1 by default.
 
     Raises:

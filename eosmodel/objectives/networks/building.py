@@ -1,0 +1,66 @@
+"""From a model of an architecture to its `Network`: the arguments that all share, and what is said of wrong ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from eosmodel._checks import check_count, check_precision, check_range
+from eosmodel._origin import Origin
+from eosmodel.objectives.data import Data
+from eosmodel.objectives.networks.layers import ACTIVATIONS, draw
+from eosmodel.objectives.networks.loss import LOSSES, Network
+
+
+def assembled(model, data: Data, loss: str, init_scale: float, seed: int, dtype, origin: Origin | None = None):
+    """The `Network` of a model whose layers have shapes in place of arrays; `origin` is by default that of the data."""
+    scale = jnp.asarray(init_scale, dtype)
+    drawn = draw(model, scale, jax.random.key(seed))
+    origin = origin_of(data) if origin is None else origin
+    return Network(drawn, *arrays_of(data, dtype), scale, loss, data.classes, origin=origin)
+
+
+def origin_of(data: Data) -> Origin:
+    """What a record says of the data."""
+    return Origin(name=data.name, sha256=data.sha256, samples=len(data.x))
+
+
+def arrays_of(data: Data, dtype) -> tuple[Array, Array]:
+    """Inputs and targets in a dtype."""
+    return jnp.asarray(data.x, dtype), jnp.asarray(data.y, dtype)
+
+
+def check_data(owner: str, data: Data, loss: str) -> None:
+    """Check that there are data, and that the loss is one of theirs."""
+    if not isinstance(data, Data):
+        raise ValueError(f"{owner}: data must be a Data, got {type(data).__name__}; see data.load and data.from_arrays")
+    if loss not in LOSSES:
+        raise ValueError(f"{owner}: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    if loss == "ce" and data.classes is None:
+        raise ValueError(f"{owner}: loss 'ce' needs class labels, but {data.name!r} has regression targets")
+
+
+def checked_dtype(data: Data, owner: str, width, depth, least, activation, init_scale, loss, seed, dtype) -> np.dtype:
+    """Check the arguments that the architectures share, and return the dtype."""
+    check_data(owner, data, loss)
+    for name, value, low in (("width", width, 1), ("depth", depth, least), ("seed", seed, 0)):
+        check_count(owner, name, value, low)
+    check_range(owner, "init_scale", init_scale, 0, low_open=True, high_open=True)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{owner}: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    dtype = np.dtype(jnp.result_type(float) if dtype is None else dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{owner}: dtype must be a floating-point one, got {dtype}")
+    check_precision(owner, "dtype", dtype)
+    if dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ValueError(f"{owner}: dtype float64 needs jax.config.update('jax_enable_x64', True)")
+    return dtype
+
+
+def check_vectors(data: Data, owner: str) -> None:
+    """Check that a sample has one target, and not one at every position."""
+    if data.y.ndim != 2:
+        raise ValueError(
+            f"{owner}: data.y must have shape (samples, outputs), got {data.y.shape}; targets at every position need "
+            "net 'transformer'"
+        )

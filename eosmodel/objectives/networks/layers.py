@@ -1,0 +1,73 @@
+"""What architectures are made of: activations, layers, and the law of the initial weights."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
+
+
+class Each(eqx.Module):
+    """A model of one sample, mapped over all samples."""
+
+    model: Callable
+
+    def __call__(self, x):
+        return jax.vmap(self.model)(x)
+
+
+def affine(layer: Any, h):
+    """A linear layer applied to inputs of shape (…, fan_in)."""
+    # h Wᵀ rather than the layer's own W h: with the samples first it needs no transpose.
+    return h @ layer.weight.T + layer.bias
+
+
+def affine_last(layer: Any, columns):
+    """A layer applied to inputs of shape (fan_in, samples); the inputs of a filter are the entries of a patch."""
+    return layer.weight.reshape(layer.weight.shape[0], -1) @ columns + layer.bias.reshape(-1, 1)
+
+
+def layer_of(kind, *args, **options):
+    """A layer with shapes in place of arrays, for `draw` to fill in."""
+    return eqx.filter_eval_shape(lambda key: kind(*args, key=key, **options), jax.random.key(0))
+
+
+def norm_layer(width, *, dtype, key):
+    """A LayerNorm, which takes no key, for `layer_of`."""
+    return eqx.nn.LayerNorm(width, dtype=dtype)
+
+
+def attention_layer(width, *, dtype, key):
+    """Attention with two heads, for `layer_of`."""
+    return eqx.nn.MultiheadAttention(2, width, dtype=dtype, key=key)
+
+
+@eqx.filter_jit
+def draw(model, scale: Array, key: Array):
+    """The model with weights N(0, scale²/fan_in), biases 0 and norms equal to the identity; fan_in is the product of
+    all axes of a weight but the first."""
+    kinds = (eqx.nn.Linear, eqx.nn.Conv2d, eqx.nn.LayerNorm)
+
+    def layers(model):
+        nodes = jax.tree.leaves(model, is_leaf=lambda node: isinstance(node, kinds))
+        return [node for node in nodes if isinstance(node, kinds)]
+
+    def arrays(model):
+        return [a for layer in layers(model) for a in (layer.weight, layer.bias) if a is not None]
+
+    chosen, drawn = layers(model), []
+    for layer, subkey in zip(chosen, jax.random.split(key, len(chosen)), strict=True):
+        weight, bias = layer.weight, layer.bias
+        if isinstance(layer, eqx.nn.LayerNorm):
+            drawn.append(jnp.ones(weight.shape, weight.dtype))
+        else:
+            fan_in = math.prod(weight.shape[1:])
+            drawn.append(scale * jax.random.normal(subkey, weight.shape, weight.dtype) / fan_in**0.5)
+        if bias is not None:
+            drawn.append(jnp.zeros(bias.shape, bias.dtype))
+    return eqx.tree_at(arrays, model, drawn)

@@ -1,0 +1,83 @@
+"""A model of the user's own as a network."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from eosmodel._checks import check_precision, one_line
+from eosmodel.objectives.data import Data
+from eosmodel.objectives.networks.building import arrays_of, check_data, origin_of
+from eosmodel.objectives.networks.layers import Each
+from eosmodel.objectives.networks.loss import Network
+
+
+def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> Network:
+    """A user-supplied model: any equinox module that maps one sample to one output vector, without state or keys.
+
+    The weights are its inexact arrays, which must share one real dtype; the data are converted to it. The model cannot
+    be re-initialised, so `initial(seed)` raises an error unless the seed is None.
+
+    Args:
+        model: called as model(x_i), x_i of shape data.x.shape[1:]; returns shape (outputs,).
+        data: see `eosmodel.objectives.data`.
+        loss: "mse" or "ce", see `Network`.
+        trainable: which arrays are weights: None for all inexact ones; a function of a leaf, or a tree of booleans like
+            the model, as `equinox.partition` takes them, to keep masks and tables out.
+
+    Raises:
+        ValueError: no weights, or of several dtypes, or of half precision; layers that draw random numbers or keep
+            state; outputs of another shape than the targets.
+
+    Example:
+        >>> import equinox as eqx, jax
+        >>> from eosmodel.objectives import data, network
+        >>> model = eqx.nn.Linear(2, 1, key=jax.random.key(0), dtype="float32")
+        >>> network(model, data.from_arrays([[0.0, 1.0], [1.0, 3.0]], [0.5, 1.5]))
+        Network(Linear, 3 weights, mse, 2 samples, float32)
+    """
+    check_data("network", data, loss)
+    if isinstance(model, type):
+        raise ValueError(f"network: model must be an equinox module, got {one_line(model)}; make an instance")
+    _check_layers(model)
+    frozen = None
+    if trainable is not None:
+        # A tree of booleans may be a module, and so callable itself.
+        is_tree = bool(jax.tree.structure(trainable) == jax.tree.structure(model))  # type: ignore[operator]
+        chosen = trainable if is_tree else lambda leaf: eqx.is_inexact_array(leaf) and trainable(leaf)
+        weights, rest = eqx.partition(model, chosen)
+        frozen, static = eqx.partition(rest, eqx.is_inexact_array)
+        model = eqx.combine(weights, static)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))}
+    if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
+        names = ", ".join(sorted(map(str, dtypes))) or f"no weights in {one_line(model)}"
+        raise ValueError(f"network: the weights of model must share one real floating-point dtype, got {names}")
+    dtype = dtypes.pop()
+    check_precision("network", "the dtype of model's weights", dtype)
+    frozen = None if frozen is None else Each(frozen)
+    net = Network(Each(model), *arrays_of(data, dtype), None, loss, data.classes, frozen, origin_of(data))
+    try:
+        shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
+    except TypeError as error:  # shapes that do not fit
+        raise ValueError(f"network: model does not take x of shape {data.x.shape[1:]}: {error}") from None
+    if shape != data.y.shape:
+        raise ValueError(f"network: model must map x to outputs of shape {data.y.shape[1:]}, got {shape[1:]}")
+    return net
+
+
+def _check_layers(model) -> None:
+    """Refuse layers of equinox that need a key or a state: the loss must be a function of the weights alone."""
+
+    def is_random(node):
+        return isinstance(node, eqx.nn.Dropout) and not node.inference and node.p != 0
+
+    def keeps_state(node):  # a Sequential counts as stateful whatever is in it
+        return isinstance(node, eqx.nn.StatefulLayer) and not isinstance(node, eqx.nn.Sequential)
+
+    for node in jax.tree.leaves(model, is_leaf=lambda node: is_random(node) or keeps_state(node)):
+        name = type(node).__name__
+        if keeps_state(node):
+            raise ValueError(f"network: model has a {name}, which keeps state; use LayerNorm or GroupNorm")
+        if is_random(node):
+            raise ValueError(f"network: model has a {name}, which is random; pass eqx.nn.inference_mode(model)")
