@@ -1,6 +1,7 @@
 """Records: the rows of a run as a labelled dataset with all that is needed to reproduce it."""
 
 import datetime
+import functools
 import itertools
 import json
 import platform
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
 
+# Reading a package's metadata takes a millisecond, a prediction on a river some twenty.
+_version = functools.cache(version)
+
+
 def provenance(config: Mapping[str, Any]) -> dict[str, str]:
     """What is needed to reproduce a result: configuration, versions, device, command, and the time."""
     import jax
@@ -29,7 +34,7 @@ def provenance(config: Mapping[str, Any]) -> dict[str, str]:
     device = jax.devices()[0]
     return {
         "config": json.dumps(config, sort_keys=True),
-        "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in packages}),
+        "versions": json.dumps({"python": platform.python_version()} | {name: _version(name) for name in packages}),
         "device": f"{device.platform}: {device.device_kind}",
         "command": " ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
