@@ -1,23 +1,16 @@
 """The command line: parses the options and calls the command. Only `tyro` is imported to print help."""
 
-import contextlib
 import errno
-import io
 import itertools
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn, Union
-
-import tyro
+from typing import NoReturn
 
 from eosmodel import _specs
 from eosmodel.commands import compiled, config_file, module_of, words
 from eosmodel.commands.options import COMMANDS, name_of
-
-Command: Any = Union[  # noqa: UP007 - of a table
-    tuple(Annotated[option, tyro.conf.subcommand(name)] for name, option in COMMANDS.items())
-]
+from eosmodel.commands.parsing import completion, parse
 
 # A full disk, a limit on the size of files, a quota.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -30,7 +23,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if args == ["--version"]:
         return print(f"eosmodel {version('eosmodel')}")
     if len(args) == 2 and args[0] == "--completion":
-        return print(_completion(args[1]))
+        return print(completion(args[1]))
     try:
         args = config_file.expand(args)
         _check_words(args)
@@ -47,28 +40,6 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("eosmodel: interrupted; the same command with --resume goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-def parse(args: Sequence[str]) -> Any:
-    """The options of a command."""
-    return tyro.cli(
-        Command,
-        args=args,
-        prog="eosmodel",
-        description="Joint dynamics of step sizes and sharpness: theory against experiment. "
-        "--version: which version this is. --completion SHELL: the script that completes commands and options. "
-        "COMMAND --config FILE: with the options in a file, as every run writes one.",
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
-
-
-def _completion(shell: str) -> str:
-    """The script that completes commands and options in a shell: bash, zsh or tcsh."""
-    with contextlib.redirect_stdout(io.StringIO()) as script, contextlib.suppress(SystemExit):
-        parse(["--tyro-print-completion", shell])
-    # tyro's bash takes every line of a description for a match of its own.
-    lines = script.getvalue().rstrip().splitlines()
-    return "\n".join(line.replace("\\n", " ") if line.startswith("COMPLETION_SPEC") else line for line in lines)
 
 
 def _end(error: Exception, more: str = "") -> NoReturn:

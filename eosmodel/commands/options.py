@@ -315,6 +315,22 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Rerun:
+    """Run the command that wrote a folder again, from the run.toml in it, and say whether the numbers are the same."""
+
+    dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Folder written by any command that computes something."""
+    out: Path | None = None
+    """Folder for the new results; DIR with -again added when None."""
+    resume: bool = False
+    """Go on from what is in --out, if anything; --out DIR --resume finishes a folder whose command was killed."""
+    overwrite: bool = False
+    """Delete the results of an earlier command in --out first."""
+    no_cache: bool = False
+    """Do not keep compiled programs on disk, where the next command would find them."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write the datasets of folders as tables of comma-separated values: experiment.csv beside experiment.nc, and so
     on."""
@@ -343,7 +359,7 @@ class List:
 
 COMMANDS = {
     option.__name__.lower(): option
-    for option in (Compare, Train, River, Sweep, Validate, Phase, Orbit, Report, Export, List)
+    for option in (Compare, Train, River, Sweep, Validate, Phase, Orbit, Report, Rerun, Export, List)
 }
 """Options by the names of the commands, which are those of their modules too."""
 

@@ -4,7 +4,6 @@ A diagram is one array that is refined level by level, each where the one before
 blocks: its points go on from phase.nc itself, see `analysis.phase_diagram`.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,9 @@ def run(options: Phase) -> None:
         )
         config = shared.config_of(options)
         shared.prepare(options, config)
-        # The file says what command made it; the plan only knew what it computes.
-        plan.dataset.attrs["config"] = json.dumps(config, sort_keys=True)
-        plan.run(chunk=options.chunk, path=options.out / DATASET)
+        diagram = plan.run(chunk=options.chunk, path=options.out / DATASET)
+    # The file says what command made it; the plan only knew what it computes.
+    shared.save(diagram.dataset, options, DATASET, config)
     redraw(options.out)
 
 

@@ -1,6 +1,7 @@
 """What several commands need: a folder of their own, the configuration it was made with, blocks, checks of options."""
 
 import dataclasses
+import datetime
 import json
 import shutil
 import sys
@@ -28,8 +29,11 @@ Result = TypeVar("Result")
 CONFIG = "config.json"
 CONFIG_FILE = "run.toml"
 BLOCKS = "blocks"
+BEGAN = "began"
 # Options that say where results go, how an old folder is treated, and where and in what portions they are computed.
 _NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk", "log", "no_cache")
+# What a configuration says for people, and results do not depend on.
+_FOR_PEOPLE = {"version", BEGAN}
 
 
 def distinct(name: str, values: tuple[Any, ...]) -> None:
@@ -82,7 +86,8 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
 
     Args:
         options: with `out`, `resume` and `overwrite`.
-        config: from `config_of`; written to config.json, the options themselves to run.toml.
+        config: from `config_of`; written to config.json with the time at which the folder was begun, the options
+            themselves to run.toml.
         growing: options that may differ from those that the folder was begun with; of tables, entries that both have
             may not.
 
@@ -91,6 +96,7 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
         NotADirectoryError, FileExistsError: a folder that cannot be used, and what to do.
     """
     out = options.out
+    began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if options.resume and options.overwrite:
         raise ValueError("--resume and --overwrite exclude each other")
     check_folder(out)
@@ -103,15 +109,19 @@ def prepare(options: Any, config: dict[str, Any], growing: Collection[str] = ())
         elif not options.resume:
             raise FileExistsError(f"--out {out} is not empty; --resume goes on with it, --overwrite starts it again")
         else:
-            differing = [key for key in sorted({*old, *config} - {"version"}) if _differ(old, config, key, growing)]
+            differing = [key for key in sorted({*old, *config} - _FOR_PEOPLE) if _differ(old, config, key, growing)]
             if differing:
                 raise FileExistsError(
                     f"--out {out} holds results of another configuration (differs in {', '.join(differing)}"
                     + (f": eosmodel {old.get('version')} computes other numbers" if "results" in differing else "")
                     + "); name another folder, or --overwrite"
                 )
+            began = old.get(BEGAN, began)
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in ((CONFIG, json.dumps(config, indent=2) + "\n"), (CONFIG_FILE, config_file.written(options))):
+    for name, text in (
+        (CONFIG, json.dumps(config | {BEGAN: began}, indent=2) + "\n"),
+        (CONFIG_FILE, config_file.written(options)),
+    ):
         with atomic(out / name) as temporary:
             temporary.write_text(text)
 
@@ -159,5 +169,6 @@ def compute(plan: Plan[Result], options: Any, runner: runners.Runner, log: str |
 
 
 def save(dataset: xr.Dataset, options: Any, file: str, config: dict[str, Any]) -> None:
-    """Write a dataset to the folder --out, with what it takes to make it again."""
-    record.save(dataset.assign_attrs(record.provenance(config)), options.out / file)
+    """Write a dataset to the folder --out, with what it takes to make it again, and when the folder was begun."""
+    began = (config_in(options.out) or {}).get(BEGAN, "")
+    record.save(dataset.assign_attrs(record.provenance(config) | {BEGAN: began}), options.out / file)

@@ -191,7 +191,7 @@ class Commands(SphinxDirective):
     """The help of every command of eosmodel, a section each."""
 
     def run(self) -> list[nodes.Node]:
-        from eosmodel.cli import Command
+        from eosmodel.commands.parsing import Command
 
         sections: list[nodes.Node] = []
         for annotated in get_args(Command):

@@ -128,16 +128,38 @@ def command_line(config: Mapping[str, Any]) -> str | None:
 
 
 def origin(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a dataset knows of how it was made: configuration, commands, device and versions, and when."""
+    """What a dataset knows of how it was made: configuration, commands, device and versions, data, seeds, and when."""
     config = json.loads(attrs.get("config", "{}"))
-    device = {"device": attrs["device"]} if "device" in attrs else {}
+    times = {"began": _time(attrs.get("began", "")), "ended": _time(attrs.get("created", ""))}
+    environment = {name: attrs[name] for name in ("device",) if name in attrs} | json.loads(attrs.get("versions", "{}"))
+    facts = {
+        "data": _data(config),
+        "seeds": words(config.get("seeds", "")) or "the objective's own start",
+        "device": environment.get("device", ""),
+        "versions": ", ".join(f"{name} {value}" for name, value in environment.items() if name != "device"),
+    }
     return {
         "config": config,
         "typed": attrs.get("command"),
         "command": command_line(config),
-        "created": str(attrs.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
-        "environment": device | json.loads(attrs.get("versions", "{}")),
+        "created": times["ended"],
+        "times": times,
+        "environment": environment,
+        "facts": {name: text for name, text in (facts | times).items() if text},
     }
+
+
+def _time(text: str) -> str:
+    """A time as people write it."""
+    return text.replace("T", " ").replace("+00:00", " UTC")
+
+
+def _data(config: Mapping[str, Any]) -> str:
+    """The data sets of a configuration and their SHA-256; empty if there are none."""
+    hashes = config.get("data_sha256")
+    if isinstance(hashes, Mapping):
+        return "; ".join(f"{name}, SHA-256 {digest}" for name, digest in hashes.items())
+    return f"{config['data']}, {config['samples']} samples, SHA-256 {hashes}" if hashes else ""
 
 
 def references(datasets: Iterable[xr.Dataset | None]) -> tuple[Reference, ...]:

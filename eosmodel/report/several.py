@@ -126,8 +126,9 @@ def _options(folders: list[_Folder]) -> tuple[dict[str, list[str]], dict[str, st
 
 
 def _environments(folders: list[_Folder]) -> dict[str, list[str]]:
-    names = _ordered(name for folder in folders for name in folder.origin["environment"])
-    return {name: [folder.origin["environment"].get(name, "–") for folder in folders] for name in names}
+    """Device, versions and times by folder."""
+    made = [{**folder.origin["times"], **folder.origin["environment"]} for folder in folders]
+    return {name: [of.get(name) or "–" for of in made] for name in _ordered(name for of in made for name in of)}
 
 
 def _final(folder: _Folder, tuner: str, key: str) -> str:

@@ -145,6 +145,17 @@ def test_compare_train_report_and_list(tmp_path, capsys, fails):
     assert len(list((out / "blocks").glob("*.nc"))) == 2 * (2 * 5 + 1)
     assert not list((out / "blocks").glob("*.checkpoint.npz"))
 
+    page = (out / "report.html").read_text()
+    made_of = dict(re.findall(r"<tr><th>(\w+)</th><td>(.*)</td></tr>", page[page.index('id="again"') :]))
+    attrs = experiment.attrs
+    assert attrs["began"] <= attrs["created"]
+    assert made_of["data"] == f"digits, 60 samples, SHA-256 {json.loads(attrs['config'])['data_sha256']}"
+    assert (made_of["seeds"], made_of["device"]) == ("0 1", attrs["device"])
+    assert all(f"{name} {value}" in made_of["versions"] for name, value in json.loads(attrs["versions"]).items())
+    for name, key in (("began", "began"), ("ended", "created")):
+        assert made_of[name] == attrs[key].replace("T", " ").replace("+00:00", " UTC")
+    assert "eosmodel rerun ." in page
+
     before = (out / "scoreboard.json").read_bytes()
     assert "--resume" in fails(*command)
     assert "width" in fails(*command, "--resume", "--width", "7")

@@ -107,6 +107,10 @@ def test_phase_writes_resumes_and_guards_its_folder(tmp_path, capsys, fails, mon
     # At A = 10 the flip is at c = 0.5359.
     assert found.period.values.tolist() == [1, 1, 1, 1, 1, 2, 2]
     assert found.p.attrs["symbol"] == "c"
+    for folder, files in ((whole, ["phase.nc"]), (out, ["orbit.nc"])):
+        main(["rerun", str(folder)])
+        assert capsys.readouterr().out.endswith(f"the same numbers as {folder}\n")
+        assert [path.name for path in folder.with_name(f"{folder.name}-again").glob("*.nc")] == files
 
 
 def test_phase_of_a_toy(tmp_path):

@@ -34,6 +34,8 @@ def test_rivers_predictions_and_a_page(tmp_path, capsys):
     (out / "river.html").unlink()
     main(["report", str(out)])
     assert (out / "river.html").exists()
+    main(["rerun", str(out)])
+    assert capsys.readouterr().out.endswith(f"the same numbers as {out}\n")
 
 
 @pytest.mark.parametrize(

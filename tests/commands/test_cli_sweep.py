@@ -79,7 +79,8 @@ def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
     names = {path.name for path in out.iterdir()}
     pictures = {"sweep-loss.png", "sweep-sharpness.png", "sweep-trajectories.png", "sweep-losses.png"}
     assert names == {"config.json", "run.toml", "blocks", "sweep.nc", "findings.json", "sweep.html"} | pictures
-    main(["sweep", *options, "--out", str(whole)])
+    main(["rerun", str(out), "--out", str(whole)])
+    assert capsys.readouterr().out.endswith(f"the same numbers as {out}\n")
     found, expected = (xr.load_dataset(folder / "sweep.nc").drop_vars("seconds") for folder in (out, whole))
     xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
     assert json.loads(found.attrs["config"])["width"] == 4

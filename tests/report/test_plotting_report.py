@@ -280,7 +280,7 @@ def test_levels_are_half_open(value, expected):
 def test_the_full_command_gives_the_configuration_back():
     import tyro
 
-    from eosmodel.cli import Command
+    from eosmodel.commands.parsing import Command
     from eosmodel.commands.train import config_of
 
     def parse(line):

@@ -242,5 +242,6 @@ def test_the_command_goes_on_where_it_was_and_grows(tmp_path, capsys, fails):
     (out / "validation.html").unlink()
     main(["report", str(out)])
     assert (out / "validation.html").read_text() == page
-    capsys.readouterr()
+    main(["rerun", str(out), "--out", str(tmp_path / "again")])
+    assert capsys.readouterr().out.endswith(f"the same numbers as {out}\n")
     assert "was written by `eosmodel validate`" in fails("report", str(out), str(tmp_path))
