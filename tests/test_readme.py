@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import tyro
 
-from eosmodel.cli import Command
 from eosmodel.commands.options import COMMANDS
+from eosmodel.commands.parsing import Command
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 

@@ -1,4 +1,4 @@
-"""`eosmodel rerun DIR`: the command that wrote a folder, run again from the run.toml in it; are its numbers the same?"""
+"""`eosmodel rerun DIR`: runs the command that wrote a folder again, from its run.toml, and compares the numbers."""
 
 from pathlib import Path
 from typing import Any

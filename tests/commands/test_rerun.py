@@ -1,5 +1,4 @@
-"""`eosmodel rerun DIR` makes the results of a folder again; `compare`, `sweep`, `river`, `phase`, `orbit` and `validate`
-are run again where their own tests have run them."""
+"""`eosmodel rerun` makes the results of a folder again; of other commands' folders in the tests of these commands."""
 
 import json
 
