@@ -35,6 +35,8 @@ class NetworkOptions:
     """½ mean squared error, or mean cross-entropy in nats."""
     dtype: Literal["float32", "float64"] = "float32"
     """Floating type of the whole computation."""
+    chunk: int | Literal["all", "auto"] = "auto"
+    """Samples in memory at once: a number, all, or auto, as the memory allows. Results differ by rounding alone."""
 
 
 @dataclass(frozen=True)

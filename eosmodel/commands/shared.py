@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import jax
 import xarray as xr
 
-from eosmodel._checks import check_distinct
+from eosmodel._checks import check_count, check_distinct
 from eosmodel.commands import config_file, module_of
 from eosmodel.commands.options import COMMANDS, NetworkOptions, flag, name_of
 from eosmodel.objectives.data import load
@@ -47,7 +47,8 @@ def precision(options: Any) -> AbstractContextManager[None]:
 
 
 def network_options(options: NetworkOptions) -> dict[str, Any]:
-    """The arguments of `objectives.recipes.network`: a path made absolute, the samples counted, the data hashed.
+    """The arguments of `objectives.recipes.network`: a path made absolute, the samples counted, the data hashed;
+    a chunk only where one is asked for.
 
     The hash keeps results of other data apart, should the file be replaced.
     """
@@ -60,6 +61,10 @@ def network_options(options: NetworkOptions) -> dict[str, Any]:
     except (ValueError, FileNotFoundError) as error:
         asked = "" if options.samples == NetworkOptions.samples else f" --samples {options.samples}"
         raise ValueError(f"--data {options.data}{asked}: {str(error).removeprefix('path: ')}") from None
+    chunk = chosen.pop("chunk")
+    if chunk != "auto":
+        chosen["chunk"] = len(data.x) if chunk == "all" else chunk
+        check_count("eosmodel", "--chunk", chosen["chunk"])
     return chosen | {"samples": len(data.x), "data_sha256": data.sha256}
 
 

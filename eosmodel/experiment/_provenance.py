@@ -10,6 +10,7 @@ import xarray as xr
 from eosmodel._origin import Origin
 from eosmodel.directions import Direction
 from eosmodel.objectives.batches import AbstractBatches
+from eosmodel.objectives.networks import Network
 from eosmodel.results.sources import IDENTITY
 from eosmodel.simulation import digest, loss_identity, rule_identity
 from eosmodel.tuners._labels import written
@@ -37,6 +38,7 @@ def source_of(objective: Any, weights: Any, seeds: int | list[int] | None) -> Or
         loss=loss_identity(objective, weights[0] if weights.ndim == 2 else weights),
         starts={str(name): digest(start) for name, start in zip(names, starts, strict=True)},
         **({"data": dict(data)} if data else {}),
+        **({"chunk": inner.chunk or "all"} if isinstance(inner, Network) else {}),
     )
 
 
@@ -49,7 +51,8 @@ def provenance(
     theory: str | None = None,
 ) -> dict[str, Any]:
     """The attributes of a result: `objective`, `data` (name, SHA-256, samples), `tuner` with all of its parameters,
-    `direction`, `seeds`, `steps`, `dtype`, of a prediction `theory`, and `identity`, the hashes behind these.
+    `direction`, `seeds`, `steps`, `dtype`, of a network `chunk` (samples in memory at once), of a prediction `theory`,
+    and `identity`, the hashes behind these.
 
     Args:
         source: from `source_of`.
@@ -74,4 +77,5 @@ def provenance(
         IDENTITY: json.dumps(hashes, sort_keys=True),
     }
     attrs |= {"data": json.dumps(facts["data"], sort_keys=True)} if "data" in facts else {}
+    attrs |= {"chunk": facts["chunk"]} if "chunk" in facts else {}
     return attrs | ({} if theory is None else {"theory": theory})

@@ -22,7 +22,8 @@ def network(
         net: name of the architecture.
         samples: number of samples, the first ones; all when None.
         data_sha256: `Data.sha256` of the data that are meant; None for whatever is there.
-        options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype.
+        options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype,
+            chunk.
 
     Raises:
         ValueError: an unknown name, data that are not those that are meant, or an option that the data set or the

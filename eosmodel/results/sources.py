@@ -59,7 +59,7 @@ def _hashes(dataset: xr.Dataset, name: str, label: str) -> dict[str | None, str]
 def common_attrs(datasets: Sequence[xr.Dataset]) -> dict[str, Any]:
     """What several runs or predictions say alike of what they are of, and their hashes together."""
     first = datasets[0].attrs
-    names = ("objective", "data", "direction", "dtype")
+    names = ("objective", "data", "direction", "dtype", "chunk")
     attrs = {name: first.get(name) for name in names if all(d.attrs.get(name) == first.get(name) for d in datasets)}
     attrs = {name: value for name, value in attrs.items() if value is not None}
     known = [_identity(dataset) for dataset in datasets]

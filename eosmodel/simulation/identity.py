@@ -19,6 +19,7 @@ from jax.interpreters import partial_eval
 from eosmodel.dynamics import AbstractDynamics
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
+from eosmodel.objectives.networks import Network
 from eosmodel.rays import ray
 from eosmodel.simulation.loop import chunk_of, initial_carry
 from eosmodel.tuners.base import AbstractTuner, ask, init_state
@@ -70,14 +71,15 @@ def _constants(traced: Any) -> Iterable[Any]:
 def loss_identity(objective: AbstractObjective | AbstractBatches, weights: Any) -> str:
     """A hash of a loss as a function of the weights: its program, and the arrays that the value depends on.
 
-    Two losses with equal hashes have equal values everywhere. Initial weights that are stored in an objective do not
-    count. Of a stochastic objective it is the loss of a step, as a function of the seed and the step as well.
+    Two losses with equal hashes have equal values everywhere, to rounding. Initial weights that are stored in an
+    objective do not count, nor does the chunk of a network. Of a stochastic objective it is the loss of a step, as a
+    function of the seed and the step as well.
 
     Args:
         objective: the loss.
         weights: weights, shape (dim,), or their `jax.ShapeDtypeStruct`.
     """
-    arrays, static = eqx.partition(objective, eqx.is_array)
+    arrays, static = eqx.partition(_at_once(objective), eqx.is_array)
     leaves, structure = jax.tree.flatten(arrays)
     count = jax.ShapeDtypeStruct((), np.int32)
 
@@ -89,6 +91,15 @@ def loss_identity(objective: AbstractObjective | AbstractBatches, weights: Any) 
     live, used = partial_eval.dce_jaxpr(traced.jaxpr, [True])
     needed = [leaf for leaf, need in zip(leaves, used[: len(leaves)], strict=True) if need]
     return digest(_ADDRESS.sub("", str(live)), *_constants(traced), *needed)
+
+
+def _at_once(objective: Any) -> Any:
+    """The objective with its networks on all samples at once: a chunk is how a loss is computed, and not which loss."""
+    return jax.tree.map(
+        lambda node: node.at_once() if isinstance(node, Network) else node,
+        objective,
+        is_leaf=lambda node: isinstance(node, Network),
+    )
 
 
 def rule_identity(tuner: AbstractTuner, dtype: Any) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,16 @@ from eosmodel.results import record
 RESULTS = 1
 """Version of the numbers: it is raised with every change of eosmodel by which a configuration that was computed before
 gives other numbers. Blocks and folders of another one are not gone on with."""
+
+
+HOW = ("chunk",)
+"""Entries of a configuration that say how a result is computed, and on which it depends by rounding alone."""
+
+
+def _of_result(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without `HOW`, which may be in the part of it that is the objective's."""
+    kept = {name: value for name, value in config.items() if name not in HOW}
+    return {name: _of_result(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
 
 
 def plain(**options: Any) -> dict[str, Any]:
@@ -60,10 +70,10 @@ class Block:
 
     @cached_property
     def identity(self) -> str:
-        """What decides the result, as text: function, configuration, what it needs, and `RESULTS`."""
+        """What decides the result, as text: function, configuration but for `HOW`, what it needs, and `RESULTS`."""
         content = {
             "compute": f"{self.compute.__module__}.{self.compute.__qualname__}",
-            "config": self.config,
+            "config": _of_result(self.config),
             "needs": [block.identity for block in self.needs],
             "results": RESULTS,
         }

@@ -1,5 +1,7 @@
 """From a model of an architecture to its `Network`: the arguments that all share, and what is said of wrong ones."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,16 +10,25 @@ from jaxtyping import Array
 from eosmodel._checks import check_count, check_precision, check_range
 from eosmodel._origin import Origin
 from eosmodel.objectives.data import Data
+from eosmodel.objectives.networks.chunks import chosen_chunk
 from eosmodel.objectives.networks.layers import ACTIVATIONS, draw
 from eosmodel.objectives.networks.loss import LOSSES, Network
 
 
-def assembled(model, data: Data, loss: str, init_scale: float, seed: int, dtype, origin: Origin | None = None):
+def assembled(
+    model, data: Data, loss: str, init_scale: float, seed: int, dtype, chunk: int | None, origin: Origin | None = None
+) -> Network:
     """The `Network` of a model whose layers have shapes in place of arrays; `origin` is by default that of the data."""
     scale = jnp.asarray(init_scale, dtype)
     drawn = draw(model, scale, jax.random.key(seed))
     origin = origin_of(data) if origin is None else origin
-    return Network(drawn, *arrays_of(data, dtype), scale, loss, data.classes, origin=origin)
+    net = Network(drawn, *arrays_of(data, dtype), scale, loss, data.classes, origin=origin)
+    return chunked(net, chunk)
+
+
+def chunked(net: Network, chunk: int | None) -> Network:
+    """The network with the chunk asked for; None chooses one, see `chosen_chunk`."""
+    return dataclasses.replace(net, chunk=chosen_chunk(chunk, net.losses, net.initial()))
 
 
 def origin_of(data: Data) -> Origin:

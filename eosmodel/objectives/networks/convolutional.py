@@ -46,6 +46,7 @@ def cnn(
     loss: str = "mse",
     seed: int = 0,
     dtype=None,
+    chunk: int | None = None,
 ) -> Network:
     """A convolutional network: `depth` layers of `width` 3×3 filters (stride 2, padding 1), and a linear read-out.
 
@@ -71,4 +72,4 @@ def cnn(
         layers.append(layer_of(eqx.nn.Conv2d, channels, width, 3, stride=2, padding=1, dtype=dtype))
         height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, width
     layers.append(layer_of(eqx.nn.Linear, height * breadth * channels, data.y.shape[1], dtype=dtype))
-    return assembled(_CNN(tuple(layers), activation), data, loss, init_scale, seed, dtype, origin)
+    return assembled(_CNN(tuple(layers), activation), data, loss, init_scale, seed, dtype, chunk, origin)

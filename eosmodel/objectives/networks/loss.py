@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from eosmodel._origin import Origin
 from eosmodel.objectives.base import AbstractObjective
+from eosmodel.objectives.networks.chunks import in_chunks
 from eosmodel.objectives.networks.layers import Each, draw
 
 LOSSES = {"mse": "½ · mean over samples of ‖out − y‖²", "ce": "mean cross-entropy of softmax(out), in nats"}
@@ -34,6 +35,8 @@ class Network(AbstractObjective):
         classes: number of classes; None for regression.
         frozen: the arrays of the model that are not weights, and None elsewhere; None where all are weights.
         origin: `name`, `sha256` and `samples` of the `Data`, for records.
+        chunk: samples in memory at once; None for all. Loss, predictions and their derivatives of any order are summed
+            over chunks, and differ by rounding alone.
     """
 
     model: Any
@@ -44,6 +47,7 @@ class Network(AbstractObjective):
     classes: int | None = eqx.field(static=True)
     frozen: Any = None
     origin: Origin = eqx.field(static=True, default=Origin())
+    chunk: int | None = eqx.field(static=True, default=None)
 
     def __repr__(self) -> str:
         kind = type(self.model.model if isinstance(self.model, Each) else self.model).__name__.removeprefix("_")
@@ -59,16 +63,22 @@ class Network(AbstractObjective):
 
     def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, "samples *positions outputs"]:
         """The network's outputs f(x_i; w) (logits under "ce")."""
+        return in_chunks(self._outputs, weights, (self.x,), self.chunk)
+
+    def _outputs(self, weights, x):
         static = eqx.filter(self.model, eqx.is_inexact_array, inverse=True)
         parts = [self._unravelled(weights), static] + ([] if self.frozen is None else [self.frozen])
         model = eqx.combine(*parts)
         # By default an accelerator rounds the factors of a product to 10 bits or fewer, too coarse for curvature.
         with jax.default_matmul_precision("highest"):
-            return model(self.x.astype(weights.dtype))
+            return model(x.astype(weights.dtype))
 
     def losses(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
         """ℓ_i(w), the loss of each sample; L is their mean."""
-        out, y = self.predictions(weights), self.y.astype(weights.dtype)
+        return in_chunks(self._losses, weights, (self.x, self.y), self.chunk)
+
+    def _losses(self, weights, x, y):
+        out, y = self._outputs(weights, x), y.astype(weights.dtype)
         each = 0.5 * (out - y) ** 2 if self.loss_name == "mse" else -y * jax.nn.log_softmax(out)
         each = jnp.sum(each, axis=-1)
         return jnp.mean(each, axis=tuple(range(1, each.ndim)))
@@ -79,6 +89,10 @@ class Network(AbstractObjective):
     def on(self, indices: Int[Array, " chosen"]) -> "Network":
         """The same network on the samples of these indices."""
         return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], origin=Origin())
+
+    def at_once(self) -> "Network":
+        """The same network with all samples in memory at once."""
+        return dataclasses.replace(self, chunk=None)
 
     def accuracy(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """The fraction of samples, or of positions, classified correctly. ValueError on regression data."""

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from eosmodel._checks import check_precision, one_line
 from eosmodel.objectives.data import Data
-from eosmodel.objectives.networks.building import arrays_of, check_data, origin_of
+from eosmodel.objectives.networks.building import arrays_of, check_data, chunked, origin_of
 from eosmodel.objectives.networks.layers import Each
 from eosmodel.objectives.networks.loss import Network
 
 
-def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> Network:
+def network(model, data: Data, loss: str = "mse", *, trainable: Any = None, chunk: int | None = None) -> Network:
     """A user-supplied model: any equinox module that maps one sample to one output vector, without state or keys.
 
     The weights are its inexact arrays, which must share one real dtype; the data are converted to it. The model cannot
@@ -25,6 +25,7 @@ def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> N
         loss: "mse" or "ce", see `Network`.
         trainable: which arrays are weights: None for all inexact ones; a function of a leaf, or a tree of booleans like
             the model, as `equinox.partition` takes them, to keep masks and tables out.
+        chunk: samples in memory at once, as for `mlp`.
 
     Raises:
         ValueError: no weights, or of several dtypes, or of half precision; layers that draw random numbers or keep
@@ -63,7 +64,7 @@ def network(model, data: Data, loss: str = "mse", *, trainable: Any = None) -> N
         raise ValueError(f"network: model does not take x of shape {data.x.shape[1:]}: {error}") from None
     if shape != data.y.shape:
         raise ValueError(f"network: model must map x to outputs of shape {data.y.shape[1:]}, got {shape[1:]}")
-    return net
+    return chunked(net, chunk)
 
 
 def _check_layers(model) -> None:

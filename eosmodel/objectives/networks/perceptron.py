@@ -32,6 +32,7 @@ def mlp(
     loss: str = "mse",
     seed: int = 0,
     dtype=None,
+    chunk: int | None = None,
 ) -> Network:
     """A multilayer perceptron on flattened inputs: h_l = act(W_l h_{l−1} + b_l), and a linear read-out.
 
@@ -47,6 +48,8 @@ def mlp(
         loss: "mse" or "ce", see `Network`.
         seed: seed of the initial weights.
         dtype: dtype of weights and data; None for jax's default float.
+        chunk: samples in memory at once, an integer ≥ 1; None for all where they take a sixteenth of the memory there
+            is, else for as many as are fast, see [chunks](devices.md#samples-in-chunks). Results differ by rounding.
 
     Raises:
         ValueError: a value out of its range, or "ce" with regression targets.
@@ -62,4 +65,4 @@ def mlp(
     check_vectors(data, "mlp")
     sizes = [math.prod(data.x.shape[1:]), *[width] * depth, data.y.shape[1]]
     layers = tuple(layer_of(eqx.nn.Linear, i, o, dtype=dtype) for i, o in itertools.pairwise(sizes))
-    return assembled(_MLP(layers, activation), data, loss, init_scale, seed, dtype)
+    return assembled(_MLP(layers, activation), data, loss, init_scale, seed, dtype, chunk)

@@ -49,6 +49,7 @@ def transformer(
     loss: str = "ce",
     seed: int = 0,
     dtype=None,
+    chunk: int | None = None,
 ) -> Network:
     """A transformer encoder with an output at every position: pre-norm blocks of attention and a feed-forward layer.
 
@@ -87,4 +88,4 @@ def transformer(
     embedding = layer_of(eqx.nn.Linear, features + length, width, dtype=dtype)
     out = layer_of(eqx.nn.Linear, width, data.y.shape[2], dtype=dtype)
     model = _Transformer(embedding, blocks, layer_of(norm_layer, width, dtype=dtype), out)
-    return assembled(Each(model), data, loss, init_scale, seed, dtype)
+    return assembled(Each(model), data, loss, init_scale, seed, dtype, chunk)
