@@ -19,7 +19,8 @@
 # 3. It then stays there, and a model with two variables explains why.
 # 4. If a rule chooses $\eta$ during training, the bound moves, and the outcome changes.
 #
-# Derivatives and a little linear algebra are all you need.
+# Derivatives and a little linear algebra are all you need. If you would rather begin with a network, data and a rule of
+# your own, go to notebook 6, `06_bring_your_own`, and come back.
 
 # %%
 import os
@@ -94,11 +95,13 @@ runs = eos.simulate(net, eos.tuners.Constant(jnp.array(sizes)), steps=steps, mea
 list(runs.data_vars)
 
 # %% [markdown]
-# The result is a labelled dataset (xarray): each variable over `run` and `step`, with a symbol and a meaning attached.
+# The result is a labelled dataset (xarray): each variable over `tuner_step`, the step size of the run, and `step`, with a
+# symbol and a meaning attached.
 
 # %%
 for name in ("loss", "stepsize", "sharpness"):
-    print(f"{name:10} {runs[name].symbol}: {runs[name].long_name}"[:100])
+    meaning = runs[name].long_name.partition(";")[0]
+    print(f"{name:10} {runs[name].symbol}: {meaning}")
 
 # %%
 colors = ("#0072B2", "#D55E00", "#009E73")
@@ -128,23 +131,37 @@ for size, run in zip(sizes, runs.sharpness, strict=True):
 # ## What happens at the edge?
 #
 # Beyond the edge the weights jump back and forth along $u$. Let $x$ be the displacement along $u$ from the middle of that
-# motion; the dataset has it as `amplitude`. Here are the sharpness and $x$ of the largest step size.
+# motion; the dataset has it as `amplitude`. Here are the sharpness and $x$ of the smallest step size, around the time at
+# which the sharpness reaches its line.
 
 # %%
-one = runs.isel(tuner_step=-1)
+one = runs.isel(tuner_step=0)
+window = slice(0, 30) if quick else slice(320, 480)
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 4.4), sharex=True, layout="constrained")
-top.plot(one.step, one.sharpness, color=colors[2])
-top.axhline(2 / sizes[-1], color="black", linestyle="--", linewidth=1, label="2/η")
+top.plot(one.step, one.sharpness, color=colors[0])
+top.axhline(2 / sizes[0], color="black", linestyle="--", linewidth=1, label="2/η")
 bottom.plot(one.step, one.amplitude.sel(mode=1), color="#3a3a3a", linewidth=0.7)
-top.set(ylabel="sharpness λ", xlim=(0, 30 if quick else 300))
-top.legend(frameon=False)
+near = one.sharpness[window]
+margin = 0.3 * float(near.max() - near.min())
+top.set(ylabel="sharpness λ", xlim=(window.start, window.stop), ylim=(near.min() - margin, near.max() + margin))
+top.legend(frameon=False, loc="upper right")
 bottom.set(xlabel="step t", ylabel="displacement x")
 plt.show()
 
 # %% [markdown]
-# **What we see.** Where $\lambda$ is above the line, the displacement changes sign at every step and grows; where it
-# is below, the displacement shrinks. And a large displacement brings $\lambda$ down. The oscillation is the feedback
-# that keeps the sharpness where it is: *self-stabilisation*.
+# **What we see.** The displacement changes sign at every step. Where $\lambda$ is above the line it grows; where it is
+# below, it shrinks. And a large displacement brings $\lambda$ down. The oscillation is the feedback that keeps the sharpness
+# where it is: *self-stabilisation*. Counted over the steps of the picture:
+
+# %%
+x, above = one.amplitude.sel(mode=1).values[window], (one.sharpness.values[window] > 2 / sizes[0])[:-1]
+changes, grows = x[1:] * x[:-1] < 0, np.abs(x[1:]) > np.abs(x[:-1])
+for where, rows in (("above", above), ("below", ~above)):
+    print(f"{rows.sum()} steps {where} the line: x changes sign at {changes[rows].sum()}, grows at {grows[rows].sum()}")
+
+# %% [markdown]
+# (With the larger step sizes $\lambda$ stays above its line and several directions oscillate at once, so that no single
+# one shows this. Notebook 5 is about that.)
 
 # %% [markdown]
 # ## Two numbers are enough
@@ -261,8 +278,11 @@ plt.show()
 #
 # ## Where to go from here
 #
+# - Notebook 6, if you have a network, data or a rule of your own: they take a line each.
 # - Notebook 2: why Armijo and a constant step differ. A tuner is a response to the oscillation, one curve that can be
-#   drawn.
+#   drawn, and the curve says which *class* the tuner is of: whether the tuner itself bounds the oscillation, or only a fall
+#   of the sharpness can.
 # - Notebook 3: phase diagrams of what tuners do, with sliders.
-# - Notebooks 4 to 9: bifurcations and chaos, measuring $\alpha$ and $\beta$ on a network, your own network, mini-batches,
-#   the claims of the paper that this project started from, and derivations of the formulas.
+# - Notebooks 4, 5 and 7 to 9: bifurcations and chaos, measuring $\alpha$ and $\beta$ on a network, mini-batches, the claims
+#   of the paper that this project started from, and derivations of the formulas.
+# - Notebook 10: measure a network once, and predict every tuner on it.

@@ -198,11 +198,12 @@ plt.show()
 # although the oscillation stays bounded. Notebook 4 is about this route. For the question what stops the sharpness it does
 # not matter.
 #
-# ## Two classes
+# ## The class of a tuner
 #
-# What matters is whether $\Phi$ ever falls through 2.
+# What matters is whether $\Phi$ ever falls through 2. This is the **class** of a *tuner* (another word for the rule), and
+# there are three:
 #
-# - **Clamped.** $\Phi$ falls through 2 at some $r^*$. The *tuner* (another word for the rule) bounds the oscillation:
+# - **Clamped.** $\Phi$ falls through 2 at some $r^*$. The tuner bounds the oscillation:
 #   $x^2 = r^*G/\lambda^2$, or a cycle or chaos about it.
 # - **Self-stabilised.** $\Phi$ stays above 2. The tuner lets the oscillation grow, and only the *sharpness* can stop it,
 #   by falling.
@@ -432,7 +433,7 @@ for name, tuner in trained.items():
 #
 # ## Write your own rule and see its class
 #
-# A tuner is a class with one method, `(ray, state) -> (eta, state, info)`. `ray.value` is $\varphi(0)$, `ray.slope` is
+# In Python a tuner is a subclass of `AbstractTuner` with one method, `(ray, state) -> (eta, state, info)`. `ray.value` is $\varphi(0)$, `ray.slope` is
 # $\varphi'(0) = -\|g\|^2$, `ray.curvature()` is $g^\top Hg$, and `ray.evaluate(eta)` the loss after a step `eta`. `state`
 # is the memory of the rule, here none; `info` is the number of evaluations along the line and whether the rule failed.
 #
@@ -478,6 +479,9 @@ plt.show()
 # 3. A rule that is clamped at *large* sharpness and not at small sharpness.
 #
 # ## Where to go from here
+#
+# In one sentence: a tuner's class says who stops the oscillation at this moment, the tuner (clamped), the sharpness by
+# falling to $2/\eta$ (self-stabilised), or nobody, because there is none (below the edge).
 #
 # - Notebook 3: what a rule does over all values of two of its parameters, with sliders.
 # - Notebook 4: the flip at $m = -1$ and what comes after it.

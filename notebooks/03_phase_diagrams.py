@@ -23,6 +23,7 @@
 # | $s = \eta\lambda$ | normalised step: step size times sharpness; $s = 2$ is the edge of stability |
 # | $r = \lambda^2x^2/G$ | size of the oscillation $x$ along the sharpest direction, measured by the gradient $G$ of the rest |
 # | $\Phi(r)$ | the $s$ that a rule takes at an oscillation of size $r$; $r^*$ is where $\Phi(r^*) = 2$ |
+# | class | *clamped* if $\Phi$ falls through 2, so that the rule bounds the oscillation; *self-stabilised* if it stays above, so that only a falling sharpness can; *below the edge* if it stays below |
 # | fast map | $r' = (1 - \Phi(r))^2\,r$, the oscillation with all else held fixed |
 # | $A = \lambda\bar L/G$ | loss $\bar L$ left in the middle of the oscillation, in natural units |
 # | $\kappa$ | curvature of the rest, relative to $\lambda$ |

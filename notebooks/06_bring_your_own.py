@@ -14,7 +14,8 @@
 # eosmodel has three central concepts. An **objective** is a loss of one flat array of weights $w$. A **tuner** is a
 # rule that looks at the loss along the line of the next step and returns a step size $\eta$. A **theory** predicts from the
 # two what `eos.simulate` will measure: the step size, the sharpness $\lambda$ (largest eigenvalue of the Hessian) and
-# the loss. This notebook adds an objective and a tuner that eosmodel does not have, and tests the theories on them.
+# the loss. This notebook adds an objective and a tuner that eosmodel does not have, and tests the theories on them. It can
+# be read first; what the edge of stability is, notebook 1 explains in ten minutes.
 
 # %%
 import os
@@ -30,7 +31,6 @@ import numpy as np
 import optax
 import xarray as xr
 from eosmodel.tuners import AbstractTuner, TunerInfo
-from jax.flatten_util import ravel_pytree
 
 quick = bool(os.environ.get("EOSMODEL_QUICK"))  # the project's tests run a small version of this notebook
 steps = 40 if quick else 800
@@ -80,35 +80,44 @@ net = eos.objectives.network(model, wave, loss="mse")
 print(f"{net.initial().size} weights, loss at the start {float(net(net.initial())):.3f}")
 
 # %% [markdown]
-# ## Your own network: flax, or anything else
+# ## Your own network: flax
 #
-# `eos.objective(f, w0)` takes any JAX function of a flat array and a starting point. `ravel_pytree` converts a tree of
-# parameters to a flat array and returns the inverse as well. (Flax is needed for this cell
-# only: `pip install flax`. With `flax.nnx` the inverse is `nnx.merge(graph, unravel(w))`, where `graph, parameters =
-# nnx.split(model)`.)
+# A model of `flax.nnx` goes in as it is. (Flax is needed for this cell and the next only: `pip install flax`.)
 
 # %%
-from flax import linen
+from flax import linen, nnx
 
 
-class Wavy(linen.Module):
-    @linen.compact
+class Wavy(nnx.Module):
+    def __init__(self, rngs):
+        self.inner = nnx.List([nnx.Linear(2, 16, rngs=rngs), nnx.Linear(16, 16, rngs=rngs)])
+        self.outer = nnx.Linear(16, 1, rngs=rngs)
+
     def __call__(self, x):
-        for _ in range(2):
-            x = jnp.sin(linen.Dense(16)(x))
-        return linen.Dense(1)(x)
+        for layer in self.inner:
+            x = jnp.sin(layer(x))
+        return self.outer(x)
 
 
-wavy = Wavy()
-w0, unravel = ravel_pytree(wavy.init(jax.random.key(0), net.x))
-other = eos.objective(lambda w: 0.5 * jnp.mean(jnp.sum((wavy.apply(unravel(w), net.x) - net.y) ** 2, axis=1)), w0)
-print(f"{w0.size} weights, loss at the start {float(other(w0)):.3f}")
+other = eos.objectives.network(Wavy(nnx.Rngs(0)), wave, loss="mse")
+print(f"{other.initial().size} weights, loss at the start {float(other(other.initial())):.3f}")
+
+# %% [markdown]
+# ## Anything else
+#
+# `eos.objective(f, w0)` takes any JAX function of an array, or of a tree of arrays such as the parameters of `flax.linen`,
+# and where it starts.
+
+# %%
+line = linen.Dense(1)
+flat = eos.objective(lambda p: 0.5 * jnp.mean((line.apply(p, net.x) - net.y) ** 2), line.init(jax.random.key(0), net.x))
+print(f"a straight line: {flat.initial().size} weights, loss at the start {float(flat(flat.initial())):.3f}")
 
 # %%
 eta = 0.5
 pair = {
     name: eos.simulate(objective, eos.tuners.Constant(eta), steps=steps, measure_every=0, progress=False)
-    for name, objective in {"equinox, tanh": net, "flax, sine": other}.items()
+    for name, objective in {"equinox, tanh": net, "flax.nnx, sine": other}.items()
 }
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 for (name, run), color, style in zip(pair.items(), ("#0072B2", "#D55E00"), ("-", "--"), strict=True):
@@ -127,7 +136,7 @@ plt.show()
 # %% [markdown]
 # ## Your own tuner
 #
-# A tuner is a class with one method. It receives a **ray**, the loss along the line $w + \eta d$ of the next step, and its
+# A tuner is a Python class with one method. It receives a **ray**, the loss along the line $w + \eta d$ of the next step, and its
 # own memory. It returns the step size, the new memory, and what to record (how many extra losses it evaluated, and whether
 # it failed). A ray has
 #

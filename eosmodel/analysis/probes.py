@@ -55,11 +55,13 @@ class AbstractProbe(eqx.Module):
     Class variables
         frozen: λ is constant.
         training: it is the training of a network, with the regimes of `decide_training`.
+        first: what the first coordinate of z is, in a few words.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     frozen: ClassVar[bool] = False
     training: ClassVar[bool] = False
+    first: ClassVar[str] = "first coordinate of the state"
 
     @abc.abstractmethod
     def init(self) -> Float[Array, " dim"]: ...
@@ -82,6 +84,7 @@ class FastProbe(AbstractProbe):
     r: Any = 1.0
     parts: ClassVar = {"tuner": ("fast_map", "tuner"), "map": ("fast_map",), "start": ()}
     frozen: ClassVar = True
+    first: ClassVar = "ln r, size of the oscillation"
 
     def __check_init__(self):
         check_range("FastMap", "r", self.r, 0, low_open=True, high_open=True)
@@ -107,6 +110,7 @@ class DescentProbe(AbstractProbe):
     objective: AbstractObjective
     tuner: AbstractTuner
     parts: ClassVar = {"tuner": ("tuner",), "objective": ("objective",)}
+    first: ClassVar = "first weight"
 
     def init(self):
         weights = self.objective.initial()
@@ -136,6 +140,8 @@ class DescentProbe(AbstractProbe):
 
 class ValleyProbe(DescentProbe):
     """Gradient descent on a valley, with known α and β and the oscillation x. Its period is that of ln(λ²x²/G)."""
+
+    first: ClassVar = "x, displacement across the valley"
 
     def _slow(self, weights, stepsize):
         floor: Any = self.objective

@@ -34,6 +34,7 @@ def run(options: Orbit) -> None:
             keep=options.keep,
             name=parameter.symbol,
         )
+    diagram.orbit.attrs["first"] = made.first
     shared.save(diagram, options, DATASET, config)
     redraw(options.out)
 

@@ -1,13 +1,14 @@
 """The sheet that every picture is drawn on, and what several pictures have in common."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from eosmodel.results.formatting import number
+from eosmodel.results.formatting import number, setting
 from eosmodel.theory import THEORIES
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _THEORY_STYLES: tuple[dict[str, Any], ...] = (
 _SPARE_COLORS = ("#882255", "#56B4E9", "#000000", "#999933")
 
 
+# Coordinates that name what a single run or cell is of.
+_PLACES = ("workload", "loss_function", "tuner")
+
+
 def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
@@ -37,11 +42,22 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def name_subject(figure: "Figure", dataset: xr.Dataset) -> None:
-    """Write above a figure which system and tuner it shows, if the dataset's configuration names them."""
+    """Write above a figure what it shows, if the dataset says so."""
+    text = subject(figure, dataset)
+    if text:
+        figure.suptitle(text, fontsize=10)
+
+
+def subject(figure: "Figure", dataset: xr.Dataset) -> str:
+    """What a dataset is of, in lines as wide as a figure: system and tuner, or the objective of runs and the tuner of a
+    single one; empty if it does not say so."""
     config = json.loads(dataset.attrs.get("config", "{}"))
     names = [config[key] for key in ("system", "tuner") if isinstance(config.get(key), str)]
-    if names:
-        figure.suptitle(", ".join(names), fontsize=10)
+    if not names:
+        names = [str(dataset[name].item()) for name in _PLACES if name in dataset.coords and dataset[name].ndim == 0]
+        names = [setting(config) or str(dataset.attrs.get("objective", "")), *names]
+    width = int(12 * figure.get_size_inches()[0])
+    return textwrap.fill(textwrap.shorten(", ".join(filter(None, names)), 2 * width, placeholder=" …"), width)
 
 
 def theory_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:

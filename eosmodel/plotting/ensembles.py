@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.plotting._canvas import new_figure
+from eosmodel.plotting._canvas import name_subject, new_figure
 from eosmodel.results.measures import band, coverage, moving_average
 from eosmodel.results.names import VARIABLES
 
@@ -25,7 +25,8 @@ def ensemble(runs: xr.Dataset, theory: xr.Dataset, *, level: float = 0.9, axes: 
         axes: three axes to draw on; a new figure when None.
     """
     if axes is None:
-        figure = new_figure(width=10.5, height=3.2)
+        figure = new_figure(width=10.5, height=3.4)
+        name_subject(figure, runs)
         grid = np.atleast_1d(figure.subplots(1, len(SHOWN)))
     else:
         grid = np.asarray(axes, dtype=object).ravel()

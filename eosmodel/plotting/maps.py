@@ -45,7 +45,8 @@ def orbit_diagram(dataset: xr.Dataset, *, component: int = 0, axes: Any = None) 
     size = float(np.clip(600 / len(p), 1.2, 4.0))
     dots = {"marker": ".", "markersize": size, "markeredgewidth": 0, "linestyle": "none", "rasterized": True}
     top.plot(np.repeat(p, orbit.shape[1]), orbit.ravel(), color="black", alpha=alpha, **dots)
-    top.set_ylabel(f"$z_{{{component + 1}}}$ on the orbit")
+    first = dataset.orbit.attrs.get("first") if component == 0 else None
+    top.set_ylabel(first or f"$z_{{{component + 1}}}$ on the orbit")
     if axes is None:
         name_subject(figure, dataset)
     exponent = dataset.lyapunov.isel(exponent=0).values

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.plotting._canvas import new_figure
+from eosmodel.plotting._canvas import name_subject, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +44,8 @@ def river(dataset: xr.Dataset, runs: xr.Dataset | None = None, *, axes: Any = No
         ax.set_ylabel(label)
         ax.set_xlim(left=tau[1:][tau[1:] > 0.02 / sharpness[0]][0])
     above.legend(fontsize=8, frameon=False)
+    if axes is None:
+        name_subject(above.figure, dataset)
     return above.figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel._status import Status
-from eosmodel.plotting._canvas import new_figure
+from eosmodel.plotting._canvas import name_subject, new_figure
 from eosmodel.results.formatting import number
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
     _plain_numbers(bar.ax.yaxis)
     bar.set_label(f"{attrs.get('symbol', name)}, median over {sweep.sizes['seed']} seeds", fontsize=9)
     ax.set_title(name.replace("_", " "), fontsize=10)
+    if axes is None:
+        name_subject(ax.figure, sweep)
     return ax.figure
 
 
@@ -85,7 +87,7 @@ def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any 
     known = [str(key) for key, var in sweep.data_vars.items() if "step" in var.dims]
     if name not in known:
         raise ValueError(f"sweep_trajectories: name must be one of {', '.join(known)}, got {name!r}")
-    count = sweep.sizes["batch_size"]
+    count, alone = sweep.sizes["batch_size"], axes is None
     if axes is None:
         wide = min(count, 4)
         axes = new_figure(3.1 * wide + 0.6, 2.9 * -(-count // wide) + 0.8).subplots(
@@ -109,6 +111,8 @@ def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any 
     attrs = sweep[name].attrs
     axes[0].set_ylabel(f"{name} {attrs.get('symbol', '')}")
     figure = axes[0].figure
+    if alone:
+        name_subject(figure, sweep)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
     return figure

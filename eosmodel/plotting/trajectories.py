@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel._status import Status
-from eosmodel.plotting._canvas import error_map, new_figure, theory_styles
+from eosmodel.plotting._canvas import error_map, new_figure, subject, theory_styles
 from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS, label_pair, label_runs
 from eosmodel.results.measures import edge_of, moving_average, status_of, steps_of
@@ -86,7 +86,7 @@ def trajectories(
     # Theories in the registry's order, whichever was drawn first.
     names = [n for n in ("experiment", *styles, "experiment, every row") if n in drawn]
     if axes is None:
-        _legend(figure, {name: drawn[name] for name in names})
+        _legend(figure, {name: drawn[name] for name in names}, subject(figure, experiment))
     return figure
 
 
@@ -131,7 +131,7 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
     for ax in grid[2:]:
         ax.set_xlabel("step")
     if axes is None:
-        _legend(figure, handles)
+        _legend(figure, handles, subject(figure, experiment))
     return figure
 
 
@@ -162,8 +162,8 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
     return figure
 
 
-def _legend(figure: "Figure", handles: Mapping[str, Any]) -> None:
-    """One legend above the panels, in as many columns as fit the width."""
+def _legend(figure: "Figure", handles: Mapping[str, Any], title: str) -> None:
+    """One legend above the panels, in as many columns as fit the width, below what is shown."""
     if not handles:
         return
     names = [textwrap.shorten(name.replace(",", ", "), 44, placeholder=" …") for name in handles]
@@ -177,6 +177,8 @@ def _legend(figure: "Figure", handles: Mapping[str, Any]) -> None:
         frameon=False,
         fontsize=10.5,
         handlelength=2.6,
+        title=title or None,
+        title_fontsize=10,
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.plotting._canvas import error_map, new_figure, theory_styles
+from eosmodel.plotting._canvas import error_map, new_figure, subject, theory_styles
 from eosmodel.results.formatting import number
 from eosmodel.results.names import VARIABLES
 
@@ -57,7 +57,7 @@ def validation_trajectories(dataset: xr.Dataset, *, axes: Any = None) -> "Figure
     """
     tuners = [str(tuner) for tuner in dataset.tuner.values]
     if axes is None:
-        axes = new_figure(1.75 * len(tuners) + 1.0, 5.4).subplots(3, len(tuners), sharex="col", squeeze=False)
+        axes = new_figure(1.75 * len(tuners) + 1.0, 5.6).subplots(3, len(tuners), sharex="col", squeeze=False)
     axes = np.reshape(axes, (3, len(tuners)))
     run, *theories = (str(source) for source in dataset.source.values)
     styles = theory_styles(theories)
@@ -77,10 +77,10 @@ def validation_trajectories(dataset: xr.Dataset, *, axes: Any = None) -> "Figure
     for ax, name in zip(axes[:, 0], _SHOWN, strict=True):
         ax.set_ylabel(f"{name} {VARIABLES[name].symbol}")
     order = [source for source in (run, *styles) if source in drawn]
-    axes[0, 0].figure.legend(
-        [drawn[source] for source in order], order, loc="outside upper center", ncols=len(order), frameon=False
-    )
-    return axes[0, 0].figure
+    figure = axes[0, 0].figure
+    look: dict[str, Any] = {"loc": "outside upper center", "ncols": len(order), "frameon": False}
+    figure.legend([drawn[source] for source in order], order, title=subject(figure, dataset) or None, **look)
+    return figure
 
 
 def _range(ax: Any, run: np.ndarray) -> None:

@@ -135,7 +135,7 @@ def origin(attrs: Mapping[str, Any]) -> dict[str, Any]:
     facts = {
         "data": _data(config),
         "seeds": words(config.get("seeds", "")) or "the objective's own start",
-        "device": environment.get("device", ""),
+        "device": _device(environment.get("device", "")),
         "versions": ", ".join(f"{name} {value}" for name, value in environment.items() if name != "device"),
     }
     return {
@@ -147,6 +147,12 @@ def origin(attrs: Mapping[str, Any]) -> dict[str, Any]:
         "environment": environment,
         "facts": {name: text for name, text in (facts | times).items() if text},
     }
+
+
+def _device(text: str) -> str:
+    """A platform and the kind of device, which jax calls alike where it is the processor."""
+    platform, _, kind = text.partition(": ")
+    return platform if kind == platform else text
 
 
 def _time(text: str) -> str:

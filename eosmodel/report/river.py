@@ -9,7 +9,7 @@ from eosmodel import plotting
 from eosmodel._status import Status
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
-from eosmodel.results.formatting import number
+from eosmodel.results.formatting import number, setting
 from eosmodel.studies import rivers
 
 
@@ -37,7 +37,7 @@ def write_river(
         "river.html.jinja",
         rows=table,
         pictures=pictures,
-        setting=words.setting(origin["config"]),
+        setting=setting(origin["config"]),
         sentences=_summary(measured, table),
         origin=origin,
         references=pages.references([predictions.expand_dims(theory=["river"])]),

@@ -11,20 +11,28 @@ from eosmodel import plotting
 from eosmodel._status import Status
 from eosmodel.judging import claims
 from eosmodel.judging.scoreboard import compare, scoreboard
+from eosmodel.judging.verdicts import Claim, Verdict
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
+from eosmodel.results.formatting import number, setting
 from eosmodel.results.labels import ERRORS
 from eosmodel.results.measures import WINDOW
 from eosmodel.results.names import VARIABLES
 from eosmodel.theory import THEORIES
 from eosmodel.tuners.registry import REGISTRY as TUNERS
 
+# Named in the claims.
+_CLAIMED = ("constant", "armijo", "polyak", "greedy", "cdat", "on-edge")
+_MARKS = {Verdict.SUPPORTED: "✓", Verdict.PARTLY: "◐", Verdict.NOT_SUPPORTED: "✗"}
+# Numbers of the evidence that the scoreboard has for every run.
+_ON_SCOREBOARD = ("median ηλ", "Λ")
+
 
 def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:
     """Write summary.png, trajectories.png, errors.png, scoreboard.json and report.html into a folder.
 
     Every file is written whole or not at all. Pictures show the first seed, tables all seeds. errors.png is written if
-    there are errors to show.
+    there are errors to show; on the page it stands where there are several seeds, for it shows medians.
 
     Args:
         experiment: dataset over (tuner, seed, step), or one run.
@@ -46,6 +54,7 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
     pages.write(out / "scoreboard.json", text.encode())
     judged = claims.evaluate(experiment, theory)
     ended = _statuses(rows)
+    ran = {row["tuner"].partition(":")[0] for row in rows}
     page = pages.render(
         "report.html.jinja",
         rows=rows,
@@ -53,9 +62,11 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
         tuners=_meanings((row["tuner"] for row in rows), TUNERS),
         meanings=_meanings(words.theories_of(rows), THEORIES),
         errors={error: VARIABLES[name].symbol for error, name in ERRORS.items()},
-        claims=judged,
-        pictures=pictures,
-        setting=words.setting(origin["config"]),
+        claims=[(claim, _evidence(claim)) for claim in judged],
+        others=_meanings((name for name in _CLAIMED if name not in ran), TUNERS),
+        # Of one seed the table of errors is this picture already.
+        pictures=[one for one in pictures if one.name != "errors" or experiment.sizes["seed"] > 1],
+        setting=setting(origin["config"]),
         sentences=words.summary(rows, judged),
         statuses=[status for status in Status if status.label in ended],
         left_out=VARIABLES["left_out"].meaning if theory is not None and "left_out" in theory else None,
@@ -99,9 +110,23 @@ def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[
 
 
 def _meanings(specs: Iterable[str], registry: Mapping[str, Any]) -> dict[str, str]:
-    """What each tuner or theory is, in one line, of those that the registry knows."""
-    known = {spec: spec.partition(":")[0] for spec in specs}
-    return {spec: registry[name].description for spec, name in known.items() if name in registry}
+    """What each tuner or theory is, in one line."""
+    entries = {spec: registry.get(spec.partition(":")[0]) for spec in specs}
+    return {spec: "your own" if entry is None else entry.description for spec, entry in entries.items()}
+
+
+def _evidence(claim: Claim) -> list[dict[str, Any]]:
+    """Tuner by tuner, whether it meets the criterion of a claim, and by which numbers."""
+    return [
+        {
+            "tuner": part.tuner,
+            "verdict": part.verdict,
+            "mark": _MARKS.get(part.verdict, "–"),
+            "numbers": [f"{name} {number(value)}" for name, value in part.numbers.items() if name not in _ON_SCOREBOARD]
+            + [f"{part.met} of {part.seeds} seeds"] * (part.seeds > 1),
+        }
+        for part in claim.evidence
+    ]
 
 
 def _statuses(rows: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -12,7 +12,7 @@ from eosmodel._status import Status
 from eosmodel.judging.verdicts import Claim
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
-from eosmodel.results.formatting import number
+from eosmodel.results.formatting import number, setting
 from eosmodel.studies import sweep as sweeps
 
 
@@ -37,7 +37,7 @@ def write_sweep(sweep: xr.Dataset, claims: Sequence[Claim], out: str | Path) -> 
         "sweep.html.jinja",
         claims=claims,
         pictures=pictures,
-        setting=words.setting(origin["config"]),
+        setting=setting(origin["config"]),
         sentences=_summary(sweep, claims),
         samples=sweep.attrs["samples"],
         variables=[(variable.symbol, variable.meaning) for variable in sweeps.SCALARS.values()],

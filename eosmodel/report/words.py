@@ -53,23 +53,8 @@ def theories_of(rows: Rows) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row["theories"]))
 
 
-def setting(config: Mapping[str, Any]) -> str:
-    """The objective in a few words; empty if the configuration does not name it."""
-    if config.get("objective", "network") != "network":
-        return str(config["objective"])
-    if "net" not in config:
-        return ""
-    samples = "all samples" if config["samples"] is None else f"the first {config['samples']} samples"
-    size = config.get("batch_size")
-    batch = "" if "batch_sizes" in config else ", full batch" if size is None else f", batches of {size}"
-    return (
-        f"{config['net']} of width {config['width']} and depth {config['depth']} ({config['activation']}) on "
-        f"{samples} of {config['data']}, loss {config['loss']}{batch}, {config['dtype']}"
-    )
-
-
 def summary(rows: Rows, judged: Sequence[Claim]) -> list[str]:
-    """The results of a folder of runs."""
+    """The results of a folder of runs; numbers of single runs are those of the scoreboard, and not repeated."""
     tuners = {row["tuner"] for row in rows}
     steps = max((row["steps"] for row in rows), default=0)
     done = finished(rows)
@@ -80,13 +65,9 @@ def summary(rows: Rows, judged: Sequence[Claim]) -> list[str]:
     loss = medians(done, "final_loss")
     if len(loss) > 1:
         best, worst = min(loss, key=loss.__getitem__), max(loss, key=loss.__getitem__)
-        sentences.append(
-            f"Lowest final loss: {number(loss[best])} with {best}; highest: {number(loss[worst])} with {worst}."
-        )
+        sentences.append(f"Lowest final loss with {best}, highest with {worst}.")
     product = medians(done, "median_edge_product")
-    near = [
-        f"{name} ({number(value, '.2f')})" for name, value in product.items() if abs(value / 2 - 1) <= conditions.NEAR
-    ]
+    near = [name for name, value in product.items() if abs(value / 2 - 1) <= conditions.NEAR]
     if product:
         bound = number(conditions.NEAR, ".0%")
         sentences.append(
@@ -195,8 +176,8 @@ def _nearest(rows: Rows) -> str:
     for (theory, tuner), value in known.items():
         best[tuner] = min(best.get(tuner, (np.inf, "")), (value, theory))
     by: dict[str, list[str]] = {}
-    for tuner, (value, theory) in best.items():
-        by.setdefault(theory, []).append(f"{tuner} ({number(value, '.2g')})")
+    for tuner, (_, theory) in best.items():
+        by.setdefault(theory, []).append(tuner)
     return "; ".join(f"{theory} for {listed(tuners)}" for theory, tuners in by.items())
 
 

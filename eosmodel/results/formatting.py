@@ -1,7 +1,8 @@
 """Numbers and tables as text, the same in messages, reports and pictures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def number(value: float | None, digits: str = ".3g") -> str:
@@ -40,3 +41,18 @@ def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     ]
     text.insert(1, "─" * max(map(len, text)))
     return "\n".join(text)
+
+
+def setting(config: Mapping[str, Any]) -> str:
+    """The objective in a few words; empty if the configuration does not name it."""
+    if config.get("objective", "network") != "network":
+        return str(config["objective"])
+    if "net" not in config:
+        return ""
+    samples = "all samples" if config["samples"] is None else f"the first {config['samples']} samples"
+    size = config.get("batch_size")
+    batch = "" if "batch_sizes" in config else ", full batch" if size is None else f", batches of {size}"
+    return (
+        f"{config['net']} of width {config['width']} and depth {config['depth']} ({config['activation']}) on "
+        f"{samples} of {config['data']}, loss {config['loss']}{batch}, {config['dtype']}"
+    )

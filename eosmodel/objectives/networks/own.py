@@ -14,7 +14,8 @@ from eosmodel.objectives.networks.loss import Network
 
 
 def network(model, data: Data, loss: str = "mse", *, trainable: Any = None, chunk: int | None = None) -> Network:
-    """A user-supplied model: any equinox module that maps one sample to one output vector, without state or keys.
+    """A user-supplied model: any equinox module, or model of `flax.nnx`, that maps one sample to one output
+    vector, without state or keys.
 
     The weights are its inexact arrays, which must share one real dtype; the data are converted to it. The model cannot
     be re-initialised, so `initial(seed)` raises an error unless the seed is None.
