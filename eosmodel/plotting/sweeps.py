@@ -119,11 +119,19 @@ def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any 
 
 
 def _plain_numbers(axis: Any) -> None:
-    """Labels the ticks of a log axis of one or two decades with 2, 3, 4, not with powers of ten."""
+    """Labels the ticks of a log axis of one or two decades with 2, 3, 4, not with powers of ten; with as many digits as
+    it takes to tell them apart."""
     from matplotlib.ticker import LogFormatter
 
-    axis.set_major_formatter(LogFormatter(labelOnlyBase=False))
-    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    class Plain(LogFormatter):
+        def format_ticks(self, values):
+            labelled = [bool(text) for text in super().format_ticks(values)]
+            known = [value for value, shown in zip(values, labelled, strict=True) if shown]
+            digits = next((d for d in range(1, 9) if len({f"{value:.{d}g}" for value in known}) == len(known)), 9)
+            return [number(v, f".{digits}g") if shown else "" for v, shown in zip(values, labelled, strict=True)]
+
+    axis.set_major_formatter(Plain(labelOnlyBase=False))
+    axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
 
 
 def _sizes(sweep: xr.Dataset) -> list[str]:

@@ -49,6 +49,9 @@ def test_orbit_diagram_shows_every_kept_point_and_where_orbits_escape(diagram):
     figure.canvas.draw()
     config = json.dumps({"system": "fast-map", "tuner": "polyak"})
     assert maps.orbit_diagram(diagram.assign_attrs(config=config)).get_suptitle() == "fast-map, polyak"
+    assert top.get_ylabel() == "$z_{1}$ on the orbit"
+    diagram["orbit"].attrs["first"] = "ln r"
+    assert maps.orbit_diagram(diagram).axes[0].get_ylabel() == "ln r"
 
 
 def test_branch_is_solid_where_stable_and_dashed_where_not(cycle):

@@ -13,6 +13,7 @@ import xarray as xr
 
 from eosmodel import Status, plotting
 from eosmodel.cli import main
+from eosmodel.judging import claims
 from eosmodel.judging.scoreboard import compare
 from eosmodel.report import write_comparison, write_report
 from eosmodel.report.pages import LEVELS, command_line, level
@@ -80,6 +81,24 @@ def test_trajectories_have_a_column_per_tuner_and_every_theory_on_shared_axes(st
     assert "diverged at step 60" in grid[0, 2].get_title()
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["experiment", "oscillation", "my-own", "experiment, every row"]
+
+
+def test_pictures_say_what_they_are_of(study):
+    network = {
+        "net": "mlp",
+        "width": 8,
+        "depth": 2,
+        "activation": "tanh",
+        "samples": 50,
+        "data": "digits",
+        "loss": "ce",
+    }
+    of_a_file = study[0].assign_attrs(config=json.dumps(network | {"dtype": "float32"}))
+    of_a_call = study[0].assign_attrs(config="{}", objective="Valley(b=2.0)")
+    for draw in (plotting.summary, plotting.trajectories):
+        titles = [" ".join(draw(runs).legends[0].get_title().get_text().split()) for runs in (of_a_file, of_a_call)]
+        assert titles[0].startswith("mlp of width 8 and depth 2 (tanh) on the first 50 samples of digits")
+        assert titles[1] == "Valley(b=2.0)"
 
 
 def test_raw_line_is_the_record_where_it_is_known(study):
@@ -237,6 +256,34 @@ def test_page_says_what_was_done_and_how_it_ended(written):
         ["0.010", "–"], ["1.950", "3"], ["0.010", "–"],
     ]  # fmt: skip
     assert "nan" not in re.sub(r"\bNaN\b", "", read(written)).lower()
+
+
+def test_evidence_is_a_mark_for_every_tuner_and_repeats_no_number_of_the_scoreboard(study, written):
+    text = written.read_text()
+    assert text.index('id="scoreboard"') < text.index('id="claims"')
+    shown = re.findall(r'aria-label="([a-z ]+)">(.)</span><span><b>(.*?)</b>(.*?)</span></li>', text)
+    judged = [part for claim in claims.evaluate(*study) for part in claim.evidence]
+    assert [(verdict, html.unescape(tuner)) for verdict, _, tuner, _ in shown] == [(p.verdict, p.tuner) for p in judged]
+    assert {(verdict, mark) for verdict, mark, _, _ in shown} <= {
+        ("supported", "✓"), ("partly", "◐"), ("not supported", "✗"),
+    }  # fmt: skip
+    assert len({mark for _, mark, _, _ in shown}) > 1
+    for part, (*_, numbers) in zip(judged, shown, strict=True):
+        facts = html.unescape(re.sub("<[^>]+>", "", numbers))
+        assert not re.search("median ηλ|Λ", facts)
+        assert all(f"{name} {number(v)}" in facts for name, v in part.numbers.items() if name not in ("median ηλ", "Λ"))
+    # Claims name tuners that were not run, which are explained as well.
+    others = html.unescape(text[text.index("that were not run") :])
+    for name in ("cdat", "greedy", "polyak"):
+        assert f"<dt>{name}</dt><dd>{REGISTRY[name].description}</dd>" in others
+    assert "<dt>my-own</dt><dd>your own</dd>" in text
+
+
+def test_of_one_seed_the_errors_are_in_the_table_alone(study, tmp_path):
+    experiment, theory = (of.isel(seed=[0]) for of in study)
+    page = Page(write_report(experiment, theory, tmp_path).read_text())
+    assert len(page.alts) == 2
+    assert (tmp_path / "errors.png").exists()
 
 
 def test_alt_texts_say_what_the_pictures_show(study, written):

@@ -347,6 +347,25 @@ def test_maps_write_the_medians_and_frame_the_best():
         plotting.sweep_map(dataset, "loss")
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.01, 0.013), (2.05, 2.09), (1.999, 2.001), (1e-5, 3.0), (5.0, 5.0)])
+def test_ticks_of_the_colours_can_be_told_apart(low, high):
+    dataset = made_up(np.ones((2, 3)), tuners=("constant:0.4", "armijo"))
+    dataset["final_loss"][:] = np.linspace(low, high, 6).reshape(2, 3, 1)
+    figure = plotting.sweep_map(dataset)
+    figure.canvas.draw()
+    bar = figure.axes[1]
+    bottom, top = bar.get_ylim()
+    texts = [
+        label.get_text()
+        for minor in (False, True)
+        for place, label in zip(bar.yaxis.get_ticklocs(minor=minor), bar.yaxis.get_ticklabels(minor=minor), strict=True)
+        if bottom <= place <= top and label.get_text()
+    ]
+    assert len(texts) == len(set(texts)) > 1
+    # They are the places, with as many digits as it takes.
+    assert all(bottom * 0.9 <= float(text) <= top * 1.1 for text in texts)
+
+
 def test_trajectories_draw_medians_over_seeds(whole):
     found, _ = whole
     figure = plotting.sweep_trajectories(found)
