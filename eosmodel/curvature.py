@@ -206,9 +206,9 @@ class Tracker(AbstractTracker):
         return (Tracked(found.values, found.vectors, scout) if isinstance(pairs, Tracked) else found), info
 
 
-def as_tracker(tracker: AbstractTracker | int) -> AbstractTracker:
-    """A tracker as it is; a number of modes as a `Tracker` of so many."""
-    return tracker if isinstance(tracker, AbstractTracker) else Tracker(tracker)
+def as_tracker(tracker: AbstractTracker | int | None) -> AbstractTracker | None:
+    """A tracker as it is, and None; a number of modes as a `Tracker` of so many."""
+    return tracker if isinstance(tracker, AbstractTracker | None) else Tracker(tracker)
 
 
 def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, TrackInfo, Scout | None]:

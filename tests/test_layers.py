@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "eosmodel"
 # From the ground up; modules of one floor may import each other, but not in a circle.
 FLOORS = [
     {"_status", "_checks", "_specs", "_units", "_origin"},
-    {"objectives", "rays", "curvature"},
+    {"objectives", "rays", "curvature", "critical"},
     {"tuners", "directions"},
     {"dynamics"},
     {"theory"},

@@ -25,6 +25,9 @@ def _check(options: Compare) -> None:
         raise ValueError(f"--theories {whole_record[0]} reads the run row by row and needs --record-every 1")
     if options.direction != STEEPEST:
         raise ValueError(f"--direction {options.direction}: theories know steepest descent alone; use `eosmodel train`")
+    fitted = [spec for spec, theory in asked.items() if theory.needs_run]
+    if fitted and "sharpness" not in options.track:
+        raise ValueError(f"--theories {fitted[0]} takes its coefficients from the run; add sharpness to --track")
     unknown = [spec for spec, theory in asked.items() if not theory.knows_noise]
     if options.batch_size is not None and unknown:
         known = " ".join(name for name, entry in THEORIES.items() if entry.factory.knows_noise)

@@ -66,8 +66,11 @@ class Train(NetworkOptions):
     sharpness is, every --track-every steps."""
     replacement: bool = False
     """Draw mini-batches with replacement."""
+    track: tuple[Literal["sharpness", "critical"], ...] = ("sharpness",)
+    """What is tracked beside the runs: the sharpness, with its eigenpairs; the critical sharpness 2/η_c, η_c the
+    smallest step along the update that does not lower the loss, which costs four evaluations of the loss; or both."""
     track_every: int = 1
-    """Solve for the leading eigenpairs every that many steps."""
+    """Track every that many steps."""
     modes: int = 3
     """Number of leading eigenpairs followed, and of oscillating modes in the theory; at most one for each weight."""
     record_every: int = 1

@@ -17,6 +17,7 @@ from eosmodel.objectives import registry as toys
 from eosmodel.report import write_report
 from eosmodel.results import record
 from eosmodel.studies import comparison, runners
+from eosmodel.tuners.registry import from_spec
 
 EXPERIMENT, THEORY = "experiment.nc", "theory.nc"
 OUTPUTS = (EXPERIMENT, "scoreboard.json", "report.html", shared.BLOCKS, "log")
@@ -56,6 +57,7 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
         seeds=_seeds(options) or (None,),
         steps=options.steps,
         modes=options.modes,
+        track=options.track,
         track_every=options.track_every,
         record_every=options.record_every,
         diverged_at=options.diverged_at,
@@ -94,10 +96,18 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
     shared.distinct("tuners", options.tuners)
     if options.seeds:
         shared.distinct("seeds", options.seeds)
+    shared.distinct("track", options.track)
+    _check_tracked(options)
     objective = _network(options) if options.objective == NETWORK else _toy(options)
     with shared.precision(options):
         built = comparison.build(objective)
         return objective, (built if options.batch_size is None else built.objective).initial().size
+
+
+def _check_tracked(options: Train) -> None:
+    needy = [spec for spec in options.tuners if from_spec(spec).needs_sharpness]
+    if needy and "sharpness" not in options.track:
+        raise ValueError(f"--track: tuner {needy[0]} needs the sharpness; add it to --track, or name other --tuners")
 
 
 def _seeds(options: Train) -> tuple[int, ...]:

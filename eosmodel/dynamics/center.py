@@ -5,7 +5,9 @@ Of a preconditioned direction everything is observed in the coordinates in which
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -20,7 +22,30 @@ from eosmodel.curvature import (
     oscillation,
     slow_coefficients,
 )
-from eosmodel.dynamics.base import Row, blank
+from eosmodel.dynamics.base import Row, blank, divergence_bound
+from eosmodel.tuners.base import AbstractTuner
+
+
+def check_tracked(owner: str, tuner: AbstractTuner, tracker: AbstractTracker | None) -> None:
+    """Raise ValueError where a tuner needs the sharpness and nothing tracks it."""
+    if tracker is None and tuner.needs_sharpness:
+        raise ValueError(f"{owner}: tuner {type(tuner).__name__} needs the sharpness, which is not tracked")
+
+
+def begin(
+    tracker: AbstractTracker | None, fn: Callable, weights: Float[Array, " dim"], divergence: float
+) -> tuple[Modes | None, Float[Array, ""]]:
+    """The eigenpairs at the start, None without a tracker, and the loss beyond which a run counts as diverged, both in
+    the coordinates of `curvature.scaled`."""
+    if tracker is None:
+        return None, divergence_bound(eqx.filter_jit(fn)(weights), divergence)
+    value, _, pairs = tracker.init(fn, weights)
+    return pairs, divergence_bound(value, divergence, pairs.values[0], weights)
+
+
+def unobserved(like: Float[Array, ""]) -> Row:
+    """What a row says of the Hessian where nothing is tracked: that λ is not known."""
+    return {"sharpness": jnp.full_like(like, jnp.nan), "products": jnp.asarray(0, jnp.int32)}
 
 
 def oscillation_center(
@@ -91,9 +116,7 @@ def observe_center(
     return pairs, row
 
 
-def run_every(
-    t: Int[Array, ""], stride: int, pairs: Modes, observe: Callable[[Modes], tuple[Modes, Row]]
-) -> tuple[Modes, Row]:
+def run_every(t: Int[Array, ""], stride: int, pairs: Any, observe: Callable[[Any], tuple[Any, Row]]) -> tuple[Any, Row]:
     """`observe(pairs)` at every `stride`-th step; between them the old pairs and a blank row, never an old value."""
     if stride == 1:
         return observe(pairs)
@@ -107,7 +130,8 @@ def run_every(
 
 def blank_observation(row: Row) -> Row:
     """A row of the same shapes for a step without an observation: blank, and no products taken."""
-    return blank(row) | {"products": jnp.zeros(row["products"].shape, row["products"].dtype)}
+    products = {name: jnp.zeros(row[name].shape, row[name].dtype) for name in ("products",) if name in row}
+    return blank(row) | products
 
 
 def is_scheduled(t: Int[Array, ""], stride: int) -> Bool[Array, ""]:

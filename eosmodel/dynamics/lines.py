@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from eosmodel.critical import critical_step
 from eosmodel.curvature import AbstractTracker, Modes, linearize, scaled, unscale_by
 from eosmodel.directions import Direction
+from eosmodel.dynamics.base import Row
+from eosmodel.dynamics.center import run_every
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import FunctionRay, along
 
@@ -83,6 +86,21 @@ class StepLine(NamedTuple):
     sharpness: Array
 
 
+def observe_critical(
+    line: StepLine, stepsize, last: Float[Array, ""] | None, t, stride: int
+) -> tuple[Float[Array, ""] | None, Row]:
+    """The row `critical_sharpness`, λ_c = 2/η_c at every `stride`-th step, and η_c, the guess for the next; (None, {})
+    where it is not tracked. The first guess, for a `last` of 0, is the step itself."""
+    if last is None:
+        return None, {}
+
+    def observe(last):
+        step, following = critical_step(line.ray, jnp.where(last > 0, last, stepsize))
+        return following, {"critical_sharpness": 2 / step}
+
+    return run_every(t, stride, last, observe)
+
+
 def steepest_line(fn: Any, weights, tracker: AbstractTracker, pairs: Modes | None, t, elapsed: int = 1) -> StepLine:
     """The line of a step of steepest descent on `fn`; arguments as in `step_line`."""
     return step_line(fn, fn, weights, None, None, tracker, pairs, t, elapsed)
@@ -94,7 +112,7 @@ def step_line(
     weights: Float[Array, " dim"],
     direction: Direction | None,
     state: DirectionState | None,
-    tracker: AbstractTracker,
+    tracker: AbstractTracker | None,
     pairs: Modes | None,
     t,
     elapsed: int = 1,
@@ -105,11 +123,11 @@ def step_line(
         fn: the loss of the step; `full` gives the shapes of the weights to the direction.
         weights: where the step begins.
         direction, state: where it goes; None for steepest descent.
-        tracker, elapsed: how the eigenpairs are updated.
+        tracker, elapsed: how the eigenpairs are updated, where there are any.
         pairs: eigenpairs of the step before, None for a tuner that needs no sharpness.
         t: index of the step.
     """
-    if pairs is None:
+    if pairs is None or tracker is None:
         value, gradient = jax.value_and_grad(fn)(weights)
         sharpness = jnp.full_like(value, jnp.nan)
     else:

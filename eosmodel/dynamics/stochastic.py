@@ -8,9 +8,18 @@ from jaxtyping import Array, Float, Int
 from eosmodel._units import norm
 from eosmodel.curvature import AbstractTracker, Modes, Tracker, as_tracker, scale_by, scaled, unscale_by
 from eosmodel.directions import Direction
-from eosmodel.dynamics.base import AbstractDynamics, divergence_bound, observed_status, step_report
-from eosmodel.dynamics.center import alignment, is_scheduled, observe_center, oscillation_center, run_every
-from eosmodel.dynamics.lines import DirectionState, init_direction, step_line, update_growth
+from eosmodel.dynamics.base import AbstractDynamics, observed_status, step_report
+from eosmodel.dynamics.center import (
+    alignment,
+    begin,
+    check_tracked,
+    is_scheduled,
+    observe_center,
+    oscillation_center,
+    run_every,
+    unobserved,
+)
+from eosmodel.dynamics.lines import DirectionState, init_direction, observe_critical, step_line, update_growth
 from eosmodel.objectives.batches import AbstractBatches, Noise
 from eosmodel.rays import steepest
 from eosmodel.tuners.base import AbstractTuner, Memory, gradient_change, init_memory, select_stepsize
@@ -30,26 +39,31 @@ class StochasticDescent(AbstractDynamics):
 
     Fields
         batches: the stochastic objective.
-        tuner, tracker, track_every, measure_every, divergence, direction: as in `Descent`; a batch's loss above the
-            bound ends the run.
+        tuner, tracker, track_every, measure_every, divergence, direction, critical: as in `Descent`; a batch's loss
+            above the bound ends the run, and λ_c is that of the batch's loss.
     """
 
     batches: AbstractBatches
     tuner: AbstractTuner
-    tracker: AbstractTracker = eqx.field(converter=as_tracker, default=Tracker())
+    tracker: AbstractTracker | None = eqx.field(converter=as_tracker, default=Tracker())
     track_every: int = eqx.field(static=True, default=1)
     measure_every: int = eqx.field(static=True, default=10)
     divergence: float = eqx.field(static=True, default=1e6)
     direction: Direction | None = None
+    critical: bool = eqx.field(static=True, default=False)
 
     class State(eqx.Module):
         weights: Float[Array, " dim"]
         seed: Int[Array, ""]
         tuner: Memory
         direction: DirectionState | None
-        center: Modes
+        center: Modes | None
         batch: Modes | None
         bound: Float[Array, ""]
+        critical: Float[Array, ""] | None
+
+    def __check_init__(self):
+        check_tracked("StochasticDescent", self.tuner, self.tracker)
 
     def init(self, start):
         weights, seed = start
@@ -59,11 +73,10 @@ class StochasticDescent(AbstractDynamics):
             gradient = jax.grad(self.batches.draw(seed, jnp.zeros_like(seed)))(weights)
         direction = init_direction(self.direction, full, weights, gradient)
         scale = None if direction is None else direction.scale
-        at = unscale_by(weights, scale)
-        value, _, pairs = self.tracker.init(scaled(full, scale), at)
+        pairs, bound = begin(self.tracker, scaled(full, scale), unscale_by(weights, scale), self.divergence)
         batch = pairs if self.tuner.needs_sharpness else None
-        bound = divergence_bound(value, self.divergence, pairs.values[0], at)
-        return self.State(weights, seed, init_memory(self.tuner, weights), direction, pairs, batch, bound)
+        critical = jnp.zeros((), weights.dtype) if self.critical else None
+        return self.State(weights, seed, init_memory(self.tuner, weights), direction, pairs, batch, bound, critical)
 
     def step(self, state, t):
         weights = state.weights
@@ -75,6 +88,9 @@ class StochasticDescent(AbstractDynamics):
         pairs, observed = run_every(
             t, self.track_every, state.center, lambda pairs: self._observe(batch, weights, line, pairs, t)
         )
+        critical, curvature = observe_critical(line, stepsize, state.critical, t, self.track_every)
+        if pairs is not None:
+            observed |= {"alignment": alignment(pairs, scale_by(line.gradient, line.scale))}
         direction, growth = update_growth(self.direction, line.direction, stepsize, observed["sharpness"])
         size = norm(line.gradient)
         row, status = step_report(line.value, stepsize, size, state.bound, info)
@@ -84,17 +100,21 @@ class StochasticDescent(AbstractDynamics):
             "gradient_norm": size,
             "ascending": line.ray.slope > 0,
             **observed,  # with `loss`, the full one
+            **curvature,
             **growth,
         }
         # A sample that is no number spoils the full loss, and not a run whose batches never meet it.
         status = jnp.where(jnp.isfinite(observed["loss"]), observed_status(status, observed), status)
         new = weights + stepsize * line.ray.direction
-        return self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound), row, status
+        following = self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound, critical)
+        return following, row, status
 
     def _observe(self, batch, weights, line, pairs, t):
         """Of the full loss: its value, and what there is at the centre; of the batch: its curvature along its own
         gradient."""
         full, scale = self.batches.objective, line.scale
+        if self.tracker is None:
+            return None, unobserved(line.value) | {"loss": full(weights)}
         loss, gradient = jax.value_and_grad(full)(weights)
         center, amplitude = oscillation_center(unscale_by(weights, scale), scale_by(gradient, scale), pairs)
         measured = is_scheduled(t, self.measure_every)
@@ -107,7 +127,6 @@ class StochasticDescent(AbstractDynamics):
         row |= {
             "loss": loss,
             "amplitude": amplitude,
-            "alignment": alignment(pairs, scale_by(line.gradient, scale)),
             "batch_sharpness": ray.curvature() / jnp.where(square > 0, square, jnp.nan),
             **noise._asdict(),
         }

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from eosmodel import directions, objectives, theory
-from eosmodel._checks import check_integer, check_precision, check_range, one_line, refused
+from eosmodel._checks import check_choice, check_integer, check_precision, check_range, one_line, refused
 from eosmodel.directions import Direction
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
@@ -53,6 +53,20 @@ def check_counts(owner: str, steps: Any, **counts: Any) -> None:
     for name, value in counts.items():
         check_integer(owner, name, value)
         check_range(owner, name, value, 1)
+
+
+TRACKED = ("sharpness", "critical")
+"""What `simulate` can track beside a run."""
+
+
+def as_tracked(owner: str, track: Any) -> tuple[str, ...]:
+    """What to track: one of `TRACKED`, several, or none."""
+    several = (track,) if isinstance(track, str) else track
+    if not isinstance(several, list | tuple):
+        raise refused(owner, "track", 'a word or several, as ("sharpness", "critical")', track, "() tracks nothing")
+    for word in several:
+        check_choice(owner, "track", word, TRACKED)
+    return tuple(word for word in TRACKED if word in several)
 
 
 def as_weights(objective: AbstractObjective, w0: Any) -> Array:

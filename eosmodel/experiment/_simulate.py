@@ -1,5 +1,6 @@
 """`simulate`: run an objective under a tuner."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import xarray as xr
 from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
-from eosmodel.experiment._arguments import as_direction, as_objective, check_counts
+from eosmodel.experiment._arguments import as_direction, as_objective, as_tracked, check_counts
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._running import Settings, run_to_dataset
@@ -32,6 +33,7 @@ def simulate(
     direction: Any = None,
     seeds: Any = None,
     w0: Any = None,
+    track: str | Sequence[str] = "sharpness",
     modes: int = 3,
     track_every: int = 1,
     record_every: int = 1,
@@ -57,8 +59,12 @@ def simulate(
         seeds: None for the objective's own start, an integer for one other start, or several for a batch of runs
             in one call (dimension "seed"). A seed also fixes which batches are drawn; None draws those of seed 0.
         w0: starting weights instead, shape (dim,), or a tree with the shapes of `objective.tree`.
+        track: what is tracked beside the run: "sharpness", the leading eigenpairs, at their centre; "critical", the
+            critical sharpness λ_c = 2/η_c (`critical_sharpness`), η_c the smallest step along the update that does not
+            lower the loss of the step, from four evaluations of that loss and no product with the Hessian; both, as
+            ("sharpness", "critical"); or () for neither. Without the first λ is NaN.
         modes: number of leading Hessian eigenpairs followed.
-        track_every: solve for them every that many steps (NaN in between); of a stochastic run also the full loss.
+        track_every: track every that many steps (NaN in between); of a stochastic run also the full loss.
         record_every: keep a row every that many steps.
         measure_every: measure α, β, κ and G every that many steps, and at every step of the first two such
             stretches, where everything changes at once; 0 for never.
@@ -94,10 +100,14 @@ def simulate(
     check_range("simulate", "diverged_at", diverged_at, 1, low_open=True)
     loss, tuner = as_objective("simulate", objective), as_tuner("simulate", tuner)
     direction = as_direction("simulate", direction)
+    tracked = as_tracked("simulate", track)
+    critical, tracker = "critical" in tracked, Tracker(modes) if "sharpness" in tracked else None
+    if tracker is None and tuner.needs_sharpness:
+        raise ValueError(f"simulate: tuner {type(tuner).__name__} needs the sharpness; track must include it")
     # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
-    due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every else 0
+    due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every and tracker else 0
     config: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
-    config["diverged_at"] = diverged_at
+    config |= {"diverged_at": diverged_at, "track": list(tracked)}
     seeds = as_seeds(seeds)
     shown = progress if isinstance(progress, str) else type(tuner).__name__
     rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
@@ -106,12 +116,12 @@ def simulate(
         seeded = seeded_start(loss, seeds, w0)
         start = seeded.weights
         rule = as_arrays(tuner, start.dtype)
-        noisy = StochasticDescent(loss, rule, Tracker(modes), track_every, due, diverged_at, direction)
+        noisy = StochasticDescent(loss, rule, tracker, track_every, due, diverged_at, direction, critical)
         result = run_to_dataset(noisy, seeded, steps, settings)
     else:
         start = weights_of(loss, seeds, w0)
         rule = as_arrays(tuner, start.dtype)
-        dynamics = Descent(loss, rule, Tracker(modes), track_every, due, diverged_at, direction=direction)
+        dynamics = Descent(loss, rule, tracker, track_every, due, diverged_at, direction=direction, critical=critical)
         result = run_to_dataset(dynamics, start, steps, settings)
     result = label(result.assign(edge=2.0 if direction is None else direction.edge), rule, seeds)
     return result.assign_attrs(provenance(source_of(loss, start, seeds), result, rule, steps, direction))

@@ -31,6 +31,10 @@ _TITLES = {
     _PRODUCT: "$\\eta\\lambda$ (edge at 2)",
     "alignment": "alignment\n$|u\\cdot g|\\,/\\,\\|g\\|$",
 }
+_CRITICAL_TITLES = {
+    "sharpness": "critical sharpness $\\lambda_c$",
+    _PRODUCT: "$\\eta\\lambda_c$ (edge at 2)",
+}
 # ηλ is drawn linearly up to here and logarithmically above, where a few tuners jump by decades.
 _LINEAR_TO = 4.0
 
@@ -38,7 +42,8 @@ _LINEAR_TO = 4.0
 def trajectories(
     experiment: xr.Dataset, theory: xr.Dataset | None = None, *, seed: int | None = None, axes: Any = None
 ) -> "Figure":
-    """Loss, η, λ, ηλ and alignment against the step, one column per tuner, experiment and theories together.
+    """Loss, η, λ, ηλ and alignment against the step, one column per tuner, experiment and theories together; λ_c for λ
+    where that alone was tracked.
 
     Thin light lines are the experiment as recorded, the others 25-step moving averages; a cross marks a run that
     ended early. The axes have the limits of the experiment, so that a theory that diverges does not flatten the rest.
@@ -51,6 +56,7 @@ def trajectories(
     """
     experiment, theory = label_pair(experiment, theory)
     experiment = _one_seed(experiment, seed)
+    titles = _titles(experiment)
     tuners = [str(label) for label in experiment.tuner.values]
     if axes is None:
         figure = new_figure(width=max(2.3 * len(tuners) + 0.9, 4.8), height=10.5)
@@ -80,7 +86,7 @@ def trajectories(
         grid[-1, column].set_xlabel("step")
     for axis_row, name in zip(grid, _ROWS, strict=True):
         _scale(axis_row[0], name, shown[name])
-        axis_row[0].set_ylabel(_TITLES[name])
+        axis_row[0].set_ylabel(titles[name])
         for ax in axis_row:
             _dress(ax, name)
     # Theories in the registry's order, whichever was drawn first.
@@ -99,6 +105,7 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
         axes: array of four axes to draw on; a new figure when None.
     """
     experiment = _one_seed(label_runs(experiment), seed)
+    titles = _titles(experiment)
     if axes is None:
         figure = new_figure(width=10.5, height=7.0)
         grid = figure.subplots(2, 2, sharex=True).ravel()
@@ -126,7 +133,7 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
     handles = {name: handles[name] for name in sorted(handles, key=lambda name: name.startswith("2/η"))}
     for ax, name in zip(grid, _ROWS[:4], strict=True):
         _scale(ax, name, shown[name])
-        ax.set_ylabel(_TITLES[name])
+        ax.set_ylabel(titles[name])
         _dress(ax, name)
     for ax in grid[2:]:
         ax.set_xlabel("step")
@@ -160,6 +167,15 @@ def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
         bar.set_label("median |Δ ln|", fontsize=9)
         bar.ax.tick_params(labelsize=8)
     return figure
+
+
+def _titles(experiment: xr.Dataset) -> dict[str, str]:
+    return _TITLES | (_CRITICAL_TITLES if _tracked(experiment) == "critical_sharpness" else {})
+
+
+def _tracked(run: xr.Dataset) -> str:
+    """The sharpness; the critical sharpness where that alone was tracked."""
+    return "critical_sharpness" if "critical_sharpness" in run and run.sharpness.isnull().all() else "sharpness"
 
 
 def _legend(figure: "Figure", handles: Mapping[str, Any], title: str) -> None:
@@ -197,8 +213,10 @@ def _prediction(theory: xr.Dataset | None, kind: str, tuner: str, seed: Any) -> 
 
 def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: Any):
     """Draw one quantity of one run where it is recorded; None if it is not recorded at all."""
+    sharpness = _tracked(run)
+    name = sharpness if name == "sharpness" else name
     if name == _PRODUCT:
-        values = run.stepsize.values.astype(float) * run.sharpness.values.astype(float) * (2 / edge_of(run))
+        values = run.stepsize.values.astype(float) * run[sharpness].values.astype(float) * (2 / edge_of(run))
     elif name in run:
         values = run[name].values.astype(float)
     else:

@@ -33,11 +33,16 @@ VARIABLES: dict[str, Variable] = {
     "batch_sharpness": Variable("g·H_B g/‖g‖²", "curvature of the batch's loss along the batch's gradient g"),
     "stepsize": Variable("η", "step size taken from this row"),
     "sharpness": Variable("λ", f"largest Hessian eigenvalue at the centre of the oscillation; {CENTER}"),
+    "critical_sharpness": Variable(
+        "λ_c",
+        "critical sharpness 2/η_c, η_c the smallest step along the update that does not lower the loss of the step "
+        "(arXiv 2601.16979)",
+    ),
     "iterate_sharpness": Variable("λ(w)", "largest Hessian eigenvalue at the iterate, where a tuner needs it"),
     "center_loss": Variable("L̄", "loss at the centre of the oscillation"),
     "left_out": Variable("ε", "share of the gradient that the centre–oscillation model leaves out, ‖P⊥(A − HX)‖/‖g₊‖"),
     "gradient_norm": Variable("‖g‖", "norm of the gradient at the iterate"),
-    "alignment": Variable("|u·g|/‖g‖", "cosine between the gradient and the leading eigenvector"),
+    "alignment": Variable("|u·g|/‖g‖", "cosine between the gradient and the leading eigenvector last solved for"),
     "eigenvalues": Variable("λ_i", "leading Hessian eigenvalues at the centre"),
     "amplitude": Variable("x_i", "displacement of the iterate from the centre along each leading eigenvector"),
     "residual": Variable("‖Hu − λu‖/λ", "relative residual of the leading eigenpair"),

@@ -134,6 +134,7 @@ def make_plan(
     modes: int = 3,
     track_every: int = 1,
     record_every: int = 1,
+    track: Sequence[str] = ("sharpness",),
     diverged_at: float = 1e6,
     direction: str | None = None,
 ) -> Plan[Runs]:
@@ -143,7 +144,7 @@ def make_plan(
         objective: as for `build`.
         tuners, theories: specifications.
         seeds: of the initial weights and of the batches; None is the objective's own start, labelled 0.
-        steps, modes, track_every, record_every, diverged_at: as in `simulate`.
+        steps, modes, track, track_every, record_every, diverged_at: as in `simulate`.
         direction: a specification, or None for steepest descent.
 
     Example:
@@ -160,7 +161,7 @@ def make_plan(
         for tuner in tuners:
             label = tuner if seed is None else f"{tuner}, seed {seed}"
             coords = {"tuner": tuner, "seed": seed or 0}
-            tracked = run | {"track_every": track_every}
+            tracked = run | {"track": track, "track_every": track_every}
             config = plain(objective=objective, tuner=tuner, direction=direction, run=tracked)
             block = Block(experiment, config, label, checkpoints=True, logs=True)
             labelled.append((coords, block))
