@@ -8,7 +8,7 @@ from typing import Any
 from eosmodel import _specs, directions
 from eosmodel.commands.options import List
 from eosmodel.directions import DIRECTIONS
-from eosmodel.objectives import NETWORKS, OBJECTIVES
+from eosmodel.objectives import NETWORKS, OBJECTIVES, recipes
 from eosmodel.objectives import registry as toys
 from eosmodel.objectives.data import DATASETS
 from eosmodel.studies.validated import TUNERS as VALIDATED_TUNERS
@@ -24,7 +24,7 @@ KINDS: dict[str, Named] = {
     "direction": ("--direction", DIRECTIONS, directions.parameters),
     "toy": ("--objective", toys.TOYS, toys.parameters),
     "theory": ("--theories", THEORIES, lambda name: parameters(name).items()),
-    "network": ("--net", NETWORKS, lambda name: ()),
+    "network": ("--net", NETWORKS, recipes.parameters),
     "data set": ("--data", DATASETS, lambda name: ()),
 }
 
@@ -61,8 +61,7 @@ def listing() -> str:
 
     def specified(table, parameters):
         for name, entry in table.items():
-            given = ", ".join(f"{key}={_as_text(value)}" for key, value in parameters(name))
-            yield name, f"{entry.description} [{given}]"
+            yield name, entry.description + _defaults(parameters(name))
 
     def theories():
         for name, entry in THEORIES.items():
@@ -74,18 +73,25 @@ def listing() -> str:
     modifiers = ((name, f"{text} [{default}]") for name, (default, text) in tuners.MODIFIERS.items())
     lines += section("Parameters of every tuner, beside its own", modifiers)
     lines += section("Directions (--direction name:parameter=value,…)", specified(DIRECTIONS, directions.parameters))
-    lines += section("Networks (--net)", [(name, text) for name, (_, text) in NETWORKS.items()])
+    networks = ((name, text + _defaults(recipes.parameters(name))) for name, (_, text) in NETWORKS.items())
+    lines += section("Networks (--net name:parameter=value,…)", networks)
     title = "Toys (--objective name:parameter=value,…; the numbers of a vector are separated by /)"
     lines += section(title, specified(toys.TOYS, toys.parameters))
     others = {name: text for name, text in OBJECTIVES.items() if name not in {*NETWORKS, *toys.TOYS}}
     lines += section("In the library only", others.items())
     lines += section("Theories (--theories name:parameter=value,…)", theories())
     lines += section("Data sets (--data)", [(name, text) for name, (_, text) in DATASETS.items()])
-    networks = {name: ", ".join(f"{k}={v}" for k, v in options.items()) for name, options in WORKLOADS.items()}
-    lines += section("Validated networks (eosmodel validate --workloads)", networks.items())
+    validated = {name: ", ".join(f"{k}={v}" for k, v in options.items()) for name, options in WORKLOADS.items()}
+    lines += section("Validated networks (eosmodel validate --workloads)", validated.items())
     title = "Validated tuners (eosmodel validate --tuners; inverse is 1/λ, trial 4/λ, move ‖g‖/λ at the start)"
     lines += section(title, VALIDATED_TUNERS.items())
     return "\n".join(lines).rstrip()
+
+
+def _defaults(parameters: Iterable[tuple[str, Any]]) -> str:
+    """Parameters with their defaults in brackets; nothing where there are none."""
+    given = ", ".join(f"{key}={_as_text(value)}" for key, value in parameters)
+    return f" [{given}]" if given else ""
 
 
 def _as_text(default) -> str:

@@ -17,16 +17,17 @@ class NetworkOptions:
     """A network and its data."""
 
     data: str = "digits"
-    """digits, fashion-mnist, cifar10, sorting, or the path of an .npz file with arrays x and y."""
+    """digits, fashion-mnist, cifar10, sorting, markov, or the path of an .npz file with arrays x and y."""
     samples: int | Literal["up-to-1000", "all", "none", "None"] = "up-to-1000"
     """Number of samples, the first ones of the data set; all (or none, for no limit) for the whole set; by default all
     of a data set of up to 1000 samples, and the first 1000 of a larger one."""
-    net: Literal["mlp", "cnn", "transformer"] = "mlp"
-    """Architecture."""
+    net: Literal["mlp", "cnn", "vgg", "resnet", "vit", "mixer", "transformer", "gpt"] | str = "mlp"
+    """Architecture, with parameters of its own as name:parameter=value,…, as in vit:patch=2; `eosmodel list` shows all
+    of them. One of your own is module:name."""
     width: int = 32
-    """Units per hidden layer (mlp), channels (cnn) or features (transformer)."""
+    """Units per hidden layer (mlp), channels of the first layer (cnn, vgg, resnet), or features (others)."""
     depth: int = 2
-    """Number of hidden layers (mlp), convolutions (cnn) or blocks (transformer)."""
+    """Number of hidden layers (mlp), convolutions (cnn), stages (vgg), blocks in a stage (resnet), or blocks."""
     activation: Literal["tanh", "relu", "gelu", "silu"] = "tanh"
     """Nonlinearity."""
     init_scale: float = 0.5

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eosmodel import _specs
-from eosmodel.commands.options import Compare, Map, River, Sweep, Train, Validate
+from eosmodel.commands.options import Compare, Map, NetworkOptions, River, Sweep, Train, Validate
 from eosmodel.studies.validated import TUNERS
 
 NETWORK = "network"
@@ -13,17 +13,20 @@ FAST_MAP = "fast-map"
 
 
 def check(options: Any) -> None:
-    """Check the tuners, theories, directions, objectives and systems that the options of any command name.
+    """Check the tuners, theories, directions, objectives, networks and systems that the options of any command name.
 
     Raises:
         ValueError: an unknown name, with the one that was meant; a parameter that is not allowed.
     """
     from eosmodel import directions
+    from eosmodel.objectives import NETWORKS
     from eosmodel.objectives.registry import TOYS
     from eosmodel.theory.registry import from_spec as theory
     from eosmodel.tuners.grids import expand
     from eosmodel.tuners.registry import from_spec as tuner
 
+    if isinstance(options, NetworkOptions):
+        _check_name(options.net, NETWORKS, "network")
     if isinstance(options, Map):
         tuner(options.tuner)
         _check_name(options.system, {FAST_MAP: None, **TOYS}, "system")

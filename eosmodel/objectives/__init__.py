@@ -5,7 +5,7 @@ from eosmodel.objectives.base import AbstractObjective, FunctionObjective, objec
 from eosmodel.objectives.batches import AbstractBatches, GaussianBatches, MiniBatches, Noise
 from eosmodel.objectives.data import Data
 from eosmodel.objectives.diagonal_linear import DiagonalLinear, diagonal_linear
-from eosmodel.objectives.networks import NETWORKS, Network, cnn, mlp, transformer
+from eosmodel.objectives.networks import NETWORKS, Network, cnn, gpt, mixer, mlp, resnet, transformer, vgg, vit
 from eosmodel.objectives.networks.own import network
 from eosmodel.objectives.noisy_valley import NoisyValley
 from eosmodel.objectives.products import (
@@ -73,16 +73,21 @@ __all__ = [
     "data",
     "diagonal_linear",
     "from_spec",
+    "gpt",
+    "mixer",
     "mlp",
     "network",
     "objective",
     "power_law",
     "random_quadratic",
     "random_regression",
+    "resnet",
     "teacher_student",
     "transformer",
     "two_layer_linear",
     "two_layer_scalar",
     "two_parameter_regression",
     "valley",
+    "vgg",
+    "vit",
 ]

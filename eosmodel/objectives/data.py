@@ -266,12 +266,42 @@ def sorting(samples: int | str | None = UP_TO, length: int = 8, tokens: int = 8)
         >>> pairs.x.argmax(-1)[0].tolist(), pairs.y.argmax(-1)[0].tolist()
         ([6, 5, 4, 2], [2, 4, 5, 6])
     """
-    count = _count("sorting", samples, UP_TO) if samples is None or isinstance(samples, str) else samples
-    for name, value in (("samples", count), ("length", length), ("tokens", tokens)):
-        check_count("sorting", name, value)
+    count = _generated("sorting", samples, length, tokens)
     drawn = np.random.default_rng(0).integers(tokens, size=(count, length))
     one_hot = np.eye(tokens)
     return Data("sorting", one_hot[drawn], one_hot[np.sort(drawn, axis=1)], tokens)
+
+
+def markov(samples: int | str | None = UP_TO, length: int = 16, tokens: int = 4) -> Data:
+    """Sequences of Markov chains x and their next tokens y, both one-hot (samples, length, tokens).
+
+    Every sequence has a chain of its own, whose transition probabilities from each token are uniform on the simplex: a
+    model has to learn how often one token has followed another earlier in the sequence.
+
+    Args:
+        samples: number of samples; None for 1000. A smaller number gives the first of these.
+        length: number of tokens in a sequence.
+        tokens: number of different tokens.
+
+    Example:
+        >>> from eosmodel.objectives import data
+        >>> chains = data.markov(2, length=6)
+        >>> bool((chains.x[:, 1:] == chains.y[:, :-1]).all())
+        True
+
+    Source: Edelman et al., arXiv 2402.11004.
+    """
+    count = _generated("markov", samples, length, tokens)
+    drawn = np.random.default_rng(0).random((count, tokens**2 + length + 1))
+    steps = -np.log1p(-drawn[:, : tokens**2]).reshape(count, tokens, tokens)  # exponential: normalised, uniform
+    upto = np.cumsum(steps / steps.sum(axis=2, keepdims=True), axis=2)
+    chances, rows = drawn[:, tokens**2 :], np.arange(count)
+    chain = [np.minimum((chances[:, 0] * tokens).astype(int), tokens - 1)]
+    for chance in chances[:, 1:].T:
+        below = (upto[rows, chain[-1]] <= chance[:, None]).sum(axis=1)
+        chain.append(np.minimum(below, tokens - 1))
+    one_hot = np.eye(tokens)[np.stack(chain, axis=1)]
+    return Data("markov", one_hot[:, :-1], one_hot[:, 1:], tokens)
 
 
 DATASETS: dict[str, tuple[Callable[..., Data], str]] = {
@@ -279,6 +309,7 @@ DATASETS: dict[str, tuple[Callable[..., Data], str]] = {
     "fashion-mnist": (fashion_mnist, "60000 pieces of clothing, 28×28 pixels, 10 classes; from files"),
     "cifar10": (cifar10, "50000 photographs, 32×32×3 pixels, 10 classes; from files"),
     "sorting": (sorting, "sequences of 8 random tokens to be sorted, for a transformer; generated"),
+    "markov": (markov, "sequences of 16 tokens, each of a Markov chain of its own, with the next ones; generated"),
 }
 """Name -> (function, one-line description) of the data sets of `load`."""
 
@@ -301,6 +332,14 @@ def load(spec: str | os.PathLike, samples: int | str | None = None) -> Data:
         raise ValueError(f"spec: unknown data set {os.fspath(spec)!r}; known are {names}, or the path of an .npz file")
     make = DATASETS[str(spec)][0] if known else functools.partial(from_npz, spec)
     return make() if samples is None else make(samples=samples)
+
+
+def _generated(name: str, samples: int | str | None, length: int, tokens: int) -> int:
+    """The number of samples of a generated data set, whose sizes are checked."""
+    count = _count(name, samples, UP_TO) if samples is None or isinstance(samples, str) else samples
+    for key, value in (("samples", count), ("length", length), ("tokens", tokens)):
+        check_count(name, key, value)
+    return count
 
 
 def _count(name: str, samples: int | str | None, available: int) -> int:

@@ -1,8 +1,11 @@
 """Networks from plain options, for the command line and the blocks of a sweep."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from eosmodel import _specs
+from eosmodel._checks import refused
 from eosmodel.objectives.data import load
 from eosmodel.objectives.networks import NETWORKS, Network
 
@@ -12,6 +15,10 @@ def data_hash(*, data: str, samples: int | str | None = None, **options: Any) ->
     return load(data, samples=samples).sha256
 
 
+SHARED = ("data", "width", "depth", "activation", "init_scale", "loss", "seed", "dtype", "chunk")
+"""What the functions of architectures have in common; their other parameters are part of a specification."""
+
+
 def network(
     *, data: str, net: str = "mlp", samples: int | None = None, data_sha256: str | None = None, **options: Any
 ) -> Network:
@@ -19,7 +26,9 @@ def network(
 
     Args:
         data: name of the data set, or the path of an .npz file.
-        net: name of the architecture.
+        net: name of the architecture, or with parameters of its own `name:parameter=value,…`. A name may be
+            `module:name`, a function of your own, found in the current folder: it is called with the data and with
+            those of the options that it has, and returns a `Network`.
         samples: number of samples, the first ones; all when None.
         data_sha256: `Data.sha256` of the data that are meant; None for whatever is there.
         options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype,
@@ -33,8 +42,31 @@ def network(
         >>> network(data="digits", samples=50, width=4, depth=1).x.shape
         (50, 8, 8, 1)
     """
-    build, _ = _specs.look_up(net, NETWORKS, "network")
+    name, (build, _), texts = _specs.parse("network", net, NETWORKS, lambda name: dict(parameters(name)), entry_of)
+    defaults, owner = dict(parameters(name)), f"network {net!r}"
+    _specs.check_names(f"network {name}", texts, defaults)
+    own = {key: _specs.scalar(owner, key, text, defaults[key]) for key, text in texts.items()}
     loaded = load(data, samples=samples)
     if data_sha256 is not None and data_sha256 != loaded.sha256:
         raise ValueError(f"data {data} have changed: SHA-256 {loaded.sha256[:12]}…, not {data_sha256[:12]}…")
-    return build(loaded, **options)
+    if name in NETWORKS:
+        return build(loaded, **options, **own)
+    taken = inspect.signature(build).parameters
+    built = _specs.build(owner, build, {"data": loaded} | {k: v for k, v in options.items() if k in taken} | own)
+    if not isinstance(built, Network):
+        hint = "eos.objectives.network(model, data, loss) makes one of a model"
+        raise refused(owner, "what it makes", "a Network", built, hint)
+    return built
+
+
+def entry_of(name: str) -> tuple[Callable[..., Network], str]:
+    """The entry of a name; of `module:name`, the user's own function."""
+    if ":" not in name:
+        return _specs.look_up(name, NETWORKS, "network")
+    return _specs.load("network", name, NETWORKS), "a network of your own"
+
+
+def parameters(name: str) -> list[tuple[str, Any]]:
+    """Names and defaults of the parameters that an architecture has beside the `SHARED` ones."""
+    signature = inspect.signature(entry_of(name)[0])
+    return [(p.name, p.default) for p in signature.parameters.values() if p.name not in SHARED]

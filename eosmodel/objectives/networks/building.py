@@ -73,5 +73,22 @@ def check_vectors(data: Data, owner: str) -> None:
     if data.y.ndim != 2:
         raise ValueError(
             f"{owner}: data.y must have shape (samples, outputs), got {data.y.shape}; targets at every position need "
-            "net 'transformer'"
+            "net 'transformer' or 'gpt'"
         )
+
+
+def as_images(data: Data, owner: str) -> Data:
+    """The data as images (samples, height, width, channels) with one target each."""
+    check_vectors(data, owner)
+    if data.x.ndim == 3:  # images of one channel
+        data = dataclasses.replace(data, x=data.x[..., None])
+    if data.x.ndim != 4:
+        raise ValueError(f"{owner}: data.x must have shape (samples, height, width, channels), got {data.x.shape}")
+    return data
+
+
+def check_divides(owner: str, name: str, value: int, *, of: str, whole: int) -> None:
+    """Check a count that must divide another."""
+    check_count(owner, name, value)
+    if whole % value:
+        raise ValueError(f"{owner}: {name} must divide {of}, {whole}, got {value}")

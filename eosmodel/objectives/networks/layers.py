@@ -42,16 +42,22 @@ def norm_layer(width, *, dtype, key):
     return eqx.nn.LayerNorm(width, dtype=dtype)
 
 
-def attention_layer(width, *, dtype, key):
-    """Attention with two heads, for `layer_of`."""
-    return eqx.nn.MultiheadAttention(2, width, dtype=dtype, key=key)
+def group_norm_layer(groups, channels, *, dtype, key):
+    """A GroupNorm, which takes no key, for `layer_of`."""
+    return eqx.nn.GroupNorm(groups, channels, dtype=dtype)
+
+
+def attention_layer(heads, width, *, dtype, key):
+    """Attention of several heads, for `layer_of`."""
+    return eqx.nn.MultiheadAttention(heads, width, dtype=dtype, key=key)
 
 
 @eqx.filter_jit
 def draw(model, scale: Array, key: Array):
     """The model with weights N(0, scale²/fan_in), biases 0 and norms equal to the identity; fan_in is the product of
     all axes of a weight but the first."""
-    kinds = (eqx.nn.Linear, eqx.nn.Conv2d, eqx.nn.LayerNorm)
+    norms = (eqx.nn.LayerNorm, eqx.nn.GroupNorm)
+    kinds = (eqx.nn.Linear, eqx.nn.Conv2d, *norms)
 
     def layers(model):
         nodes = jax.tree.leaves(model, is_leaf=lambda node: isinstance(node, kinds))
@@ -63,7 +69,7 @@ def draw(model, scale: Array, key: Array):
     chosen, drawn = layers(model), []
     for layer, subkey in zip(chosen, jax.random.split(key, len(chosen)), strict=True):
         weight, bias = layer.weight, layer.bias
-        if isinstance(layer, eqx.nn.LayerNorm):
+        if isinstance(layer, norms):
             drawn.append(jnp.ones(weight.shape, weight.dtype))
         else:
             fan_in = math.prod(weight.shape[1:])

@@ -1,6 +1,7 @@
 """The loss of a neural network on a data set, as a function of its ravelled weights."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -37,6 +38,7 @@ class Network(AbstractObjective):
         origin: `name`, `sha256` and `samples` of the `Data`, for records.
         chunk: samples in memory at once; None for all. Loss, predictions and their derivatives of any order are summed
             over chunks, and differ by rounding alone.
+        drawn: the weights of a random key, for a user-supplied model that can be drawn anew.
     """
 
     model: Any
@@ -48,6 +50,7 @@ class Network(AbstractObjective):
     frozen: Any = None
     origin: Origin = eqx.field(static=True, default=Origin())
     chunk: int | None = eqx.field(static=True, default=None)
+    drawn: Callable[[Array], Array] | None = eqx.field(static=True, default=None)
 
     def __repr__(self) -> str:
         kind = type(self.model.model if isinstance(self.model, Each) else self.model).__name__.removeprefix("_")
@@ -102,7 +105,9 @@ class Network(AbstractObjective):
         return jnp.mean(hits.astype(weights.dtype))
 
     def initial(self, seed: int | None = None) -> Float[Array, " dim"]:
-        """The weights of construction, or new random ones for a seed; a user-supplied model allows only None."""
+        """The weights of construction, or new random ones for a seed; only None for a model that was given as it is."""
+        if seed is not None and self.drawn is not None:
+            return self.drawn(jax.random.key(seed))
         model = self.model
         if seed is not None:
             if self.init_scale is None:
