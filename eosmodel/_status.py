@@ -39,7 +39,7 @@ _MESSAGES = {
     "before it are kept. Check the data and the tuner's parameters",
     Status.OUT_OF_RANGE: "the theory left its range of validity (oscillation too large, no positive curvature at "
     "the top, or a balance that was not solved); the rows before it are kept",
-    Status.STALLED: "the weights never moved: every step or every gradient was 0. The start may be a minimum or a "
-    "saddle, or the loss below the tuner's f*; or every search failed",
+    Status.STALLED: "the weights never moved: every step or every gradient was 0, or below their rounding. The start "
+    "may be a minimum or a saddle, or the loss below the tuner's f*; or every search failed",
     Status.NOT_RUN: "the run did not start, because what it depends on did not finish",
 }

@@ -134,7 +134,8 @@ def phase_diagram(
             request.
         refine: number of times that cells whose corners differ in regime or period are halved along both axes. The
             grid then has (count − 1)·2^refine + 1 values, and cells whose corners agree are filled from their corners.
-        bound: an orbit has diverged if its loss exceeds this multiple of the initial loss, > 1.
+        bound: an orbit has diverged if its loss exceeds this multiple, > 1, of the larger of |L(w₀)| and ½λ‖w₀‖²; of a
+            fast map and a river, whose weights are not known, of the initial loss.
         chunk: number of points computed at once, which limits the memory needed in addition to the result; chosen
             automatically when None.
         checks: of a river: so many points of the grid, drawn at random, are run for real on the network, and the

@@ -72,6 +72,10 @@ class AbstractProbe(eqx.Module):
     @abc.abstractmethod
     def fast(self, z: Float[Array, " dim"]) -> Float[Array, " fast"]: ...
 
+    def weights(self, z: Float[Array, " dim"]) -> Float[Array, " weights"]:
+        """The weights that are part of z; none, unless the system is an objective."""
+        return z[:0]
+
     def __call__(self, z: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """One step."""
         return self.advance(z)[0]
@@ -115,6 +119,9 @@ class DescentProbe(AbstractProbe):
     def init(self):
         weights = self.objective.initial()
         return jnp.concatenate([weights, ravel_pytree(init_memory(self.tuner, weights))[0].astype(weights.dtype)])
+
+    def weights(self, z):
+        return self._split(z)[0]
 
     def _split(self, z):
         dim = self.objective.initial().size

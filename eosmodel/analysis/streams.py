@@ -22,7 +22,7 @@ class Features(NamedTuple):
     not count.
 
     Fields
-        diverged: a value was not finite, or |f| exceeded the bound.
+        diverged: a value was not finite, or |f| exceeded the bound, see `dynamics.divergence_bound`.
         lost: the theory left its range, where the orbit ends.
         arrived: ‖∇f‖² fell below the smallest normal number over ε, where a tuner has no signal left.
         frozen: λ is constant in this system (the fast map).
@@ -107,7 +107,8 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
     Args:
         probe: from `probes.probe`.
         steps: number of steps, ≥ 64; may be traced. The period is detected in 64 further steps.
-        bound: an orbit with |f| above this multiple of its initial value has diverged, > 1; may be traced.
+        bound: an orbit with |f| above this multiple of the larger of its initial |f| and, of an objective,
+            ½|λ|‖w₀‖² has diverged, > 1; may be traced.
         lyapunov: whether to compute the Lyapunov exponent, which doubles the work.
         period: whether to detect the period.
 
@@ -115,6 +116,7 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
         `Features`, all scalars except the state.
     """
     z = probe.init()
+    weights = probe.weights(z)
     zero = jnp.zeros((), z.dtype)
     tiny = jnp.finfo(z.dtype).tiny
     eps = jnp.finfo(z.dtype).eps
@@ -134,7 +136,7 @@ def features(probe: AbstractProbe, steps: Any, *, bound: Any = 1e10, lyapunov: b
             (new, now), tangent, stretch = probe.advance(run.z, t), run.tangent, zero
         now = now._replace(within=jnp.asarray(now.within))
         first = jax.tree.map(lambda new, old: jnp.where(t == 0, new, old), now, run.first)
-        limit = divergence_bound(first.loss, bound)
+        limit = divergence_bound(first.loss, bound, first.sharpness, weights)
         finite = jnp.isfinite(now.loss + now.gradient_sq + now.stepsize) & jnp.all(jnp.isfinite(new))
         sound = finite & (jnp.abs(now.loss) <= limit)
         moving = run.active & sound & now.within & (now.gradient_sq >= tiny / eps)

@@ -129,6 +129,7 @@ class Descent(AbstractDynamics):
             **growth,
         }
         weights = state.weights + stepsize * line.ray.direction
+        row["moved"] = jnp.any(weights != state.weights)
         return (
             self.State(weights, memory, direction, pairs, line.pairs, half_step, state.bound, critical),
             row,

@@ -106,6 +106,7 @@ class StochasticDescent(AbstractDynamics):
         # A sample that is no number spoils the full loss, and not a run whose batches never meet it.
         status = jnp.where(jnp.isfinite(observed["loss"]), observed_status(status, observed), status)
         new = weights + stepsize * line.ray.direction
+        row["moved"] = jnp.any(new != weights)
         following = self.State(new, state.seed, memory, direction, pairs, line.pairs, state.bound, critical)
         return following, row, status
 

@@ -18,7 +18,9 @@ def stall_reason(run: xr.Dataset) -> str:
         return "zero gradient"
     if "search_failed" in run and run.search_failed.values[: steps_of(run)].all():
         return "the tuner could not meet its rule"
-    return "step size 0"
+    if np.nan_to_num(run.stepsize.values).any():
+        return "steps below the rounding of the weights"
+    return "step size 0, as where the loss is below the tuner's f*"
 
 
 def status_of(run: xr.Dataset) -> Status:

@@ -59,6 +59,7 @@ class DrivenValley(AbstractDynamics):
         coefficients: measured along a run.
         tuner: the rule.
         f_min: lower bound of the loss; a floor loss below it is outside the range of validity.
+        divergence: a loss above this multiple of the first one, L̄ + ½λx², ends the run; the weights are not known.
     """
 
     coefficients: Coefficients

@@ -1,5 +1,7 @@
 """`simulate` as a user meets it: batches, strides, checkpoints, ends and errors."""
 
+import resource
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -105,6 +107,22 @@ def test_saved_and_loaded_records_are_the_same(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["run.nc"]
 
 
+def test_a_limit_on_the_size_of_files_is_an_error_that_names_the_file_and_keeps_the_old_one(tmp_path):
+    result = eos.simulate(BOWL, tuners.Constant(0.3), 12, progress=False)
+    path = tmp_path / "run.nc"
+    eos.record.save(result, path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*run\.nc'"):
+            eos.record.save(result, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["run.nc"]
+
+
 def test_throw_and_bad_arguments(network):
     with pytest.raises(RuntimeError, match=r"diverged|nonfinite"):
         eos.simulate(network, tuners.Constant(1e4), 30, progress=False, throw=True)
@@ -127,9 +145,15 @@ def flat(w):
     [
         (flat, [0.0, 0.0], tuners.Constant(0.1), "zero gradient"),
         (lambda w: w[0] ** 2 - w[1] ** 2, [0.0, 0.0], tuners.Armijo(), "zero gradient"),
-        (lambda w: flat(w) - 10.0, [1.0, 1.0], tuners.Polyak(), "step size 0"),
+        (
+            lambda w: flat(w) - 10.0,
+            [1.0, 1.0],
+            tuners.Polyak(),
+            "step size 0, as where the loss is below the tuner's f*",
+        ),
+        (lambda w: 1e-24 * flat(w), [1.0, 1.0], tuners.Constant(0.1), "steps below the rounding of the weights"),
     ],
-    ids=["minimum", "saddle", "loss below f*"],
+    ids=["minimum", "saddle", "loss below f*", "tiny loss"],
 )
 def test_a_run_that_never_moves_is_stalled_and_judged_by_no_claim(fn, start, tuner, reason):
     run = eos.simulate(eos.objective(fn, jnp.array(start)), tuner, 10, modes=1, progress=False)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import eosmodel as eos
+from eosmodel.analysis.probes import probe
+from eosmodel.analysis.streams import features as stream
 from eosmodel.tuners.base import AbstractTuner, no_evaluations
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
@@ -101,3 +103,13 @@ def test_debugging_nans_does_not_stop_a_healthy_run():
     with jax.debug_nans(True):
         result = run(bowl, 0.1, steps=3, measure_every=2)
     assert status(result) is eos.Status.OK
+
+
+def test_an_orbit_diverges_by_the_bound_of_a_run():
+    """The catapult leaves a minimum, so that its loss passes any multiple of the first; bound · ½λ‖w₀‖² it does not."""
+    features = [
+        stream(probe(product(), eos.tuners.Constant(eta)), 200, bound=1e6, lyapunov=False) for eta in (0.25, 0.6)
+    ]
+    assert [bool(orbit.diverged) for orbit in features] == [False, True]
+    assert features[0].final_loss < 1e-25
+    assert features[0].peak > 1e6

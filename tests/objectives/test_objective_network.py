@@ -225,6 +225,32 @@ def test_layers_that_are_random_or_keep_state_are_refused_by_name(layer, message
         assert network(eqx.nn.inference_mode(model), d).initial().size == 4
 
 
+class Counting:
+    """A model of another library that counts its calls."""
+
+    calls = 0
+
+    def __call__(self, x):
+        raise RuntimeError("Cannot mutate calls\nfrom a different trace level")
+
+
+class Own(eqx.Module):
+    linear: eqx.nn.Linear
+    counting: Counting = eqx.field(static=True, default=Counting())
+
+    def __call__(self, x):
+        return self.counting(self.linear(x))
+
+
+def test_a_model_that_fails_and_trainable_of_another_kind_are_one_line():
+    d = data.from_arrays(np.random.default_rng(0).normal(size=(8, 3)), np.linspace(-1, 1, 8))
+    model = Own(eqx.nn.Linear(3, 1, key=jax.random.key(0)))
+    with pytest.raises(ValueError, match=r"without state or random numbers; RuntimeError: Cannot mutate calls$"):
+        network(model, d)
+    with pytest.raises(ValueError, match=r"trainable must be None, a function of a leaf, .*, got 'weights'"):
+        network(model, d, trainable="weights")
+
+
 def test_a_model_that_is_none_or_does_not_take_the_data_is_named():
     d = data.from_arrays(np.random.default_rng(0).normal(size=(8, 3)), np.linspace(-1, 1, 8))
     with pytest.raises(ValueError, match="model must be an equinox module, got the class Linear"):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from eosmodel._checks import check_count, check_precision, one_line
+from eosmodel._specs import first_line
 from eosmodel.objectives.data import Data
 from eosmodel.objectives.networks.building import arrays_of, check_data, chunked, origin_of
 from eosmodel.objectives.networks.layers import Each
@@ -63,7 +64,9 @@ def network(
     model = eqx.combine(weights, static)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(weights)}
     if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
-        names = ", ".join(sorted(map(str, dtypes))) or f"no weights in {one_line(model)}"
+        names = ", ".join(sorted(map(str, dtypes))) or (
+            f"no weights in {one_line(model)}: they must be arrays in the model itself, as of equinox and flax.nnx"
+        )
         raise ValueError(f"network: the weights of model must share one real floating-point dtype, got {names}")
     dtype = dtypes.pop()
     check_precision("network", "the dtype of model's weights", dtype)
@@ -74,6 +77,9 @@ def network(
         shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
     except TypeError as error:  # shapes that do not fit
         raise ValueError(f"network: model does not take x of shape {data.x.shape[1:]}: {error}") from None
+    except Exception as error:
+        alone = "model must be a function of its weights and x alone, without state or random numbers"
+        raise ValueError(f"network: {alone}; {type(error).__name__}: {first_line(error)}") from error
     if shape != data.y.shape:
         raise ValueError(f"network: model must map x to outputs of shape {data.y.shape[1:]}, got {shape[1:]}")
     return chunked(net, chunk)
@@ -86,6 +92,9 @@ def _weights(model, trainable: Any) -> tuple[Any, Any, Any]:
         return weights, None, static
     # A tree of booleans may be a module, and so callable itself.
     is_tree = bool(jax.tree.structure(trainable) == jax.tree.structure(model))  # type: ignore[operator]
+    if not is_tree and not callable(trainable):
+        wanted = "None, a function of a leaf, or a tree of booleans like model"
+        raise ValueError(f"network: trainable must be {wanted}, got {one_line(trainable)}")
     chosen = trainable if is_tree else lambda leaf: eqx.is_inexact_array(leaf) and trainable(leaf)
     weights, rest = eqx.partition(model, chosen)
     return weights, *eqx.partition(rest, eqx.is_inexact_array)

@@ -43,7 +43,8 @@ class RiverMap(AbstractDynamics):
         river: of the network, from the weights at which the prediction begins or a run has begun.
         tuner: the rule.
         reach: the theory has left its range where λ is below 1/reach of the river's.
-        divergence: a loss above this multiple of the river's first one ends the run.
+        divergence: a loss above this multiple of the river's first one ends the run. Of runs ½λ‖w₀‖² counts as well,
+            see `divergence_bound`; a river does not know the weights.
 
     Status OUT_OF_RANGE: λ below that, a flow time beyond the river's length, or a loss of the centre that is not
     positive.
