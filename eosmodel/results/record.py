@@ -57,6 +57,8 @@ def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()
     rows = progress.rows
     batch = len(lead)
     for name, values in rows.items():
+        if name == "moved":
+            continue
         inner = ("mode",) if values.ndim - batch == 2 else ()
         data[name] = ((*lead, "step", *inner), values)
     count = next(iter(rows.values())).shape[batch]
@@ -84,7 +86,9 @@ def latest(progress: Progress, steps: int, record_every: int, lead: tuple[str, .
 
 
 def _moved(rows: Mapping[str, np.ndarray], batch: int) -> np.ndarray:
-    """Whether the weights moved at any recorded step, per run; a theory may not say how large its gradient was."""
+    """Whether the weights moved at any recorded step, per run; a theory may not say, nor how large its gradient was."""
+    if "moved" in rows:
+        return np.asarray(rows["moved"].any(axis=batch))
     if "stepsize" not in rows:
         return np.asarray(True)
     moves = rows["stepsize"] * rows.get("gradient_norm", 1.0)
@@ -115,7 +119,8 @@ def describe(dataset: xr.Dataset) -> xr.Dataset:
 def save(dataset: xr.Dataset, path: Path) -> None:
     """Write a netCDF file atomically: a reader sees the old file or the complete new one."""
     with atomic(Path(path)) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+        # HDF5 itself crashes the process when it closes a file on a full disk; a plain write says what is wrong.
+        temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf"))
 
 
 def load(path: Path) -> xr.Dataset:

@@ -12,7 +12,7 @@ import numpy as np
 
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.modifiers import Bounded, Scheduled, WarmupCosine
-from eosmodel.tuners.registry import MODIFIERS, REGISTRY, parameters
+from eosmodel.tuners.registry import MODIFIERS, REGISTRY, Entry, parameters
 
 # Longer vectors are written as their shape; which run has which value is said by coordinates.
 _FEW = 8
@@ -41,7 +41,10 @@ def spec_of(tuner: AbstractTuner, hide: Collection[str] = ()) -> str:
         rule = rule.tuner
     outer = {key: (given[key], default) for key, (default, _) in MODIFIERS.items() if key in given}
     found = []
-    for name, prototype, own in _prototypes():
+    for name, entry in REGISTRY.items():
+        if name == "schedule":  # has no defaults
+            continue
+        prototype, own = _prototype(name, entry)
         if not _is_made_as(rule, own, prototype) or not given.keys().isdisjoint(own):
             continue
         values = {key: (getattr(rule, key), default) for key, default in own.items()} | outer
@@ -50,7 +53,7 @@ def spec_of(tuner: AbstractTuner, hide: Collection[str] = ()) -> str:
         if all(isinstance(value, str) or np.ndim(value) == 0 for value in listed.values()):
             text = ",".join(f"{key}={_text(value)}" for key, value in listed.items())
             # "greedy" says more than "cdat:sigma=1", and "cdat:sigma=2" more than "greedy:sigma=2".
-            rank = len(listed), not inspect.isclass(REGISTRY[name].factory)
+            rank = len(listed), not inspect.isclass(entry.factory)
             found.append((rank, f"{name}:{text}" if text else name))
     return min(found)[1] if found else written(tuner)
 
@@ -81,9 +84,9 @@ def members_of(tuner: AbstractTuner) -> list[AbstractTuner]:
 
 
 @cache
-def _prototypes() -> list[tuple[str, AbstractTuner, dict[str, Any]]]:
-    """Every name, the tuner of its defaults, and these; a schedule has none."""
-    return [(name, entry.factory(), dict(parameters(name))) for name, entry in REGISTRY.items() if name != "schedule"]
+def _prototype(name: str, entry: Entry) -> tuple[AbstractTuner, dict[str, Any]]:
+    """The tuner of an entry's defaults, and these."""
+    return entry.factory(), dict(parameters(name))
 
 
 def _is_made_as(rule: AbstractTuner, own: Collection[str], prototype: AbstractTuner) -> bool:

@@ -326,3 +326,14 @@ def test_a_new_tuner_is_one_class_and_one_line():
     )
     np.testing.assert_allclose(SlowFlow(Halving(), floor).solve(10).sharpness[-1], 19.0, rtol=1e-5)  # λ' = ηα
     assert "halving" in class_check.default_specs()
+    assert eos.tuners.spec_of(Halving(0.3)) == "halving:scale=0.3"
+
+
+def test_the_name_of_a_rule_follows_the_registry(monkeypatch):
+    """Names asked for before a rule is added, or after it is taken away, are not remembered."""
+    assert eos.tuners.spec_of(Halving()) == "Halving(scale=0.1)"
+    with monkeypatch.context() as patch:
+        patch.setitem(REGISTRY, "halving", Entry(Halving, "halves at every step"))
+        assert eos.tuners.spec_of(Halving()) == "halving"
+    assert eos.tuners.spec_of(Halving()) == "Halving(scale=0.1)"
+    assert eos.tuners.spec_of(eos.tuners.Constant(0.3)) == "constant:step=0.3"
