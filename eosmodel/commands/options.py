@@ -34,6 +34,8 @@ class NetworkOptions:
     """Initial weights are N(0, init_scale²/fan-in); a small scale leaves room for progressive sharpening."""
     loss: Literal["mse", "ce"] = "mse"
     """½ mean squared error, or mean cross-entropy in nats."""
+    weight_decay: float = 0.0
+    """Half of this times ‖w‖² is added to the loss, so that λ and every other eigenvalue are larger by it."""
     dtype: Literal["float32", "float64"] = "float32"
     """Floating type of the whole computation."""
     chunk: int | Literal["all", "auto"] = "auto"

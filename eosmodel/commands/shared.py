@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import jax
 import xarray as xr
 
-from eosmodel._checks import check_count, check_distinct
+from eosmodel._checks import check_count, check_distinct, check_range
 from eosmodel.commands import config_file, module_of
 from eosmodel.commands.options import COMMANDS, NetworkOptions, flag, name_of
 from eosmodel.objectives.data import load
@@ -48,7 +48,7 @@ def precision(options: Any) -> AbstractContextManager[None]:
 
 def network_options(options: NetworkOptions) -> dict[str, Any]:
     """The arguments of `objectives.recipes.network`: a path made absolute, the samples counted, the data hashed;
-    a chunk only where one is asked for.
+    what is off, as a chunk or a weight decay that is not asked for, is left out.
 
     The hash keeps results of other data apart, should the file be replaced.
     """
@@ -61,6 +61,9 @@ def network_options(options: NetworkOptions) -> dict[str, Any]:
     except (ValueError, FileNotFoundError) as error:
         asked = "" if options.samples == NetworkOptions.samples else f" --samples {options.samples}"
         raise ValueError(f"--data {options.data}{asked}: {str(error).removeprefix('path: ')}") from None
+    check_range("eosmodel", "--weight-decay", options.weight_decay, 0, high_open=True)
+    if not options.weight_decay:
+        del chosen["weight_decay"]
     chunk = chosen.pop("chunk")
     if chunk != "auto":
         chosen["chunk"] = len(data.x) if chunk == "all" else chunk

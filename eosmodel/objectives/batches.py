@@ -124,13 +124,13 @@ class MiniBatches(AbstractBatches):
 
 
 class Weighted(AbstractObjective):
-    """A network's loss with weighted samples: 1/n Σ_j v_j ℓ_j."""
+    """A network's loss with weighted samples: 1/n Σ_j v_j ℓ_j, and its weight decay."""
 
     net: Network
     emphasis: Float[Array, " samples"]
 
     def loss(self, weights):
-        return jnp.mean(self.emphasis * self.net.losses(weights))
+        return self.net.decay(weights, jnp.mean(self.emphasis * self.net.losses(weights)))
 
     def initial(self, seed=None):
         return self.net.initial(seed)

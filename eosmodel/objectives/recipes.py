@@ -8,6 +8,7 @@ from eosmodel import _specs
 from eosmodel._checks import refused
 from eosmodel.objectives.data import load
 from eosmodel.objectives.networks import NETWORKS, Network
+from eosmodel.objectives.networks.building import decayed
 
 
 def data_hash(*, data: str, samples: int | str | None = None, **options: Any) -> str:
@@ -15,7 +16,7 @@ def data_hash(*, data: str, samples: int | str | None = None, **options: Any) ->
     return load(data, samples=samples).sha256
 
 
-SHARED = ("data", "width", "depth", "activation", "init_scale", "loss", "seed", "dtype", "chunk")
+SHARED = ("data", "width", "depth", "activation", "init_scale", "loss", "seed", "dtype", "chunk", "weight_decay")
 """What the functions of architectures have in common; their other parameters are part of a specification."""
 
 
@@ -32,7 +33,7 @@ def network(
         samples: number of samples, the first ones; all when None.
         data_sha256: `Data.sha256` of the data that are meant; None for whatever is there.
         options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype,
-            chunk.
+            chunk, weight_decay.
 
     Raises:
         ValueError: an unknown name, data that are not those that are meant, or an option that the data set or the
@@ -56,7 +57,7 @@ def network(
     if not isinstance(built, Network):
         hint = "eos.objectives.network(model, data, loss) makes one of a model"
         raise refused(owner, "what it makes", "a Network", built, hint)
-    return built
+    return decayed(built, options["weight_decay"]) if "weight_decay" in options.keys() - taken.keys() else built
 
 
 def entry_of(name: str) -> tuple[Callable[..., Network], str]:

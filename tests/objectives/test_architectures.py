@@ -1,5 +1,6 @@
 """Every architecture of the table: its contract, and its outputs against equinox's own layers or plain numpy."""
 
+import dataclasses
 import textwrap
 
 import equinox as eqx
@@ -9,7 +10,20 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from eosmodel.objectives import NETWORKS, data, gpt, mixer, network, recipes, resnet, vgg, vit
+from eosmodel.objectives import (
+    NETWORKS,
+    GaussianBatches,
+    MiniBatches,
+    data,
+    gpt,
+    mixer,
+    mlp,
+    network,
+    recipes,
+    resnet,
+    vgg,
+    vit,
+)
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -221,3 +235,22 @@ def test_a_vision_transformer_sees_tiles_and_averages_over_them():
     for x, expected in zip(net.x, out, strict=True):
         tiles = [x[i : i + 4, j : j + 4].ravel() for i in (0, 4) for j in (0, 4)]
         np.testing.assert_allclose(expected, model.model.transformer(jnp.stack(tiles)).mean(0), rtol=1e-12)
+
+
+def test_weight_decay_adds_its_square_to_the_loss_and_itself_to_the_hessian():
+    d = data.from_arrays(np.random.default_rng(0).normal(size=(6, 3)), np.linspace(-1, 1, 6))
+    plain, decayed = (mlp(d, width=2, depth=1, weight_decay=value) for value in (0.0, 0.3))
+    w = decayed.initial(1)
+    np.testing.assert_allclose(decayed(w), plain(w) + 0.15 * np.sum(np.square(w)), rtol=1e-12)
+    np.testing.assert_allclose(jax.hessian(decayed)(w), jax.hessian(plain)(w) + 0.3 * np.eye(w.size), atol=1e-12)
+    np.testing.assert_array_equal(decayed.losses(w), plain.losses(w))
+    for batches in (MiniBatches(decayed, 2), GaussianBatches(decayed, 0.1)):
+        draws = np.mean([batches.draw(0, t)(w) for t in range(3)])
+        without = np.mean([dataclasses.replace(batches, objective=plain).draw(0, t)(w) for t in range(3)])
+        np.testing.assert_allclose(draws - without, 0.15 * np.sum(np.square(w)), rtol=1e-9)
+    assert repr(decayed) == "Network(MLP, 11 weights, mse, weight decay 0.3, 6 samples, float64)"
+    model = eqx.nn.Linear(3, 1, key=jax.random.key(0), dtype="float64")
+    of_ones_own = network(model, d, weight_decay=0.3)
+    np.testing.assert_allclose(of_ones_own(jnp.ones(4)) - network(model, d)(jnp.ones(4)), 0.5 * 0.3 * 4, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"network: weight_decay must lie in \[0, inf\), got -1"):
+        mlp(d, weight_decay=-1)

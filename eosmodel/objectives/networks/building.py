@@ -16,14 +16,28 @@ from eosmodel.objectives.networks.loss import LOSSES, Network
 
 
 def assembled(
-    model, data: Data, loss: str, init_scale: float, seed: int, dtype, chunk: int | None, origin: Origin | None = None
+    model,
+    data: Data,
+    loss: str,
+    init_scale: float,
+    seed: int,
+    dtype,
+    chunk: int | None,
+    weight_decay: float,
+    origin: Origin | None = None,
 ) -> Network:
     """The `Network` of a model whose layers have shapes in place of arrays; `origin` is by default that of the data."""
     scale = jnp.asarray(init_scale, dtype)
     drawn = draw(model, scale, jax.random.key(seed))
     origin = origin_of(data) if origin is None else origin
     net = Network(drawn, *arrays_of(data, dtype), scale, loss, data.classes, origin=origin)
-    return chunked(net, chunk)
+    return decayed(chunked(net, chunk), weight_decay)
+
+
+def decayed(net: Network, weight_decay: float) -> Network:
+    """The network with a weight decay."""
+    check_range("network", "weight_decay", weight_decay, 0, high_open=True)
+    return dataclasses.replace(net, weight_decay=float(weight_decay))
 
 
 def chunked(net: Network, chunk: int | None) -> Network:

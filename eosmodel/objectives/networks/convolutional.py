@@ -48,6 +48,7 @@ def cnn(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
 ) -> Network:
     """A convolutional network: `depth` layers of `width` 3×3 filters (stride 2, padding 1), and a linear read-out.
 
@@ -68,7 +69,9 @@ def cnn(
         layers.append(layer_of(eqx.nn.Conv2d, channels, width, 3, stride=2, padding=1, dtype=dtype))
         height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, width
     layers.append(layer_of(eqx.nn.Linear, height * breadth * channels, data.y.shape[1], dtype=dtype))
-    return assembled(_CNN(tuple(layers), activation), images, loss, init_scale, seed, dtype, chunk, origin_of(data))
+    return assembled(
+        _CNN(tuple(layers), activation), images, loss, init_scale, seed, dtype, chunk, weight_decay, origin_of(data)
+    )
 
 
 class _VGG(eqx.Module):
@@ -102,6 +105,7 @@ def vgg(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
 ) -> Network:
     """A VGG-like network: `depth` stages of two layers of 3×3 filters and 2×2 average pooling, and a linear read-out.
 
@@ -130,5 +134,13 @@ def vgg(
         height, breadth, channels = height // 2, breadth // 2, count
     out = layer_of(eqx.nn.Linear, height * breadth * channels, data.y.shape[1], dtype=dtype)
     return assembled(
-        _VGG(tuple(stages), out, activation), images, loss, init_scale, seed, dtype, chunk, origin_of(data)
+        _VGG(tuple(stages), out, activation),
+        images,
+        loss,
+        init_scale,
+        seed,
+        dtype,
+        chunk,
+        weight_decay,
+        origin_of(data),
     )

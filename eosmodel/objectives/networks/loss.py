@@ -24,7 +24,8 @@ class Network(AbstractObjective):
         mse: L(w) = 1/(2n) Σ_i ‖f(x_i; w) − y_i‖²        ce: L(w) = −1/n Σ_i y_i · log softmax f(x_i; w)
 
     w are the flattened weights, shape (dim,), n is the number of samples, f the model. If each position of a sequence
-    has its own target, the loss of a sample is the mean over its positions. Computations use the dtype of w.
+    has its own target, the loss of a sample is the mean over its positions. With a weight decay ω, ½ω‖w‖² is added, so
+    that the Hessian has ω more in every direction. Computations use the dtype of w.
 
     Args:
         model: an equinox module that maps all samples at once, with its initial weights (its inexact arrays are w).
@@ -38,6 +39,7 @@ class Network(AbstractObjective):
         origin: `name`, `sha256` and `samples` of the `Data`, for records.
         chunk: samples in memory at once; None for all. Loss, predictions and their derivatives of any order are summed
             over chunks, and differ by rounding alone.
+        weight_decay: ω.
         drawn: the weights of a random key, for a user-supplied model that can be drawn anew.
     """
 
@@ -50,12 +52,14 @@ class Network(AbstractObjective):
     frozen: Any = None
     origin: Origin = eqx.field(static=True, default=Origin())
     chunk: int | None = eqx.field(static=True, default=None)
+    weight_decay: float = eqx.field(static=True, default=0.0)
     drawn: Callable[[Array], Array] | None = eqx.field(static=True, default=None)
 
     def __repr__(self) -> str:
         kind = type(self.model.model if isinstance(self.model, Each) else self.model).__name__.removeprefix("_")
         dim = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(self.model, eqx.is_inexact_array)))
-        return f"Network({kind}, {dim} weights, {self.loss_name}, {len(self.x)} samples, {self.x.dtype})"
+        decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
+        return f"Network({kind}, {dim} weights, {self.loss_name}{decay}, {len(self.x)} samples, {self.x.dtype})"
 
     def tree(self, weights: Float[Array, " dim"]) -> Any:
         """Matrices and biases in their own shapes, a tuple."""
@@ -77,7 +81,7 @@ class Network(AbstractObjective):
             return model(x.astype(weights.dtype))
 
     def losses(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
-        """ℓ_i(w), the loss of each sample; L is their mean."""
+        """ℓ_i(w), the loss of each sample; L is their mean, and `decay`."""
         return in_chunks(self._losses, weights, (self.x, self.y), self.chunk)
 
     def _losses(self, weights, x, y):
@@ -87,7 +91,12 @@ class Network(AbstractObjective):
         return jnp.mean(each, axis=tuple(range(1, each.ndim)))
 
     def loss(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
-        return jnp.mean(self.losses(weights))
+        return self.decay(weights, jnp.mean(self.losses(weights)))
+
+    def decay(self, weights: Float[Array, " dim"], loss: Float[Array, ""]) -> Float[Array, ""]:
+        """A loss with ½ω‖w‖² added."""
+        # Without weight decay not even a 0, so that programs stay what they are.
+        return loss + 0.5 * self.weight_decay * jnp.vdot(weights, weights) if self.weight_decay else loss
 
     def on(self, indices: Int[Array, " chosen"]) -> "Network":
         """The same network on the samples of these indices."""

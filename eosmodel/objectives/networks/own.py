@@ -10,13 +10,20 @@ from jax.flatten_util import ravel_pytree
 from eosmodel._checks import check_count, check_precision, one_line
 from eosmodel._specs import first_line
 from eosmodel.objectives.data import Data
-from eosmodel.objectives.networks.building import arrays_of, check_data, chunked, origin_of
+from eosmodel.objectives.networks.building import arrays_of, check_data, chunked, decayed, origin_of
 from eosmodel.objectives.networks.layers import Each
 from eosmodel.objectives.networks.loss import Network
 
 
 def network(
-    model, data: Data, loss: str = "mse", *, trainable: Any = None, seed: int | None = None, chunk: int | None = None
+    model,
+    data: Data,
+    loss: str = "mse",
+    *,
+    trainable: Any = None,
+    seed: int | None = None,
+    chunk: int | None = None,
+    weight_decay: float = 0.0,
 ) -> Network:
     """A user-supplied model: any equinox module, or model of `flax.nnx`, that maps one sample to one output
     vector, without state or keys.
@@ -33,7 +40,7 @@ def network(
         trainable: which arrays are weights: None for all inexact ones; a function of a leaf, or a tree of booleans like
             the model, as `equinox.partition` takes them, to keep masks and tables out.
         seed: of the key, `jax.random.key(seed)`; None for a model that is given as it is.
-        chunk: samples in memory at once, as for `mlp`.
+        chunk, weight_decay: as for `mlp`.
 
     Raises:
         ValueError: no weights, or of several dtypes, or of half precision; layers that draw random numbers or keep
@@ -82,7 +89,7 @@ def network(
         raise ValueError(f"network: {alone}; {type(error).__name__}: {first_line(error)}") from error
     if shape != data.y.shape:
         raise ValueError(f"network: model must map x to outputs of shape {data.y.shape[1:]}, got {shape[1:]}")
-    return chunked(net, chunk)
+    return decayed(chunked(net, chunk), weight_decay)
 
 
 def _weights(model, trainable: Any) -> tuple[Any, Any, Any]:

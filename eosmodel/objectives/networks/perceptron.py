@@ -33,6 +33,7 @@ def mlp(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
 ) -> Network:
     """A multilayer perceptron on flattened inputs: h_l = act(W_l h_{l−1} + b_l), and a linear read-out.
 
@@ -50,6 +51,7 @@ def mlp(
         dtype: dtype of weights and data; None for jax's default float.
         chunk: samples in memory at once, an integer ≥ 1; None for all where they take a sixteenth of the memory there
             is, else for as many as are fast, see [chunks](devices.md#samples-in-chunks). Results differ by rounding.
+        weight_decay: ω ≥ 0, by which ½ω‖w‖² is added to the loss, of biases and norms too.
 
     Raises:
         ValueError: a value out of its range, or "ce" with regression targets.
@@ -65,4 +67,4 @@ def mlp(
     check_vectors(data, "mlp")
     sizes = [math.prod(data.x.shape[1:]), *[width] * depth, data.y.shape[1]]
     layers = tuple(layer_of(eqx.nn.Linear, i, o, dtype=dtype) for i, o in itertools.pairwise(sizes))
-    return assembled(_MLP(layers, activation), data, loss, init_scale, seed, dtype, chunk)
+    return assembled(_MLP(layers, activation), data, loss, init_scale, seed, dtype, chunk, weight_decay)

@@ -68,6 +68,7 @@ def resnet(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
     groups: int = 2,
 ) -> Network:
     """A residual network with group normalisation: the ResNet of 6·depth + 2 layers for small images.
@@ -113,4 +114,4 @@ def resnet(
             channels = count
     out = layer_of(eqx.nn.Linear, channels, data.y.shape[1], dtype=dtype)
     model = _ResNet(filters(images.x.shape[3], width), tuple(blocks), norm(channels), out, activation)
-    return assembled(model, images, loss, init_scale, seed, dtype, chunk, origin_of(data))
+    return assembled(model, images, loss, init_scale, seed, dtype, chunk, weight_decay, origin_of(data))

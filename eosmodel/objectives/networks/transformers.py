@@ -54,6 +54,7 @@ def transformer(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
 ) -> Network:
     """A transformer encoder with an output at every position: pre-norm blocks of attention and a feed-forward layer.
 
@@ -74,7 +75,7 @@ def transformer(
     if width % 2:
         raise ValueError(f"transformer: width must be even, for two heads, got {width}")
     model = _on_sequences(data, "transformer", width, depth, 2, activation, dtype, causal=False)
-    return assembled(Each(model), data, loss, init_scale, seed, dtype, chunk)
+    return assembled(Each(model), data, loss, init_scale, seed, dtype, chunk, weight_decay)
 
 
 def gpt(
@@ -87,6 +88,7 @@ def gpt(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
     heads: int = 2,
 ) -> Network:
     """A causal transformer, which at every position sees the tokens up to there: `transformer` with a mask.
@@ -105,7 +107,7 @@ def gpt(
     dtype = checked_dtype(data, "gpt", width, depth, 1, activation, init_scale, loss, seed, dtype)
     check_divides("gpt", "heads", heads, of="width", whole=width)
     model = _on_sequences(data, "gpt", width, depth, heads, activation, dtype, causal=True)
-    return assembled(Each(model), data, loss, init_scale, seed, dtype, chunk)
+    return assembled(Each(model), data, loss, init_scale, seed, dtype, chunk, weight_decay)
 
 
 def _on_sequences(data: Data, owner: str, width, depth, heads, activation, dtype, *, causal) -> Transformer:

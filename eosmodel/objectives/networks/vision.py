@@ -67,6 +67,7 @@ def vit(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
     patch: int = 4,
     heads: int = 2,
 ) -> Network:
@@ -93,7 +94,7 @@ def vit(
     features = patch**2 * images.x.shape[3]
     shape = (length, features, data.y.shape[1], width, depth, heads)
     model = _ViT(transformer_of(*shape, activation, dtype, causal=False), patch)
-    return assembled(Each(model), images, loss, init_scale, seed, dtype, chunk, origin_of(data))
+    return assembled(Each(model), images, loss, init_scale, seed, dtype, chunk, weight_decay, origin_of(data))
 
 
 def mixer(
@@ -106,6 +107,7 @@ def mixer(
     seed: int = 0,
     dtype=None,
     chunk: int | None = None,
+    weight_decay: float = 0.0,
     patch: int = 4,
 ) -> Network:
     """An MLP-Mixer: pre-norm blocks of a perceptron across the patches of an image and one across their features.
@@ -145,7 +147,7 @@ def mixer(
     embedding = layer_of(eqx.nn.Linear, patch**2 * images.x.shape[3], width, dtype=dtype)
     out = layer_of(eqx.nn.Linear, width, data.y.shape[1], dtype=dtype)
     model = _Mixer(embedding, blocks, layer_of(norm_layer, width, dtype=dtype), out, patch)
-    return assembled(Each(model), images, loss, init_scale, seed, dtype, chunk, origin_of(data))
+    return assembled(Each(model), images, loss, init_scale, seed, dtype, chunk, weight_decay, origin_of(data))
 
 
 def _tiled(data: Data, owner: str, patch: int) -> tuple[Data, int]:
