@@ -46,7 +46,8 @@ def trajectories(
     where that alone was tracked.
 
     Thin light lines are the experiment as recorded, the others 25-step moving averages; a cross marks a run that
-    ended early. The axes have the limits of the experiment, so that a theory that diverges does not flatten the rest.
+    ended early. A theory that gives an uncertainty of λ has a band. The axes have the limits of the experiment, so that
+    a theory that diverges does not flatten the rest.
 
     Args:
         experiment: dataset over (tuner, seed, step), or one run.
@@ -79,9 +80,13 @@ def trajectories(
             # The first theory is drawn last, on top of the others.
             for kind, style in reversed(styles.items()):
                 prediction = _prediction(theory, kind, tuner, run.seed.item())
-                line = None if prediction is None else _line(ax, prediction, name, linewidth=1.5, **style)
+                if prediction is None:
+                    continue
+                line = _line(ax, prediction, name, linewidth=1.5, **style)
                 if line is not None:
                     drawn.setdefault(kind, line)
+                    if name == "sharpness" and "sharpness_uncertainty" in prediction:
+                        _band(ax, line, prediction)
         grid[0, column].set_title(_title(tuner, run), fontsize=10.5)
         grid[-1, column].set_xlabel("step")
     for axis_row, name in zip(grid, _ROWS, strict=True):
@@ -231,6 +236,14 @@ def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: 
     if smooth and status_of(run) is not Status.OK:
         ax.plot(step[known][-1], values[known][-1], "x", color=line.get_color(), markersize=8, markeredgewidth=2)
     return line
+
+
+def _band(ax: "Axes", line: Any, prediction: xr.Dataset) -> None:
+    """λ e^{±u} about the line of a theory that gives an uncertainty u of ln λ."""
+    step, values = line.get_data()
+    unsure = prediction.sharpness_uncertainty.sel(step=step).values
+    edges = values * np.exp(-unsure), values * np.exp(unsure)
+    ax.fill_between(step, *edges, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
 def _scale(ax: "Axes", name: str, shown: Sequence[np.ndarray]) -> None:

@@ -39,6 +39,9 @@ VARIABLES: dict[str, Variable] = {
         "(arXiv 2601.16979)",
     ),
     "iterate_sharpness": Variable("λ(w)", "largest Hessian eigenvalue at the iterate, where a tuner needs it"),
+    "sharpness_uncertainty": Variable(
+        "u", "bound of |Δ ln λ| that a theory gives for itself, meant to hold at 90 % of the steps"
+    ),
     "center_loss": Variable("L̄", "loss at the centre of the oscillation"),
     "left_out": Variable("ε", "share of the gradient that the centre–oscillation model leaves out, ‖P⊥(A − HX)‖/‖g₊‖"),
     "gradient_norm": Variable("‖g‖", "norm of the gradient at the iterate"),

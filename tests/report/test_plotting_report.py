@@ -101,6 +101,20 @@ def test_pictures_say_what_they_are_of(study):
         assert titles[1] == "Valley(b=2.0)"
 
 
+def test_a_theory_that_knows_its_uncertainty_has_a_band_of_that_width(study):
+    experiment, theory = study
+    unsure = theory.sharpness.notnull() * 0.1
+    figure = plotting.trajectories(experiment, theory.assign(sharpness_uncertainty=unsure).sel(theory=["my-own"]))
+    grid = np.array(figure.axes).reshape(5, len(TUNERS))
+    assert not grid[0, 0].collections
+    line = grid[2, 0].lines[2]  # after the experiment's two
+    (band,) = grid[2, 0].collections
+    edges = band.get_paths()[0].vertices
+    step, values = line.get_data()
+    at_last = np.sort(np.unique(edges[edges[:, 0] == step[-1], 1]))
+    np.testing.assert_allclose(at_last, values[-1] * np.exp([-0.1, 0.1]))
+
+
 def test_raw_line_is_the_record_where_it_is_known(study):
     experiment, _ = study
     figure = plotting.trajectories(experiment, seed=6)

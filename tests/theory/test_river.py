@@ -76,6 +76,11 @@ def test_valley_reproduces_itself(rule):
     said = run(RiverMap(river, rule), at_weights(river), 600).rows
     assert np.abs(np.log(real["sharpness"] / river.at(jnp.asarray(59.0)).sharpness)).max() < 0.08
     np.testing.assert_allclose(said["sharpness"], real["sharpness"], rtol=3e-3)
+    # The uncertainty grows with the displacement; so close to the river it is more than the error.
+    unsure = said["sharpness_uncertainty"]
+    assert np.all(np.diff(unsure) >= 0)
+    assert unsure[-1] > unsure[0]
+    assert np.all(np.abs(np.log(said["sharpness"] / real["sharpness"])) < unsure)
     smooth = np.ones(50) / 50
     for name in ("center_loss", "stepsize"):
         mine, true = (np.convolve(rows[name], smooth, "valid") for rows in (said, real))
@@ -157,6 +162,7 @@ def test_quadratic_answers_to_nothing(dtype):
     rule = tuner(eos.tuners.Constant(0.19), dtype)
     rows = run(RiverMap(river, rule), at_weights(river), 100).rows
     np.testing.assert_allclose(rows["sharpness"], 10, rtol=1e-5)
+    assert np.ptp(rows["sharpness_uncertainty"]) < 1e-5  # nothing is displaced
     real = run(Descent(bowl, rule, 1, 1, 0), bowl.initial(), 100).rows
     np.testing.assert_allclose(rows["loss"], real["loss"], rtol=5e-3)
     np.testing.assert_allclose(rows["amplitude"][30:], real["amplitude"][30:], rtol=2e-2, atol=1e-5)
