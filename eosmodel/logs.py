@@ -59,10 +59,9 @@ def tensorboard(folder: str | Path) -> Log:
     writer = Writer(str(folder))
 
     def log(rows: xr.Dataset) -> None:
-        for row in rows_of(rows):
-            for name, value in row.items():
-                if name != "step" and isinstance(value, int | float):
-                    writer.add_scalar(name, value, row["step"])
+        for step, values in numbers_of(rows).items():
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
         writer.flush()
 
     return log
@@ -77,9 +76,8 @@ def wandb(name: str | None = None, project: str = "eosmodel", **options: Any) ->
     run = wandb.init(project=project, name=name, reinit="create_new", **options)
 
     def log(rows: xr.Dataset) -> None:
-        for row in rows_of(rows):
-            step = row.pop("step")
-            run.log({key: value for key, value in row.items() if isinstance(value, int | float)}, step=step)
+        for step, values in numbers_of(rows).items():
+            run.log(values, step=step)
 
     return log
 
@@ -107,6 +105,23 @@ def rows_of(rows: xr.Dataset) -> Iterator[dict[str, Any]]:
     for row in record.table(rows).to_dict("records"):
         plain = {str(key): value.item() if hasattr(value, "item") else value for key, value in row.items()}
         yield {key: value for key, value in plain.items() if not isinstance(value, float) or math.isfinite(value)}
+
+
+def numbers_of(rows: xr.Dataset) -> dict[int, dict[str, float]]:
+    """The numbers by step; of several runs a name says which, as "loss/seed 0".
+
+    Example:
+        >>> rows = xr.Dataset({"loss": (("seed", "step"), [[1.0], [2.0]])}, {"seed": [3, 4], "step": [7]})
+        >>> numbers_of(rows)
+        {7: {'loss/seed 3': 1.0, 'loss/seed 4': 2.0}}
+    """
+    batch = [str(dim) for dim in rows.loss.dims if dim != "step"]
+    steps: dict[int, dict[str, float]] = {}
+    for row in rows_of(rows):
+        step, which = row.pop("step"), "".join(f"/{dim} {row.pop(dim)}" for dim in batch)
+        numbers = {name + which: value for name, value in row.items() if isinstance(value, int | float)}
+        steps.setdefault(step, {}).update(numbers)
+    return steps
 
 
 def _keep_before(path: Path, step: int) -> None:

@@ -29,20 +29,31 @@ KINDS: dict[str, Named] = {
 }
 
 
+ENTRIES: dict[str, Callable[[str], Any]] = {"tuner": tuners.entry_of, "toy": toys.entry_of}
+"""What may be of the user's own, and the entry of such a name."""
+
+
 def run(options: List) -> None:
     """Print everything that has a name, or all about a few names."""
     known = {name: kind for kind, (_, table, _) in KINDS.items() for name in table}
     for name in options.names:
-        _specs.look_up(name, known, "name")
+        if ":" in name:
+            _specs.load("name", name, known)
+        else:
+            _specs.look_up(name, known, "name")
     print("\n\n\n".join(map(details, options.names)) if options.names else listing())
 
 
 def details(name: str) -> str:
-    """All about a name: how it is written with its defaults, and the documentation of what it stands for."""
+    """All about a name: how it is written with its defaults, and the documentation of what it stands for.
+
+    A name `module:name` is of the user's own, a tuner if it makes one and else an objective.
+    """
     parts = []
+    own = {} if ":" not in name else {"tuner" if _makes_tuner(name) else "toy": name}
     for kind, (option, table, parameters_of) in KINDS.items():
-        if name in table:
-            factory, description = table[name]
+        if name in table or kind in own:
+            factory, description = ENTRIES[kind](name) if kind in own else table[name]
             given = ",".join(f"{key}={_as_text(value)}" for key, value in parameters_of(name) if value is not None)
             documented = factory.func if isinstance(factory, partial) else factory
             example = f"{option} {name}" + ":" * bool(given) + given
@@ -51,6 +62,14 @@ def details(name: str) -> str:
                 parts += ["", f"Every tuner also takes {', '.join(tuners.MODIFIERS)} (`eosmodel list`)."]
             parts += ["", f"In Python: {documented.__module__}.{documented.__qualname__}", ""]
     return "\n".join(parts).rstrip()
+
+
+def _makes_tuner(name: str) -> bool:
+    try:
+        tuners.from_spec(name)
+    except ValueError:
+        return False
+    return True
 
 
 def listing() -> str:

@@ -167,6 +167,8 @@ class Sweep(NetworkOptions):
     an oscillation of period two."""
     modes: int = 3
     """Number of leading eigenpairs followed."""
+    log: Literal["jsonl", "tensorboard", "wandb"] | None = None
+    """Write the seeds of every block while it is under way, as for `train`."""
     workers: int | None = None
     """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
     scheduler: str | None = None
@@ -361,8 +363,8 @@ class List:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="[NAME ...]", help_behavior_hint=""),
     ] = ()
-    """What to tell all about, such as armijo, oscillation, valley or digits; everything in one line each when left
-    out."""
+    """What to tell all about, such as armijo, oscillation, valley or digits, or module:name of your own; everything in
+    one line each when left out."""
 
 
 COMMANDS = {

@@ -24,7 +24,7 @@ def run(options: Orbit) -> None:
         parameter, values = axis(made, name, (low, high, count, "log" if options.log else "linear"))
         check_count("eosmodel", "--burn-in", options.burn_in, 0)
         check_count("eosmodel", "--keep", options.keep, 64)
-        config = shared.config_of(options)
+        config = shared.config_of(options, log=options.log)  # of the values, and not of the rows
         shared.prepare(options, config)
         diagram = orbit_diagram(
             Family(made, parameter),

@@ -73,10 +73,10 @@ def network_options(options: NetworkOptions) -> dict[str, Any]:
 
 def config_of(options: Any, **changes: Any) -> dict[str, Any]:
     """What decides the results of a command: its options but those of where they go and are computed, its name and the
-    version of the numbers (`RESULTS`). The version of eosmodel is for people. `changes` replaces options."""
-    config = dataclasses.asdict(options) | changes
-    config = {name: value for name, value in config.items() if name not in _NOT_OF_RESULTS}
-    return plain(**config, command=name_of(options), results=RESULTS, version=version("eosmodel"))
+    version of the numbers (`RESULTS`). The version of eosmodel is for people. `changes` replaces options and adds
+    others."""
+    config = {name: value for name, value in dataclasses.asdict(options).items() if name not in _NOT_OF_RESULTS}
+    return plain(**config | changes, command=name_of(options), results=RESULTS, version=version("eosmodel"))
 
 
 def config_in(folder: Path) -> dict[str, Any] | None:

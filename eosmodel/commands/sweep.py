@@ -4,6 +4,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from eosmodel import logs
 from eosmodel.commands import shared
 from eosmodel.commands.options import Sweep
 from eosmodel.objectives.recipes import network
@@ -14,13 +15,15 @@ from eosmodel.studies import sweep as sweeps
 from eosmodel.studies.plans import Plan
 
 DATASET = "sweep.nc"
-OUTPUTS = (DATASET, "findings.json", "sweep.html", shared.BLOCKS)
+OUTPUTS = (DATASET, "findings.json", "sweep.html", shared.BLOCKS, "log")
 GROWING = ("tuners", "batch_sizes")
 """A sweep goes on in its folder with more or fewer of these."""
 
 
 def run(options: Sweep) -> None:
     """Write sweep.nc, pictures, and what the numbers say."""
+    if options.log is not None:
+        logs.check(options.log)
     plan = _plan(options)
     runner = runners.chosen(options.workers, options.scheduler)
     # As the plan has them: grids expanded, all samples as the full batch.
@@ -30,7 +33,7 @@ def run(options: Sweep) -> None:
     }
     config = shared.config_of(options, **shared.network_options(options), **grown)
     shared.prepare(options, config, growing=GROWING)
-    shared.save(shared.compute(plan, options, runner), options, DATASET, config)
+    shared.save(shared.compute(plan, options, runner, options.log), options, DATASET, config)
     redraw(options.out)
 
 

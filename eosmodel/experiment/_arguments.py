@@ -10,6 +10,7 @@ from jaxtyping import Array
 from eosmodel import directions, objectives, theory
 from eosmodel._checks import check_choice, check_integer, check_precision, check_range, one_line, refused
 from eosmodel.directions import Direction
+from eosmodel.logs import Log
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
 from eosmodel.theory import AbstractTheory
@@ -45,6 +46,24 @@ def as_theory(owner: str, asked: Any) -> AbstractTheory:
         return asked
     hint = "a theory of your own is a subclass of eos.theory.AbstractTheory"
     raise refused(owner, "theory", 'a theory or a specification, as "oscillation:modes=6"', asked, hint)
+
+
+def as_progress(owner: str, progress: Any, label: str, log: Log | None) -> tuple[str, bool, Log | None]:
+    """The label of the progress bar, whether it is shown, and the log, to which "plot" adds a picture."""
+    if not isinstance(progress, bool | str):
+        raise refused(owner, "progress", 'True, False, "plot" or the label of a bar', progress, "True shows a bar")
+    if progress != "plot":
+        return (progress if isinstance(progress, str) else label), bool(progress), log
+    from eosmodel import plotting
+
+    picture = plotting.live()
+
+    def both(rows: Any) -> None:
+        if log is not None:
+            log(rows)
+        picture(rows)
+
+    return label, False, both
 
 
 def check_counts(owner: str, steps: Any, **counts: Any) -> None:

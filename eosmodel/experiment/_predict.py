@@ -12,7 +12,7 @@ from eosmodel._checks import as_arrays, check_count, check_range, one_line
 from eosmodel._status import Status
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
-from eosmodel.experiment._arguments import as_objective, as_theory, check_counts
+from eosmodel.experiment._arguments import as_objective, as_progress, as_theory, check_counts
 from eosmodel.experiment._coefficients import coefficients
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._on_river import predict_on
@@ -104,8 +104,8 @@ def predict(
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": spec}
     config["diverged_at"] = diverged_at
     seeds = as_seeds(seeds)
-    shown = progress if isinstance(progress, str) else f"{name}, {type(tuner).__name__}"
-    settings = Settings(record_every, config, shown, bool(progress), checkpoint, throw)
+    shown, bar, log = as_progress("predict", progress, f"{name}, {type(tuner).__name__}", log)
+    settings = Settings(record_every, config, shown, bar, checkpoint, throw)
     problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river, diverged_at)
     _check(asked, name, problem, members)
     setup = asked.setup(problem)

@@ -10,7 +10,7 @@ import xarray as xr
 from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
-from eosmodel.experiment._arguments import as_direction, as_objective, as_tracked, check_counts
+from eosmodel.experiment._arguments import as_direction, as_objective, as_progress, as_tracked, check_counts
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._running import Settings, run_to_dataset
@@ -70,7 +70,8 @@ def simulate(
             stretches, where everything changes at once; 0 for never.
         diverged_at: a run has diverged when its loss exceeds this multiple, > 1, of the larger of |L(w₀)| and
             ½λ‖w₀‖², the rise of the loss over a distance as large as the weights; inf for only when it is not finite.
-        progress: show a progress bar; a string is its label.
+        progress: show a progress bar; a string is its label. "plot" instead draws the rows so far below the cell of a
+            notebook, after every chunk (`plotting.live`; needs IPython).
         checkpoint: file to write after every chunk and to go on from if it exists.
         throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
         log: called with every chunk of 100 rows as soon as it is computed, a dataset like the result's. `eosmodel.logs`
@@ -109,9 +110,9 @@ def simulate(
     config: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
     config |= {"diverged_at": diverged_at, "track": list(tracked)}
     seeds = as_seeds(seeds)
-    shown = progress if isinstance(progress, str) else type(tuner).__name__
+    shown, bar, log = as_progress("simulate", progress, type(tuner).__name__, log)
     rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
-    settings = Settings(record_every, config, shown, bool(progress), checkpoint, throw, rows)
+    settings = Settings(record_every, config, shown, bar, checkpoint, throw, rows)
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, w0)
         start = seeded.weights

@@ -54,6 +54,14 @@ def test_a_tuner_and_an_objective_of_ones_own_run_as_registered_ones(own, capsys
     np.testing.assert_allclose(in_python.loss, 0.9 ** (2 * np.arange(4)), rtol=1e-6)
 
 
+def test_list_tells_about_ones_own(own, capsys, fails):
+    main(["list", "mymodule:Mine", "mymodule:bowl"])
+    said = capsys.readouterr().out
+    assert "mymodule:Mine (tuner): a tuner of your own\n\n    --tuners mymodule:Mine:step=0.1\n" in said
+    assert "mymodule:bowl (toy): an objective of your own\n\n    --objective mymodule:bowl:width=2\n" in said
+    assert "did you mean Mine" in fails("list", "mymodule:Mime")
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -49,6 +49,15 @@ def test_a_picture_follows_the_run(monkeypatch):
         )
     eos.simulate(TOY, "armijo", 150, progress=False, log=eos.plotting.live())
     assert shown == [("display", b"\x89PNG"), ("update", b"\x89PNG")]
+    # The same as progress, beside a log, for runs and predictions.
+    steps = []
+    for verb in (eos.simulate, eos.predict):
+        shown.clear()
+        verb(TOY, "armijo", 150, progress="plot", log=lambda rows: steps.append(rows.sizes["step"]))
+        assert shown == [("display", b"\x89PNG"), ("update", b"\x89PNG")]
+        with pytest.raises(ValueError, match=f'{verb.__name__}: progress must be True, False, "plot" or the label'):
+            verb(TOY, "armijo", 150, progress=2)
+    assert steps == [100, 50] * 2
 
 
 def test_lines_of_a_run_that_was_interrupted_and_of_seeds_and_theories(tmp_path):
@@ -91,6 +100,16 @@ def test_the_command_line_writes_a_log_for_every_run_and_theory(tmp_path, fails)
     logged = {path.name: lines(path) for path in (tmp_path / "out" / "log").iterdir()}
     assert sorted(logged) == ["armijo.jsonl", "armijo_edge-only.jsonl", "constant_0.1.jsonl"]
     assert all(len(rows) == 5 for rows in logged.values())
+
+
+def test_a_sweep_logs_every_seed_of_a_block(tmp_path):
+    network = ["--samples", "20", "--width", "2", "--depth", "1", "--seeds", "3", "4", "--steps", "5"]
+    out = tmp_path / "out"
+    main(["sweep", *network, "--tuners", "constant:0.1", "--batch-sizes", "full", "--log", "jsonl", "--out", str(out)])
+    rows = lines(out / "log" / "constant_0.1_B_=_full.jsonl")
+    assert [(row["seed"], row["step"]) for row in rows] == [(seed, step) for seed in (3, 4) for step in range(5)]
+    main(["sweep", *network, "--tuners", "constant:0.1", "--batch-sizes", "full", "--overwrite", "--out", str(out)])
+    assert not (out / "log").exists()
 
 
 def test_tensorboard_reads_what_is_written(tmp_path):

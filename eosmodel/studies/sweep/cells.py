@@ -10,6 +10,7 @@ import xarray as xr
 
 from eosmodel._status import Status
 from eosmodel.experiment import simulate
+from eosmodel.logs import Log
 from eosmodel.objectives import MiniBatches
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
@@ -49,10 +50,16 @@ def make_block(network: Mapping[str, Any], tuner: str, batch_size: int | str, **
         run: `steps`, `seeds`, `modes` and `track_every` of `simulate`.
     """
     config = plain(**network, tuner=tuner, batch_size=batch_size, **run)
-    return Block(compute, config, f"{tuner}, B = {batch_size}", checkpoints=True)
+    return Block(compute, config, f"{tuner}, B = {batch_size}", checkpoints=True, logs=True)
 
 
-def compute(config: Mapping[str, Any], *, checkpoint: Path | None = None, progress: bool | str = False) -> xr.Dataset:
+def compute(
+    config: Mapping[str, Any],
+    *,
+    checkpoint: Path | None = None,
+    progress: bool | str = False,
+    log: Log | None = None,
+) -> xr.Dataset:
     """What a block of a sweep computes.
 
     A function of the configuration alone: jax's precision is set for it, whatever it is outside. Processes on
@@ -60,7 +67,7 @@ def compute(config: Mapping[str, Any], *, checkpoint: Path | None = None, progre
 
     Args:
         config: of a block, from `make_block`.
-        checkpoint, progress: as in `simulate`.
+        checkpoint, progress, log: as in `simulate`.
 
     Returns:
         Dataset over seed of the variables of `SCALARS`, `status` and `steps`; over (seed, step) of loss, step size,
@@ -72,7 +79,8 @@ def compute(config: Mapping[str, Any], *, checkpoint: Path | None = None, progre
     with jax.enable_x64(dtype == "float64"):
         net = network(**options, seed=run["seeds"][0])
         objective = net if size == FULL else MiniBatches(net, size)
-        runs = simulate(objective, from_spec(tuner), **run, measure_every=0, checkpoint=checkpoint, progress=progress)
+        shown: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "log": log}
+        runs = simulate(objective, from_spec(tuner), **run, measure_every=0, **shown)
     return _summary(runs.assign_coords(seed=run["seeds"]), run["track_every"])
 
 
