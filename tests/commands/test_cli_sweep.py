@@ -57,7 +57,19 @@ def test_a_scheduler_that_is_not_there(tmp_path):
 
 def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
     out, whole = tmp_path / "out", tmp_path / "whole"
-    options = [*SMALL, "--tuners", "constant:{0.2,0.4}", "--batch-sizes", "full", "10", "--seeds", "0", "1"]
+    options = [
+        *SMALL,
+        "--tuners",
+        "constant:{0.2,0.4}",
+        "--batch-sizes",
+        "full",
+        "10",
+        "--seeds",
+        "0",
+        "1",
+        "--log",
+        "jsonl",
+    ]
     command = ["sweep", *options, "--out", str(out)]
     process = subprocess.Popen(
         [sys.executable, "-m", "eosmodel", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -78,7 +90,11 @@ def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     names = {path.name for path in out.iterdir()}
     pictures = {"sweep-loss.png", "sweep-sharpness.png", "sweep-trajectories.png", "sweep-losses.png"}
-    assert names == {"config.json", "run.toml", "blocks", "sweep.nc", "findings.json", "sweep.html"} | pictures
+    assert names == {"config.json", "run.toml", "blocks", "log", "sweep.nc", "findings.json", "sweep.html"} | pictures
+    logged = {path.name: [json.loads(line) for line in path.open()] for path in (out / "log").iterdir()}
+    assert len(logged) == 4
+    for rows in logged.values():
+        assert [row["seed"] for row in rows] == [0] * (len(rows) // 2) + [1] * (len(rows) // 2)
     main(["rerun", str(out), "--out", str(whole)])
     assert capsys.readouterr().out.endswith(f"the same numbers as {out}\n")
     found, expected = (xr.load_dataset(folder / "sweep.nc").drop_vars("seconds") for folder in (out, whole))

@@ -102,16 +102,6 @@ def test_the_command_line_writes_a_log_for_every_run_and_theory(tmp_path, fails)
     assert all(len(rows) == 5 for rows in logged.values())
 
 
-def test_a_sweep_logs_every_seed_of_a_block(tmp_path):
-    network = ["--samples", "20", "--width", "2", "--depth", "1", "--seeds", "3", "4", "--steps", "5"]
-    out = tmp_path / "out"
-    main(["sweep", *network, "--tuners", "constant:0.1", "--batch-sizes", "full", "--log", "jsonl", "--out", str(out)])
-    rows = lines(out / "log" / "constant_0.1_B_=_full.jsonl")
-    assert [(row["seed"], row["step"]) for row in rows] == [(seed, step) for seed in (3, 4) for step in range(5)]
-    main(["sweep", *network, "--tuners", "constant:0.1", "--batch-sizes", "full", "--overwrite", "--out", str(out)])
-    assert not (out / "log").exists()
-
-
 def test_tensorboard_reads_what_is_written(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = simulate(log=eos.logs.tensorboard(tmp_path))

@@ -33,9 +33,10 @@ def live(show: "Callable[[Figure], None] | None" = None) -> Callable[[xr.Dataset
     chunks: list[xr.Dataset] = []
 
     def log(rows: xr.Dataset) -> None:
-        if rows.step[0] == 0:  # of another run
+        if chunks and rows.step[0] <= chunks[-1].step[-1]:  # of another run
             chunks.clear()
-        chunks.append(rows)
+        # A prediction is drawn as a run is, and an ensemble by its first member.
+        chunks.append(rows.drop_vars("theory", errors="ignore").isel(member=0, missing_dims="ignore"))
         show(trajectories(xr.concat(chunks, "step", data_vars="minimal", coords="minimal", compat="override")))
 
     return log
