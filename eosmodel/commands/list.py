@@ -28,9 +28,11 @@ KINDS: dict[str, Named] = {
     "data set": ("--data", DATASETS, lambda name: ()),
 }
 
-
-ENTRIES: dict[str, Callable[[str], Any]] = {"tuner": tuners.entry_of, "toy": toys.entry_of}
-"""What may be of the user's own, and the entry of such a name."""
+_ENTRIES: dict[str, Callable[[str], Any]] = {
+    "tuner": tuners.entry_of,
+    "toy": toys.entry_of,
+    "network": recipes.entry_of,
+}
 
 
 def run(options: List) -> None:
@@ -45,15 +47,12 @@ def run(options: List) -> None:
 
 
 def details(name: str) -> str:
-    """All about a name: how it is written with its defaults, and the documentation of what it stands for.
-
-    A name `module:name` is of the user's own, a tuner if it makes one and else an objective.
-    """
+    """All about a name: how it is written with its defaults, and the documentation of what it stands for."""
     parts = []
-    own = {} if ":" not in name else {"tuner" if _makes_tuner(name) else "toy": name}
+    own = _kind_of_own(name) if ":" in name else None
     for kind, (option, table, parameters_of) in KINDS.items():
-        if name in table or kind in own:
-            factory, description = ENTRIES[kind](name) if kind in own else table[name]
+        if name in table or kind == own:
+            factory, description = _ENTRIES[kind](name) if kind == own else table[name]
             given = ",".join(f"{key}={_as_text(value)}" for key, value in parameters_of(name) if value is not None)
             documented = factory.func if isinstance(factory, partial) else factory
             example = f"{option} {name}" + ":" * bool(given) + given
@@ -64,12 +63,15 @@ def details(name: str) -> str:
     return "\n".join(parts).rstrip()
 
 
-def _makes_tuner(name: str) -> bool:
+def _kind_of_own(name: str) -> str:
+    """What `module:name` makes: a network if it takes data, a tuner if that is what it gives, else an objective."""
+    if "data" in inspect.signature(_specs.load("name", name, {})).parameters:
+        return "network"
     try:
         tuners.from_spec(name)
     except ValueError:
-        return False
-    return True
+        return "toy"
+    return "tuner"
 
 
 def listing() -> str:

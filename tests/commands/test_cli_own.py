@@ -60,6 +60,14 @@ def test_list_tells_about_ones_own(own, capsys, fails):
     assert "mymodule:Mine (tuner): a tuner of your own\n\n    --tuners mymodule:Mine:step=0.1\n" in said
     assert "mymodule:bowl (toy): an objective of your own\n\n    --objective mymodule:bowl:width=2\n" in said
     assert "did you mean Mine" in fails("list", "mymodule:Mime")
+    with (own / "mymodule.py").open("a") as file:
+        file.write("def build(data, width=4, patch=2):\n    '''A network of patches.'''\n")
+    sys.modules.pop("mymodule")
+    main(["list", "mymodule:build"])
+    said = capsys.readouterr().out
+    assert "mymodule:build (network): a network of your own" in said
+    assert "--net mymodule:build:patch=2" in said
+    assert "A network of patches." in said
 
 
 @pytest.mark.parametrize(
