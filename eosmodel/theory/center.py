@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_count
+from eosmodel._units import norm
 from eosmodel.curvature import AbstractTracker, Modes, linearize
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.dynamics.center import oscillation_center, smoothing_displacement
@@ -158,11 +159,10 @@ class CenterOscillation(AbstractDynamics):
         for limit in self.limits:
             center, amplitude = limit(center, amplitude, stepsize, pairs)
 
-        left_out = jnp.linalg.norm(at.outside(at.odd) - off_modes)
-        norm = jnp.linalg.norm(gradient)
-        row, status = model_report(value, stepsize, norm, state.bound, pairs.values, center_loss, tuner_info)
+        left_out = norm(at.outside(at.odd) - off_modes)
+        row, status = model_report(value, stepsize, norm(gradient), state.bound, pairs.values, center_loss, tuner_info)
         row |= {
-            "left_out": left_out / jnp.maximum(jnp.linalg.norm(above), jnp.finfo(above.dtype).tiny),
+            "left_out": left_out / jnp.maximum(norm(above), jnp.finfo(above.dtype).tiny),
             "amplitude": at.amplitude,
             **tracked._asdict(),
         }

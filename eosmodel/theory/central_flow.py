@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from eosmodel._checks import check_count
 from eosmodel._status import Status
+from eosmodel._units import norm
 from eosmodel.curvature import (
     AbstractTracker,
     Modes,
@@ -281,7 +282,7 @@ class CentralFlow(AbstractDynamics):
         side = jnp.where(balanced, 0, side)
         curvature = curvature + jnp.einsum("nij,n->ij", basis, rises @ moved)
 
-        row, status = model_report(loss, stepsize, jnp.linalg.norm(gradient), state.bound, values, value)
+        row, status = model_report(loss, stepsize, norm(gradient), state.bound, values, value)
         row |= {"amplitude": jnp.sqrt(jnp.diagonal(mean)), **tracked}
         # Without curvature or an X the step may be no number, or a meaningless one: that status goes before all others.
         lost = (values[0] <= 0) | balance.unsolved

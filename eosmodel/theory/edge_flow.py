@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from eosmodel._units import norm
 from eosmodel.curvature import leading, linearize, oscillation
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
@@ -92,13 +93,12 @@ class EdgeFlow(AbstractDynamics):
         to_oscillation = (stepsize - relaxation(stepsize, sharpness)) * (u @ even)
         center = resting - stepsize * even + to_oscillation * u
         displacement = (amplitude - stepsize * (u @ odd) - to_oscillation) * u
-        length = jnp.linalg.norm(bent)
+        length = norm(bent)
         direction = jnp.where(length > 0, bent / jnp.where(length > 0, length, 1), u)
-        norm = jnp.linalg.norm(above)
-        row, status = model_report(value, stepsize, norm, state.bound, sharpness[None], center_loss, info)
+        row, status = model_report(value, stepsize, norm(above), state.bound, sharpness[None], center_loss, info)
         row |= {
             "amplitude": amplitude[None],
-            "residual": jnp.linalg.norm(bent - sharpness * u) / jnp.abs(sharpness),
+            "residual": norm(bent - sharpness * u) / jnp.abs(sharpness),
             "products": jnp.asarray(1, jnp.int32),
         }
         return self.State(center, displacement, direction, memory, state.bound), row, status

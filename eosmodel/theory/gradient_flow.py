@@ -1,9 +1,9 @@
 """Gradient flow clocked by a tuner: the centre–oscillation model without oscillation."""
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from eosmodel._units import norm
 from eosmodel.curvature import AbstractTracker, Modes, linearize
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
@@ -46,6 +46,5 @@ class GradientFlow(AbstractDynamics):
         stepsize, memory, tuner_info = select_stepsize(self.tuner, line, state.tuner, gradient)
         excess = stepsize - relaxation(stepsize, values)
         weights = state.weights - stepsize * gradient + (excess * (vectors @ gradient)) @ vectors
-        norm = jnp.linalg.norm(gradient)
-        row, status = model_report(value, stepsize, norm, state.bound, values, value, tuner_info)
+        row, status = model_report(value, stepsize, norm(gradient), state.bound, values, value, tuner_info)
         return self.State(weights, pairs, memory, state.bound), row | info._asdict(), status

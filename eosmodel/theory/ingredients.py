@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._checks import check_range
+from eosmodel._units import unit_of
 from eosmodel.curvature import Modes, linearize, oscillation, sharp, sharpness_gradient
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import FunctionRay, steepest
@@ -170,11 +171,13 @@ class Parabola(AbstractLine):
         bent = matvec(displacement)
         slope = gradient + bent
         level = value + jnp.vdot(gradient, displacement) + 0.5 * jnp.vdot(displacement, bent)
-        square, bend = jnp.vdot(slope, slope), jnp.vdot(slope, matvec(slope))
+        unit = unit_of(slope)
+        down = slope / unit
+        square, bend = jnp.vdot(down, down), jnp.vdot(down, matvec(down))
 
         def parabola(weights):
-            along = -jnp.vdot(slope, weights - ray.weights) / square
-            return level - along * square + 0.5 * along**2 * bend
+            along = -jnp.vdot(down, weights - ray.weights) / square
+            return level - along * (square * unit) + 0.5 * along**2 * bend
 
         return steepest(parabola, ray.weights, level, slope, ray.step, ray.sharpness)
 

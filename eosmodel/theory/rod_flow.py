@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel._checks import check_count
+from eosmodel._units import norm
 from eosmodel.curvature import AbstractTracker, Modes, linearize
 from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
@@ -108,8 +109,7 @@ class RodFlow(AbstractDynamics):
         center, extent = jax.lax.fori_loop(
             0, self.substeps, lambda _, rod: self._flow(rod[0], rod[1], stepsize), (state.center, state.extent)
         )
-        norm = jnp.linalg.norm(gradient)
-        row, status = model_report(loss, stepsize, norm, state.bound, pairs.values, center_loss, info)
+        row, status = model_report(loss, stepsize, norm(gradient), state.bound, pairs.values, center_loss, info)
         row |= {"amplitude": jnp.linalg.norm(pairs.vectors @ state.extent.T, axis=1), **tracked._asdict()}
         return self.State(center, extent, pairs, memory, state.bound), row, status
 
@@ -129,7 +129,7 @@ class RodFlow(AbstractDynamics):
         parts = jnp.concatenate([(1 - 2 * h) ** 0.5 * extent, (0.5 * h) ** 0.5 * stepsize * grown])
         new = jnp.linalg.eigh(parts @ parts.T)[1][:, : -self.rods - 1 : -1].T @ parts
         new = jnp.where(new @ even > 0, -1, 1)[:, None] * new
-        return center - h * stepsize * (even + 0.5 * (1 - h) * stepsize * product(even)[0]), new
+        return center - h * stepsize * (even + 0.5 * (1 - h) * product(stepsize * even)[0]), new
 
 
 def _ends(center, extent):

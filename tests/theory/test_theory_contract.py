@@ -30,6 +30,8 @@ FIRST = STEPS // 10
 COMPARED = ("loss", "stepsize", "sharpness")
 # Of λ, η and L between the precisions: a river is measured in Krylov spaces and by differences, where rounding grows.
 ROUNDING = {"river": 1e-4}
+# Theories whose variables are squares of gradients: in float32 they need a loss whose gradient has a square.
+SQUARES = {"central-flow", "river", "valley", "valley-frozen"}
 CLOCKS = ["seconds_per_step", "compile_seconds"]
 
 
@@ -137,6 +139,18 @@ def test_float32_is_float64_to_rounding(theory):
             assert len(floating) >= len(COMPARED)
             assert {str(v.dtype) for v in floating} == {dtype}
         assert_close(single, double, ROUNDING.get(theory, 2e-5))
+
+
+@pytest.mark.parametrize("theory", sorted(set(THEORIES) - SQUARES))
+def test_a_loss_whose_squares_are_not_representable_is_the_loss_scaled(theory):
+    """In float32 ‖∇L‖² underflows or overflows here; L, η and λ do not."""
+    for name in RULES:
+        plain = predicted(theory, loss(dtype=jnp.float32), rule(name))
+        normal = plain.loss.values > 1e-12  # the scaled loss is a normal number
+        assert normal[: FIRST + 1].all()
+        for a in (1e-24, 1e20):
+            scaled = predicted(theory, loss(a=a, dtype=jnp.float32), rule(name, 1 / a))
+            assert_close(scaled.isel(step=normal), plain.isel(step=normal), 1e-3, (a, 1 / a, a))
 
 
 @pytest.mark.parametrize("theory", THEORIES)
