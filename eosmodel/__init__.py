@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eosmodel import analysis, curvature, logs, objectives, plotting, report, theory, tuners
     from eosmodel._status import Status
     from eosmodel.analysis.phase import PhaseDiagram, phase_diagram
-    from eosmodel.experiment import coefficients, measure_river, predict, rank, simulate, tune
+    from eosmodel.experiment import coefficients, measure_river, predict, rank, simulate, tune, weights
     from eosmodel.judging.scoreboard import Comparison, compare
     from eosmodel.objectives import data, objective
     from eosmodel.rays import ray
@@ -34,6 +34,7 @@ _NAMES = {
     "ray": "eosmodel.rays",
     "simulate": "eosmodel.experiment",
     "tune": "eosmodel.experiment",
+    "weights": "eosmodel.experiment",
 }
 _MODULES = {
     "analysis": "eosmodel.analysis",
@@ -63,6 +64,7 @@ __all__ = [  # noqa: RUF022 - the order in which one meets them
     "measure_river",
     "rank",
     "tune",
+    "weights",
     "compare",
     "Comparison",
     "measures",

@@ -41,6 +41,10 @@ class AbstractDynamics(eqx.Module):
     @abc.abstractmethod
     def step(self, state: Any, t: Int[Array, ""]) -> tuple[Any, Row, Int[Array, ""]]: ...
 
+    def weights(self, state: Any) -> Float[Array, " dim"]:
+        """The weights of the objective that a state stands for; an error for dynamics that have none."""
+        raise ValueError(f"{type(self).__name__} has no weights to keep")
+
     def diverging_at(self, multiple: float) -> Self:
         """These dynamics with another `divergence`, the multiple of `divergence_bound`; themselves without one."""
         own = {field.name for field in dataclasses.fields(self)}

@@ -103,6 +103,9 @@ class Descent(AbstractDynamics):
         )
         return center, amplitude, half_step
 
+    def weights(self, state):
+        return state.weights
+
     def step(self, state, t):
         line = step_line(
             self.objective,

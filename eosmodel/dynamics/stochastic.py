@@ -78,6 +78,9 @@ class StochasticDescent(AbstractDynamics):
         critical = jnp.zeros((), weights.dtype) if self.critical else None
         return self.State(weights, seed, init_memory(self.tuner, weights), direction, pairs, batch, bound, critical)
 
+    def weights(self, state):
+        return state.weights
+
     def step(self, state, t):
         weights = state.weights
         full, batch = self.batches.objective, self.batches.draw(state.seed, t)

@@ -8,6 +8,7 @@ from eosmodel.experiment._predict import predict
 from eosmodel.experiment._river import load_river, measure_river, river_dataset, river_from, river_in, save_river
 from eosmodel.experiment._simulate import simulate
 from eosmodel.experiment._starts import nearby, weights_of
+from eosmodel.experiment._weights import weights
 
 __all__ = [
     "Ranking",
@@ -24,5 +25,6 @@ __all__ = [
     "save_river",
     "simulate",
     "tune",
+    "weights",
     "weights_of",
 ]

@@ -50,6 +50,7 @@ def predict(
     modes: int = 3,
     record_every: int = 1,
     members: int | None = None,
+    keep_weights: int = 0,
     diverged_at: float = DIVERGED_AT,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
@@ -59,10 +60,11 @@ def predict(
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
-        objective, tuner, steps, seeds, w0, modes, record_every, diverged_at, progress, checkpoint, throw, log: as in
-            `simulate`. On a `River` (see `measure_river`) any tuner is predicted within milliseconds; only tuner,
-            steps, at, diverged_at and throw apply. Of a stochastic objective the theory knows the mean and the
-            covariance over samples, not which batches the run will see (`surrogate`).
+        objective, tuner, steps, seeds, w0, modes, record_every, keep_weights, diverged_at, progress, checkpoint, throw,
+            log: as in `simulate`; weights are the modelled ones, of theories that have some. On a `River` (see
+            `measure_river`) any tuner is predicted within milliseconds; only tuner, steps, at, diverged_at and throw
+            apply. Of a stochastic objective the theory knows the mean and the covariance over samples, not which
+            batches the run will see (`surrogate`).
         theory: a specification, as "oscillation" or "oscillation:modes=6,force=cubic" (names, parameters and meanings
             are in `theory.THEORIES` and `eosmodel list`), or an `AbstractTheory`.
         experiment: the run that a theory with `needs_run` takes its coefficients from, one run with `measure_every` >
@@ -104,8 +106,12 @@ def predict(
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": spec}
     config["diverged_at"] = diverged_at
     seeds = as_seeds(seeds)
+    check_count("predict", "keep_weights", keep_weights, 0)
+    if keep_weights and not asked.has_weights:
+        known = ", ".join(known for known, entry in THEORIES.items() if entry.factory.has_weights)
+        raise ValueError(f"predict: theory {name!r} has no weights to keep; {known} have")
     shown, bar, log = as_progress("predict", progress, f"{name}, {type(tuner).__name__}", log)
-    settings = Settings(record_every, config, shown, bar, checkpoint, throw)
+    settings = Settings(record_every, config, shown, bar, checkpoint, throw, keep_weights=keep_weights)
     problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river, diverged_at)
     _check(asked, name, problem, members)
     setup = asked.setup(problem)

@@ -1,5 +1,6 @@
 """Running dynamics to a dataset: batch axes, checkpoints, progress bar, provenance. Shared by the two verbs."""
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ class Settings(NamedTuple):
         checkpoint: file to write after every chunk and to resume from, or None.
         throw: raise RuntimeError if a run ends early.
         log: called after every chunk with its rows, or None.
+        keep_weights: keep the weights of every so many steps; 0 for none.
     """
 
     record_every: int
@@ -40,6 +42,7 @@ class Settings(NamedTuple):
     checkpoint: str | Path | None
     throw: bool
     log: Log | None = None
+    keep_weights: int = 0
 
 
 def run_to_dataset(
@@ -49,11 +52,12 @@ def run_to_dataset(
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     axes, batched = batch_axes(dynamics, start)
-    record_every, label = settings.record_every, settings.label
+    record_every, label, keep = settings.record_every, settings.label, settings.keep_weights
+    _warn_of_size(label, start, steps, keep)
     resume, known, checkpoint = None, {}, None
     if settings.checkpoint is not None:
         checkpoint = Path(settings.checkpoint)
-        known = identity(dynamics, start, axes, rows=_ROWS_PER_CHUNK, every=record_every, steps=steps)
+        known = identity(dynamics, start, axes, rows=_ROWS_PER_CHUNK, every=record_every, steps=steps, kept=keep)
         resume = load(checkpoint, template(dynamics, start, axes), known)
     with tqdm(
         total=steps,
@@ -79,11 +83,12 @@ def run_to_dataset(
             steps,
             record_every=record_every,
             rows_per_chunk=_ROWS_PER_CHUNK,
+            keep_weights=keep,
             axes=axes,
             resume=resume,
             after_chunk=after_chunk,
         )
-    result = record.to_dataset(progress, record_every, batched if dims is None else dims)
+    result = record.to_dataset(progress, record_every, batched if dims is None else dims, keep)
     made_of = {"dynamics": type(dynamics).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
     result.attrs = record.provenance(settings.config | made_of)
     if settings.throw:
@@ -91,6 +96,19 @@ def run_to_dataset(
         if ended != Status.OK:
             raise RuntimeError(f"{label}: {ended.label} at step {int(result.steps.min())}: {ended.describe()}")
     return result
+
+
+def _warn_of_size(label: str, start: Any, steps: int, keep: int) -> None:
+    """Say how large the kept weights of a run are, before a gigabyte of them is computed."""
+    if keep:
+        weights = jax.tree.leaves(start)[0]
+        size = weights.nbytes * (steps // keep + 1)
+        if size >= 1e9:
+            warnings.warn(
+                f"{label}: keep_weights={keep} keeps {size / 1e9:.1f} GB, in memory and in files; "
+                f"{weights.nbytes / 1e6:.0f} MB for each of {steps // keep + 1} steps",
+                stacklevel=4,
+            )
 
 
 def batch_axes(dynamics, start):

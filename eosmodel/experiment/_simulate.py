@@ -38,6 +38,7 @@ def simulate(
     track_every: int = 1,
     record_every: int = 1,
     measure_every: int = MEASURE_EVERY,
+    keep_weights: int = 0,
     diverged_at: float = DIVERGED_AT,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
@@ -68,6 +69,9 @@ def simulate(
         record_every: keep a row every that many steps.
         measure_every: measure α, β, κ and G every that many steps, and at every step of the first two such
             stretches, where everything changes at once; 0 for never.
+        keep_weights: keep the weights of every so many steps, from step 0 on and with those after the last, as
+            `weights` over (kept_step, weight); `eos.weights` makes of them what the objective was made of. 0 keeps
+            none. A warning says how much it is where it is a gigabyte or more.
         diverged_at: a run has diverged when its loss exceeds this multiple, > 1, of the larger of |L(w₀)| and
             ½λ‖w₀‖², the rise of the loss over a distance as large as the weights; inf for only when it is not finite.
         progress: show a progress bar; a string is its label. "plot" instead draws the rows so far below the cell of a
@@ -98,6 +102,7 @@ def simulate(
     """
     check_counts("simulate", steps, modes=modes, track_every=track_every, record_every=record_every)
     check_count("simulate", "measure_every", measure_every, 0)
+    check_count("simulate", "keep_weights", keep_weights, 0)
     check_range("simulate", "diverged_at", diverged_at, 1, low_open=True)
     loss, tuner = as_objective("simulate", objective), as_tuner("simulate", tuner)
     direction = as_direction("simulate", direction)
@@ -112,7 +117,7 @@ def simulate(
     seeds = as_seeds(seeds)
     shown, bar, log = as_progress("simulate", progress, type(tuner).__name__, log)
     rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
-    settings = Settings(record_every, config, shown, bar, checkpoint, throw, rows)
+    settings = Settings(record_every, config, shown, bar, checkpoint, throw, rows, keep_weights)
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, w0)
         start = seeded.weights

@@ -34,6 +34,11 @@ class AbstractObjective(eqx.Module):
         flat array itself."""
         return weights
 
+    def as_given(self, weights: Float[Array, " dim"]) -> Any:
+        """What the objective was made of, with these weights: the user's own tree or model; by default the flat array
+        itself."""
+        return weights
+
     def __call__(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         return self.loss(weights)
 
@@ -48,7 +53,7 @@ class FunctionObjective(AbstractObjective):
     start: Any
 
     def loss(self, weights):
-        return self.fn(eqx.combine(self.tree(weights), eqx.filter(self.start, eqx.is_array, inverse=True)))
+        return self.fn(self.as_given(weights))
 
     def initial(self, seed=None):
         del seed
@@ -57,6 +62,10 @@ class FunctionObjective(AbstractObjective):
     def tree(self, weights):
         """The weights as a tree of the same structure and shapes as `start`, with None for its functions."""
         return ravel_pytree(eqx.filter(self.start, eqx.is_array))[1](weights)
+
+    def as_given(self, weights):
+        """The weights as a tree like `start`, with its functions."""
+        return eqx.combine(self.tree(weights), eqx.filter(self.start, eqx.is_array, inverse=True))
 
     def __repr__(self) -> str:
         start = self.initial()

@@ -24,10 +24,12 @@ CENTER = (
 VARIABLES: dict[str, Variable] = {
     "step": Variable("t", "index of the update; a row holds what was true before it"),
     "mode": Variable("i", "rank of the eigenpair, 1 for the largest eigenvalue"),
+    "kept_step": Variable("t", "steps whose weights are kept: after so many updates"),
     "tuner": Variable("tuner", "step-size rule, as a specification"),
     "seed": Variable("seed", "seed of the initial weights"),
     "theory": Variable("theory", "theory that made the prediction"),
     "batch": Variable("B", "samples in a batch"),
+    "weights": Variable("w", "weights, flat, as an objective takes them; of a theory the modelled ones"),
     "loss": Variable("L", "full-batch loss at the iterate"),
     "batch_loss": Variable("L_B", "loss of the step's batch at the iterate"),
     "batch_sharpness": Variable("g·H_B g/‖g‖²", "curvature of the batch's loss along the batch's gradient g"),

@@ -41,17 +41,18 @@ def provenance(config: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()) -> xr.Dataset:
+def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = (), keep_weights: int = 0) -> xr.Dataset:
     """Label the rows of a run.
 
     Args:
         progress: from `simulate.run`.
         record_every: steps between rows.
         lead: names of the batch dimensions in front of the rows.
+        keep_weights: steps between kept weights, 0 where there are none.
 
     Returns:
-        A dataset over (*lead, step) and (*lead, step, mode), with `status`, `steps` (completed),
-        `seconds_per_step` and `compile_seconds` (NaN for a batch) per run.
+        A dataset over (*lead, step), (*lead, step, mode) and of weights (*lead, kept_step, weight), with `status`,
+        `steps` (completed), `seconds_per_step` and `compile_seconds` (NaN for a batch) per run.
     """
     data: dict[str, Any] = {}
     rows = progress.rows
@@ -71,6 +72,10 @@ def to_dataset(progress: Progress, record_every: int, lead: tuple[str, ...] = ()
     coords: dict[str, Any] = {"step": np.arange(count) * record_every}
     if "eigenvalues" in rows:
         coords["mode"] = np.arange(1, rows["eigenvalues"].shape[-1] + 1)
+    if keep_weights:
+        (kept,) = progress.kept
+        data["weights"] = ((*lead, "kept_step", "weight"), kept)
+        coords["kept_step"] = np.arange(kept.shape[batch]) * keep_weights
     return describe(xr.Dataset(data, coords))
 
 
@@ -138,8 +143,8 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
     """Write a dataset as a table of comma-separated values: a row for each step of each run, a column for each
     variable.
 
-    Vectors have a column for each entry, as amplitude_1, amplitude_2. Statuses are words. Rows after the end of a run,
-    which hold nothing, are left out. The file is written atomically.
+    Vectors have a column for each entry, as amplitude_1, amplitude_2. Statuses are words. Weights, and rows after the
+    end of a run, which hold nothing, are left out. The file is written atomically.
 
     Args:
         dataset: from `simulate`, `predict` or any file of the command line. Without steps, as of a phase diagram, there
@@ -167,6 +172,7 @@ def to_csv(dataset: xr.Dataset, path: str | Path) -> Path:
 
 def table(dataset: xr.Dataset) -> "pd.DataFrame":
     """A dataset as the table that `to_csv` writes."""
+    dataset = dataset.drop_dims("kept_step", errors="ignore")
     rows = dataset["loss"].dims if "loss" in dataset else tuple(map(str, dataset.dims))
     columns: dict[str, xr.DataArray] = {}
     for name, variable in dataset.data_vars.items():

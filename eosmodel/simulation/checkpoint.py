@@ -2,11 +2,12 @@
 
 A checkpoint is two files. The first has a fixed size: it holds the carry and the identity of the run, and is replaced
 after every chunk. The second, `.rows`, holds the rows and the time of every chunk, which are appended. Chunks that the
-first file does not count are ignored.
+first file does not count are ignored. The weights that a run keeps are appended to a third file, `.weights`.
 """
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from eosmodel.simulation.identity import differences
 from eosmodel.simulation.loop import Carry, Progress, Rows
 
-_SECONDS = np.dtype("<f8")
+_SECONDS, _COUNT = np.dtype("<f8"), np.dtype("<i8")
 
 
 @contextlib.contextmanager
@@ -49,11 +50,13 @@ def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
     layout = _layout(progress)
     with file.open("r+b" if written and file.exists() else "wb") as stream:
         stream.seek(written * _chunk(layout, _length(progress)).itemsize)
-        for chunk, seconds in zip(progress.chunks[written:], progress.seconds[written:], strict=True):
+        for i in range(written, len(progress.chunks)):
             # Of a full disk `tofile` would say only how many rows were written.
-            stream.write(_table(chunk, progress.axis, layout).tobytes())
-            stream.write(np.asarray(seconds, _SECONDS).tobytes())
+            stream.write(_table(progress.chunks[i], progress.axis, layout).tobytes())
+            stream.write(np.asarray(progress.seconds[i], _SECONDS).tobytes())
+            stream.write(np.asarray(progress.kept[i].shape[progress.axis] if progress.kept else 0, _COUNT).tobytes())
         stream.truncate()
+    _save_kept(_weights_file(path), progress, written)
     header = {
         "identity": dict(identity),
         "chunks": len(progress.chunks),
@@ -61,6 +64,7 @@ def save(path: Path, progress: Progress, identity: Mapping[str, str]) -> None:
         "axis": progress.axis,
         "layout": [[name, layout[name].base.str, layout[name].shape] for name in layout.names or ()],
         "compile_seconds": progress.compile_seconds,
+        "weights": _kept_layout(progress) if progress.kept else None,
     }
     content: dict[str, Any] = {"header": json.dumps(header)}
     content |= {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(progress.carry))}
@@ -89,17 +93,51 @@ def load(path: Path, like: Carry, identity: Mapping[str, str]) -> Progress | Non
         leaves, structure = jax.tree.flatten(like)
         arrays = [jax.numpy.asarray(content[f"leaf{i}"], dtype=leaf.dtype) for i, leaf in enumerate(leaves)]
         carry = jax.tree.unflatten(structure, arrays)
-        return Progress(carry, chunks, header["axis"], stored["seconds"], header["compile_seconds"])
+        kept = _load_kept(_weights_file(path), header, stored["kept"])
+        return Progress(carry, chunks, header["axis"], stored["seconds"], header["compile_seconds"], kept)
 
 
 def remove(path: Path) -> None:
     """Delete a checkpoint if it exists."""
-    for file in (Path(path), _rows_file(Path(path))):
+    for file in (Path(path), _rows_file(Path(path)), _weights_file(Path(path))):
         file.unlink(missing_ok=True)
 
 
 def _rows_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.rows")
+
+
+def _weights_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.weights")
+
+
+def _save_kept(file: Path, progress: Progress, written: int) -> None:
+    """Append the weights that the chunks from the `written`-th on have kept."""
+    if not progress.kept:
+        return
+    axis = progress.axis
+    before = sum(kept.shape[axis] for kept in progress.kept[:written])
+    with file.open("r+b" if written and file.exists() else "wb") as stream:
+        kind, shape = _kept_layout(progress)
+        stream.seek(before * np.dtype(kind).itemsize * math.prod(shape))
+        for kept in progress.kept[written:]:
+            stream.write(np.ascontiguousarray(np.moveaxis(kept, axis, 0)).tobytes())
+        stream.truncate()
+
+
+def _kept_layout(progress: Progress) -> tuple[str, list[int]]:
+    """The dtype and the shape of the weights of one kept step, the axes of a batch first."""
+    shape = list(progress.kept[0].shape)
+    del shape[progress.axis]
+    return progress.kept[0].dtype.str, shape
+
+
+def _load_kept(file: Path, header: Mapping[str, Any], counts: np.ndarray) -> tuple[np.ndarray, ...]:
+    if header["weights"] is None:
+        return ()
+    kind, shape = header["weights"]
+    whole = np.fromfile(file, kind, int(counts.sum()) * math.prod(shape)).reshape(-1, *shape)
+    return tuple(np.moveaxis(kept, 0, header["axis"]) for kept in np.split(whole, np.cumsum(counts)[:-1]))
 
 
 def _header(path: Path) -> dict[str, Any] | None:
@@ -124,8 +162,8 @@ def _layout(progress: Progress) -> np.dtype:
 
 
 def _chunk(layout: np.dtype, rows: int) -> np.dtype:
-    """The record type of one chunk: its rows and its time."""
-    return np.dtype([("rows", layout, (rows,)), ("seconds", _SECONDS)])
+    """The record type of one chunk: its rows, its time, and of how many steps it kept the weights."""
+    return np.dtype([("rows", layout, (rows,)), ("seconds", _SECONDS), ("kept", _COUNT)])
 
 
 def _table(rows: Rows, axis: int, layout: np.dtype) -> np.ndarray:

@@ -43,6 +43,7 @@ class Progress(NamedTuple):
         seconds: time of each chunk.
         compile_seconds: time of the compilation before the first chunk; NaN for a batch, where the first chunk
             includes it.
+        kept: the weights that each chunk kept, in order of their steps: (kept, dim), or batch first and kept second.
     """
 
     carry: Carry
@@ -50,6 +51,7 @@ class Progress(NamedTuple):
     axis: int
     seconds: np.ndarray
     compile_seconds: float
+    kept: tuple[np.ndarray, ...] = ()
 
     @property
     def rows(self) -> Rows:
@@ -85,9 +87,13 @@ def _advance(dynamics, carry, t, last, batched):
     return jax.lax.cond(t < last, select, stay, carry)
 
 
-def _chunk(dynamics, carry, first, last, rows, stride, batched):
+def _chunk(dynamics, carry, first, last, rows, stride, batched, keep):
     def advance(t, carry):
-        return _advance(dynamics, carry, t, last, batched)
+        carry, kept = carry
+        if keep:
+            kept = _keep(dynamics, carry, kept, t, first, last, keep)
+        carry, row = _advance(dynamics, carry, t, last, batched)
+        return (carry, kept), row
 
     def body(carry, t):
         carry, row = advance(t, carry)
@@ -95,7 +101,21 @@ def _chunk(dynamics, carry, first, last, rows, stride, batched):
             carry = jax.lax.fori_loop(t + 1, t + stride, lambda t, c: advance(t, c)[0], carry)
         return carry, row
 
-    return jax.lax.scan(body, carry, first + stride * jnp.arange(rows, dtype=first.dtype))
+    kept = None
+    if keep:
+        weights = dynamics.weights(carry.state)
+        # As many as any chunk has, and a place for what is not kept.
+        kept = jnp.full((-(-rows * stride // keep) + 1, *weights.shape), jnp.nan, weights.dtype)
+    (carry, kept), table = jax.lax.scan(body, (carry, kept), first + stride * jnp.arange(rows, dtype=first.dtype))
+    return carry, table, kept
+
+
+def _keep(dynamics, carry, kept, t, first, last, keep):
+    """The weights kept so far, and those of step t if it is one of every `keep`; NaN of a run that has ended."""
+    # A place in any case, in which a loop writes without a copy of all the others.
+    place = jnp.where((t % keep == 0) & (t < last), t // keep + (-first) // keep, len(kept) - 1)
+    weights = jnp.where(carry.status == int(Status.OK), dynamics.weights(carry.state), jnp.nan)
+    return jax.lax.dynamic_update_index_in_dim(kept, weights, place, 0)
 
 
 def initial_carry(dynamics, start, axes=None) -> Carry:
@@ -108,11 +128,12 @@ def initial_carry(dynamics, start, axes=None) -> Carry:
     return single(dynamics, start) if axes is None else eqx.filter_vmap(single, in_axes=axes)(dynamics, start)
 
 
-def chunk_of(dynamics, carry, first, last, rows, stride, axes):
-    """The carry after `rows` rows from step `first` on, `stride` steps each and none from `last` on; and the rows."""
+def chunk_of(dynamics, carry, first, last, rows, stride, axes, keep=0):
+    """The carry after `rows` rows from step `first` on, `stride` steps each and none from `last` on; the rows; and the
+    weights of every `keep`-th step, None for 0."""
 
     def single(dynamics, carry):
-        return _chunk(dynamics, carry, first, last, rows, stride, axes is not None)
+        return _chunk(dynamics, carry, first, last, rows, stride, axes is not None, keep)
 
     with jax.default_matmul_precision("highest"):
         if axes is None:
@@ -142,6 +163,7 @@ def run(
     *,
     record_every: int = 1,
     rows_per_chunk: int = 100,
+    keep_weights: int = 0,
     axes: Any = None,
     resume: Progress | None = None,
     after_chunk: Callable[[Progress], None] = lambda progress: None,
@@ -154,12 +176,14 @@ def run(
         steps: number of updates.
         record_every: number of steps between rows, starting at step 0.
         rows_per_chunk: number of rows computed between two returns to Python. A resumed run must use the same number.
+        keep_weights: keep the weights of every so many steps, from step 0 on and with those after the last; 0 for none.
         axes: None for a single run; for a batch, in_axes of (dynamics, start) as in `equinox.filter_vmap`.
         resume: progress from which to continue, as passed to `after_chunk` earlier.
         after_chunk: called after every chunk with the progress so far, for progress bars and checkpoints.
 
     Returns:
-        `Progress` with ⌈steps/record_every⌉ rows; rows after the end of a run are blank (NaN, −1, False).
+        `Progress` with ⌈steps/record_every⌉ rows and the weights of ⌊steps/keep_weights⌋ + 1 steps, each in one piece;
+        after the end of a run they are blank (NaN, −1, False).
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
@@ -176,21 +200,49 @@ def run(
         # An empty chunk, to measure the time of the compilation.
         begin = time.perf_counter()
         zero = jnp.zeros_like(last)
-        jax.block_until_ready(_run_quietly(dynamics, progress.carry, zero, zero, rows_per_chunk, record_every, axes))
+        chunk = rows_per_chunk, record_every, axes, keep_weights
+        jax.block_until_ready(_run_quietly(dynamics, progress.carry, zero, zero, *chunk))
         progress = progress._replace(compile_seconds=time.perf_counter() - begin)
-    chunks = list(progress.chunks)
+    chunks, kept = list(progress.chunks), list(progress.kept)
     while len(chunks) * rows_per_chunk < total:
         if bool(np.all(np.asarray(progress.carry.status) != int(Status.OK))):
             break
         begin = time.perf_counter()
-        first = jnp.asarray(len(chunks) * rows_per_chunk * record_every, jnp.int32)
-        carry, rows = _run_quietly(dynamics, progress.carry, first, last, rows_per_chunk, record_every, axes)
+        first = len(chunks) * rows_per_chunk * record_every
+        carry, rows, weights = _run_quietly(
+            dynamics,
+            progress.carry,
+            jnp.asarray(first, jnp.int32),
+            last,
+            rows_per_chunk,
+            record_every,
+            axes,
+            keep_weights,
+        )
         chunks.append({name: np.asarray(value) for name, value in rows.items()})
+        if keep_weights:
+            end = min(first + rows_per_chunk * record_every, steps)
+            due = (end - 1) // keep_weights - (first - 1) // keep_weights
+            kept.append(np.take(np.asarray(weights), range(due), row_axis))
         seconds = np.append(progress.seconds, time.perf_counter() - begin)
-        progress = progress._replace(carry=carry, chunks=tuple(chunks), seconds=seconds)
+        progress = progress._replace(carry=carry, chunks=tuple(chunks), seconds=seconds, kept=tuple(kept))
         after_chunk(progress)
     fitted = {name: _fit(values, total, row_axis) for name, values in progress.rows.items()}
-    return progress._replace(chunks=(fitted,))
+    if keep_weights:
+        kept = [_all_kept(dynamics, progress, axes, steps, keep_weights)]
+    return progress._replace(chunks=(fitted,), kept=tuple(kept))
+
+
+def _all_kept(dynamics, progress, axes, steps, keep_weights):
+    """The weights kept of a whole run, with those after the last step."""
+    kept = list(progress.kept)
+    if steps % keep_weights == 0:
+        carry = progress.carry
+        of = dynamics.weights if axes is None else eqx.filter_vmap(dynamics.weights)
+        good = (np.asarray(carry.status) == int(Status.OK)) & (np.asarray(carry.t) == steps)
+        last = np.where(good[..., None], np.asarray(of(carry.state)), np.nan)
+        kept.append(np.expand_dims(last, progress.axis).astype(last.dtype))
+    return _fit(np.concatenate(kept, axis=progress.axis), steps // keep_weights + 1, progress.axis)
 
 
 def _make_room() -> None:

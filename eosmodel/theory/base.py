@@ -81,6 +81,7 @@ class AbstractTheory(eqx.Module):
         knows_noise: predicts stochastic objectives too.
         baseline: describes what a theory must improve on.
         ignores_tuner: gives the same prediction for every tuner.
+        has_weights: models the weights too, which `predict(…, keep_weights=)` keeps; its dynamics have `weights`.
         exact_on_quadratics: gives η, λ and L of descent itself where the loss is quadratic.
     """
 
@@ -92,6 +93,7 @@ class AbstractTheory(eqx.Module):
     knows_noise: ClassVar[bool] = False
     baseline: ClassVar[bool] = False
     ignores_tuner: ClassVar[bool] = False
+    has_weights: ClassVar[bool] = False
     exact_on_quadratics: ClassVar[bool] = False
 
     @abc.abstractmethod

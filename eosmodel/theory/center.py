@@ -125,6 +125,9 @@ class CenterOscillation(AbstractDynamics):
         bound = divergence_bound(value, self.divergence, pairs.values[0], weights)
         return self.State(center, amplitude, pairs, memory, iterate, jnp.zeros_like(center), bound, seed)
 
+    def weights(self, state):
+        return state.center + state.amplitude @ state.pairs.vectors
+
     def step(self, state, t):
         full = self._full
         drawn = self.objective.draw(state.seed, t) if isinstance(self.objective, AbstractBatches) else full
@@ -209,6 +212,9 @@ class AfterDescent(AbstractDynamics):
 
     def diverging_at(self, multiple):
         return dataclasses.replace(self, model=self.model.diverging_at(multiple))
+
+    def weights(self, state):
+        return self.model.weights(state)
 
     def step(self, state, t):
         descent = self.model.as_descent()

@@ -237,6 +237,9 @@ class CentralFlow(AbstractDynamics):
         bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(center, pairs, rises, curvature, covariance, side, fast, bound)
 
+    def weights(self, state):
+        return state.center
+
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.center)
         basis = jnp.asarray(symmetric_basis(state.pairs.values.size), gradient.dtype)

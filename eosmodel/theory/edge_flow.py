@@ -73,6 +73,9 @@ class EdgeFlow(AbstractDynamics):
         bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(start - displacement, displacement, pairs.vectors[0], memory, bound)
 
+    def weights(self, state):
+        return state.center + state.oscillation
+
     def step(self, state, t):
         u = state.direction
         center_loss, _, matvec = linearize(self.objective, state.center)

@@ -38,6 +38,9 @@ class GradientFlow(AbstractDynamics):
         bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(start, pairs, init_memory(self.tuner, start), bound)
 
+    def weights(self, state):
+        return state.weights
+
     def step(self, state, t):
         value, gradient, matvec = linearize(self.objective, state.weights)
         pairs, info = self.tracker.update(matvec, state.pairs)

@@ -96,6 +96,9 @@ class RodFlow(AbstractDynamics):
         bound = divergence_bound(value, self.divergence, pairs.values[0], start)
         return self.State(start + extent[0], extent, pairs, memory, bound)
 
+    def weights(self, state):
+        return state.center - jnp.sum(state.extent, axis=0)
+
     def step(self, state, t):
         center_loss, _, matvec = linearize(self.objective, state.center)
         pairs, tracked = self.tracker.update(matvec, state.pairs)

@@ -72,10 +72,18 @@ class Network(AbstractObjective):
         """The network's outputs f(x_i; w) (logits under "ce")."""
         return in_chunks(self._outputs, weights, (self.x,), self.chunk)
 
-    def _outputs(self, weights, x):
+    def as_given(self, weights: Float[Array, " dim"]) -> Any:
+        """The model with these weights: the user's own, of one sample, or eosmodel's, of all samples at once."""
+        model = self._model(weights)
+        return model.model if isinstance(model, Each) else model
+
+    def _model(self, weights):
         static = eqx.filter(self.model, eqx.is_inexact_array, inverse=True)
         parts = [self._unravelled(weights), static] + ([] if self.frozen is None else [self.frozen])
-        model = eqx.combine(*parts)
+        return eqx.combine(*parts)
+
+    def _outputs(self, weights, x):
+        model = self._model(weights)
         # By default an accelerator rounds the factors of a product to 10 bits or fewer, too coarse for curvature.
         with jax.default_matmul_precision("highest"):
             return model(x.astype(weights.dtype))

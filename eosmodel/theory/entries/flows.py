@@ -27,6 +27,8 @@ class CentralFlowTheory(AbstractWholeTheory):
     modes: int | None = None
     stride: int = 1
 
+    has_weights: ClassVar[bool] = True
+
     def __check_init__(self):
         _check_modes(self)
         check_count("CentralFlowTheory", "stride", self.stride)
@@ -39,6 +41,7 @@ class EdgeFlowTheory(AbstractWholeTheory):
     """`EdgeFlow`: one mode, for constant steps."""
 
     constant_steps_only: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = True
     exact_on_quadratics: ClassVar[bool] = True
 
     def dynamics(self, objective, tuner, modes):
@@ -58,6 +61,7 @@ class RodFlowTheory(AbstractWholeTheory):
     modes: int | None = None
 
     constant_steps_only: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = True
 
     def __check_init__(self):
         _check_modes(self)
@@ -78,6 +82,7 @@ class GradientFlowTheory(AbstractWholeTheory):
 
     modes: int | None = None
 
+    has_weights: ClassVar[bool] = True
     baseline: ClassVar[bool] = True
 
     def __check_init__(self):
@@ -99,6 +104,7 @@ class EdgeOnlyTheory(AbstractWholeTheory):
 
     modes: int | None = None
 
+    has_weights: ClassVar[bool] = True
     baseline: ClassVar[bool] = True
     ignores_tuner: ClassVar[bool] = True
 

@@ -64,6 +64,7 @@ class OscillationTheory(AbstractWholeTheory):
     after: int = 0
 
     knows_noise: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = True
     exact_on_quadratics: ClassVar[bool] = True
 
     def __check_init__(self):
