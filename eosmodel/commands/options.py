@@ -17,10 +17,15 @@ class NetworkOptions:
     """A network and its data."""
 
     data: str = "digits"
-    """digits, fashion-mnist, cifar10, sorting, markov, or the path of an .npz file with arrays x and y."""
+    """digits, fashion-mnist, cifar10, cifar100, svhn, sorting, markov, or the path of an .npz file with arrays x and
+    y."""
     samples: int | Literal["up-to-1000", "all", "none", "None"] = "up-to-1000"
     """Number of samples, the first ones of the data set; all (or none, for no limit) for the whole set; by default all
     of a data set of up to 1000 samples, and the first 1000 of a larger one."""
+    subset_seed: int | None = None
+    """Draw the samples at random with this seed; without, the first ones of the data set are taken."""
+    classes: str | None = None
+    """Only samples of these classes, by their labels: 3,8."""
     net: Literal["mlp", "cnn", "vgg", "resnet", "vit", "mixer", "transformer", "gpt"] | str = "mlp"
     """Architecture, with parameters of its own as name:parameter=value,…, as in vit:patch=2; `eosmodel list` shows all
     of them. One of your own is module:name."""

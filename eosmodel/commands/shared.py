@@ -18,6 +18,7 @@ from eosmodel._checks import check_count, check_distinct, check_range
 from eosmodel.commands import config_file, module_of
 from eosmodel.commands.options import COMMANDS, NetworkOptions, flag, name_of
 from eosmodel.objectives.data import load
+from eosmodel.objectives.recipes import CHOICE
 from eosmodel.results import record
 from eosmodel.simulation import atomic
 from eosmodel.studies import runners
@@ -52,22 +53,28 @@ def network_options(options: NetworkOptions) -> dict[str, Any]:
 
     The hash keeps results of other data apart, should the file be replaced.
     """
-    chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(NetworkOptions)}
+    fields = dataclasses.fields(NetworkOptions)
+    chosen = {field.name: getattr(options, field.name) for field in fields}
+    off = [
+        field.name
+        for field in fields
+        if field.name in (*CHOICE, "weight_decay") and field.default == chosen[field.name]
+    ]
     if Path(options.data).suffix == ".npz":
         chosen["data"] = str(Path(options.data).resolve())
     samples = None if options.samples == "None" else options.samples
     try:
-        data = load(chosen["data"], "all" if samples is None else samples)
+        choice = {key: chosen[key] for key in CHOICE if key in chosen.keys() - off}
+        data = load(chosen["data"], "all" if samples is None else samples, **choice)
     except (ValueError, FileNotFoundError) as error:
         asked = "" if options.samples == NetworkOptions.samples else f" --samples {options.samples}"
         raise ValueError(f"--data {options.data}{asked}: {str(error).removeprefix('path: ')}") from None
     check_range("eosmodel", "--weight-decay", options.weight_decay, 0, high_open=True)
-    if not options.weight_decay:
-        del chosen["weight_decay"]
     chunk = chosen.pop("chunk")
     if chunk != "auto":
         chosen["chunk"] = len(data.x) if chunk == "all" else chunk
         check_count("eosmodel", "--chunk", chosen["chunk"])
+    chosen = {name: value for name, value in chosen.items() if name not in off}
     return chosen | {"samples": len(data.x), "data_sha256": data.sha256}
 
 

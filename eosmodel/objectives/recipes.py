@@ -6,14 +6,17 @@ from typing import Any
 
 from eosmodel import _specs
 from eosmodel._checks import refused
-from eosmodel.objectives.data import load
+from eosmodel.objectives.data import Choice, load
 from eosmodel.objectives.networks import NETWORKS, Network
 from eosmodel.objectives.networks.building import decayed
+
+CHOICE = tuple(Choice.__annotations__)
+"""Options by which samples are chosen, see `data.Choice`."""
 
 
 def data_hash(*, data: str, samples: int | str | None = None, **options: Any) -> str:
     """The `Data.sha256` of a network's data; arguments of `network`."""
-    return load(data, samples=samples).sha256
+    return load(data, samples=samples, **{k: v for k, v in options.items() if k in CHOICE}).sha256
 
 
 SHARED = ("data", "width", "depth", "activation", "init_scale", "loss", "seed", "dtype", "chunk", "weight_decay")
@@ -33,7 +36,7 @@ def network(
         samples: number of samples, the first ones; all when None.
         data_sha256: `Data.sha256` of the data that are meant; None for whatever is there.
         options: arguments of the architecture's function: width, depth, activation, init_scale, loss, seed, dtype,
-            chunk, weight_decay.
+            chunk, weight_decay; and those of `data.Choice`, by which samples are chosen.
 
     Raises:
         ValueError: an unknown name, data that are not those that are meant, or an option that the data set or the
@@ -47,7 +50,8 @@ def network(
     defaults, owner = dict(parameters(name)), f"network {net!r}"
     _specs.check_names(f"network {name}", texts, defaults)
     own = {key: _specs.scalar(owner, key, text, defaults[key]) for key, text in texts.items()}
-    loaded = load(data, samples=samples)
+    choice = {key: options.pop(key) for key in CHOICE if key in options}
+    loaded = load(data, samples=samples, **choice)
     if data_sha256 is not None and data_sha256 != loaded.sha256:
         raise ValueError(f"data {data} have changed: SHA-256 {loaded.sha256[:12]}…, not {data_sha256[:12]}…")
     if name in NETWORKS:

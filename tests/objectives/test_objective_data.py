@@ -2,6 +2,7 @@
 
 import gzip
 import pathlib
+import pickle
 import struct
 
 import hypothesis
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from eosmodel.objectives import data
+from eosmodel.objectives.data.images import FASHION
 
 SYSTEM = pathlib.Path("/usr/share/datasets/fashion-mnist")
 
@@ -163,7 +165,7 @@ def test_digits():
 
 def write_idx(folder, x, y, magics=(0x803, 0x801), cut=None):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, magic, array in zip(data._FASHION, magics, (x, y), strict=True):
+    for name, magic, array in zip(FASHION, magics, (x, y), strict=True):
         raw = struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.tobytes()
         (folder / name).write_bytes(gzip.compress(raw[:cut]))
 
@@ -197,11 +199,11 @@ def test_fashion_mnist_damaged_files(tmp_path, fashion):
     write_idx(tmp_path / "pair", x, y[:4])
     write_idx(tmp_path / "label", x, y + 7)
     write_idx(tmp_path / "plain", x, y)
-    (tmp_path / "plain" / data._FASHION[0]).write_bytes(b"no gzip")
+    (tmp_path / "plain" / FASHION[0]).write_bytes(b"no gzip")
     write_idx(tmp_path / "body", x, y)
-    body = bytearray((tmp_path / "body" / data._FASHION[0]).read_bytes())
+    body = bytearray((tmp_path / "body" / FASHION[0]).read_bytes())
     body[12:40] = b"\xff" * 28
-    (tmp_path / "body" / data._FASHION[0]).write_bytes(body)
+    (tmp_path / "body" / FASHION[0]).write_bytes(body)
     for case in ("magic", "short", "head", "plain", "body"):
         with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz is damaged \(.*\): not a gzipped idx file"):
             data.fashion_mnist(6, path=tmp_path / case)
@@ -217,7 +219,7 @@ def test_missing_files_say_how_to_get_them(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"Debian package dataset-fashion-mnist.*EOSMODEL_DATA"):
         data.fashion_mnist(path=tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"cifar10: no data_batch_1.bin in no folder \(EOSMODEL_DATA is not set"
+        FileNotFoundError, match=r"cifar10: no data_batch_1.bin or data_batch_1 in no folder \(EOSMODEL_DATA is not set"
     ):
         data.cifar10()
     monkeypatch.setenv("EOSMODEL_DATA", str(tmp_path))
@@ -290,3 +292,136 @@ def test_load_names_what_it_knows():
         with pytest.raises(ValueError, match=f"unknown data set '{unknown}'; known are digits, fashion-mnist, cifar10"):
             data.load(unknown)
     assert all(callable(function) and "\n" not in text for function, text in data.DATASETS.values())
+
+
+def write_cifar(folder, images, labels, files, form, coarse=False):
+    """CIFAR's files: records of labels and planes, or pickles of tables of them, as Python 2 wrote them."""
+    folder.mkdir(exist_ok=True)
+    parts = np.array_split(np.arange(len(labels)), len(files))
+    for file, part in zip(files, parts, strict=True):
+        planes = images[part].transpose(0, 3, 1, 2).reshape(len(part), -1)
+        if form == "binary":
+            head = [np.full((len(part), 1), 7, np.uint8)] if coarse else []
+            (folder / file).write_bytes(np.concatenate([*head, labels[part, None], planes], axis=1).tobytes())
+        else:
+            table = {
+                b"data": planes,
+                b"fine_labels" if coarse else b"labels": labels[part].tolist(),
+                b"batch_label": b"batch",
+            }
+            (folder / file).write_bytes(pickle.dumps(table, protocol=2))
+
+
+@pytest.mark.parametrize("form", ["binary", "python"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_in_both_forms_with_its_test_set(tmp_path, monkeypatch, name, form):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    labels = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5], np.uint8) + (90 if name == "cifar100" else 0)
+    suffix = ".bin" if form == "binary" else ""
+    train, test = (["data_batch_1", "data_batch_2"], "test_batch") if name == "cifar10" else (["train"], "test")
+    below = {"cifar10": ("cifar-10-batches-bin", "cifar-10-batches-py")}.get(
+        name, ("cifar-100-binary", "cifar-100-python")
+    )
+    folder = tmp_path / below[form == "python"]
+    coarse = name == "cifar100"
+    write_cifar(folder, images[:6], labels[:6], [file + suffix for file in train], form, coarse)
+    write_cifar(folder, images[6:], labels[6:], [test + suffix], form, coarse)
+    monkeypatch.setenv("EOSMODEL_DATA", str(tmp_path))
+    d = data.load(name, 5, test_samples=2)
+    classes = 100 if coarse else 10
+    assert (d.x.shape, d.y.shape, d.test.x.shape) == ((5, 32, 32, 3), (5, classes), (2, 32, 32, 3))
+    np.testing.assert_array_equal(d.y.argmax(1), labels[:5])
+    np.testing.assert_array_equal(d.test.y.argmax(1), labels[6:8])
+    pixel = images[:, 5, 17, 2].astype(float)
+    expected = (pixel - pixel[:5].mean()) / pixel[:5].std()
+    np.testing.assert_allclose(d.x[:, 5, 17, 2], expected[:5])
+    np.testing.assert_allclose(d.test.x[:, 5, 17, 2], expected[6:8])
+    with pytest.raises(ValueError, match=r"test_samples must lie in \[0, 3\], got 4"):
+        data.load(name, 5, test_samples=4)
+
+
+class Exploit:
+    """Runs when it is unpickled, by a reader that would run it."""
+
+    def __reduce__(self):
+        return pathlib.Path("ran").write_text, ("it",)
+
+
+@pytest.mark.parametrize(
+    "content", [Exploit(), {b"data": Exploit()}, {b"data": np.zeros((2, 4), np.uint8)}, b"text", None]
+)
+def test_a_pickle_that_is_no_batch_runs_nothing(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    raw = b"not pickled" if content is None else pickle.dumps(content, protocol=2)
+    (tmp_path / "data_batch_1").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"cifar10: .*data_batch_1 is damaged, or no batch of images"):
+        data.cifar10(path=tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_house_numbers_from_files_of_matlab(tmp_path):
+    from scipy.io import savemat
+
+    images = np.random.default_rng(4).integers(0, 256, (32, 32, 3, 6), dtype=np.uint8)
+    labels = np.array([1, 10, 3, 10, 9, 2])
+    savemat(tmp_path / "train_32x32.mat", {"X": images, "y": labels[:, None].astype(np.uint8)})
+    d = data.svhn(4, path=tmp_path, test_samples=2)
+    np.testing.assert_array_equal(d.y.argmax(1), [1, 0, 3, 0])
+    np.testing.assert_array_equal(d.test.y.argmax(1), [9, 2])  # without a test set those that follow
+    pixel = images[8, 30, 1].astype(float)
+    np.testing.assert_allclose(d.x[:, 8, 30, 1], (pixel[:4] - pixel[:4].mean()) / pixel[:4].std())
+    (tmp_path / "train_32x32.mat").write_bytes(b"no file of MATLAB")
+    with pytest.raises(ValueError, match=r"svhn: .*train_32x32.mat is damaged"):
+        data.svhn(path=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"svhn: no train_32x32.mat in .*cropped digits"):
+        data.svhn(path=tmp_path / "elsewhere")
+
+
+def test_a_seed_chooses_samples_and_more_of_the_same_seed_include_the_fewer():
+    x = np.arange(60.0)
+    some, more, other = (data.from_arrays(x, x, samples=n, subset_seed=s) for n, s in ((20, 1), (30, 1), (20, 2)))
+    assert len(set(some.y[:, 0])) == 20
+    np.testing.assert_array_equal(more.y[:20], some.y)
+    assert not np.array_equal(some.y, other.y)
+    rest = data.from_arrays(x, x, subset_seed=1, test_samples=15)
+    assert sorted([*rest.y[:, 0], *rest.test.y[:, 0]]) == x.tolist()
+    np.testing.assert_array_equal(rest.y[:20], some.y)
+    with pytest.raises(ValueError, match=r"arrays: test_samples must lie in \[0, 59\], got 60"):
+        data.from_arrays(x, x, test_samples=60)
+    with pytest.raises(ValueError, match=r"samples must lie in \[1, 50\]"):
+        data.from_arrays(x, x, samples=51, test_samples=10)
+    with pytest.raises(ValueError, match="classes are those of labels"):
+        data.from_arrays(x, x, classes=(0, 1))
+
+
+def test_classes_by_label_or_text_and_held_out_samples_of_them():
+    two = data.digits(40, classes="3,8", subset_seed=5, test_samples=30)
+    assert (two.classes, two.labels, two.y.shape, two.test.y.shape) == (2, (3, 8), (40, 2), (30, 2))
+    same = data.digits(40, classes=(8, 3), subset_seed=5)
+    np.testing.assert_array_equal(two.x, same.x)
+    assert two.sha256 != same.sha256
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    raw = np.random.default_rng(5).permutation(np.flatnonzero(np.isin(bunch.target, [3, 8])))
+    np.testing.assert_array_equal(np.array([3, 8])[two.y.argmax(1)], bunch.target[raw[:40]])
+    np.testing.assert_array_equal(np.array([3, 8])[two.test.y.argmax(1)], bunch.target[raw[40:70]])
+    words = data.from_arrays(np.arange(9.0), ["ape", "bee", "cat"] * 3, classes="cat,ape")
+    assert words.labels == ("ape", "cat")
+    for classes, message in (
+        ("3,11", "classes must be among 0, 1, .*, 9, got 11"),
+        ((3,), "classes must name at least two classes, got 3"),
+    ):
+        with pytest.raises(ValueError, match=f"digits: {message}"):
+            data.digits(classes=classes)
+
+
+@pytest.mark.parametrize("make", [data.sorting, data.markov])
+def test_generated_samples_are_drawn_by_the_seed_and_those_held_out_follow(make):
+    whole, part = make(12), make(8, test_samples=4)
+    np.testing.assert_array_equal(np.concatenate([part.x, part.test.x]), whole.x)
+    np.testing.assert_array_equal(np.concatenate([part.y, part.test.y]), whole.y)
+    assert not np.array_equal(make(8, subset_seed=3).x, part.x)
+    with pytest.raises(ValueError, match="its samples are of no class"):
+        make(8, classes=(0, 1))
