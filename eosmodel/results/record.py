@@ -87,7 +87,8 @@ def latest(progress: Progress, steps: int, record_every: int, lead: tuple[str, .
     count = min(length, -(-steps // record_every) - first)
     rows = {name: np.take(values, range(count), axis) for name, values in progress.chunks[-1].items()}
     dataset = to_dataset(progress._replace(chunks=(rows,)), record_every, lead)
-    return dataset[[*rows]].assign_coords(step=dataset.step + first * record_every)
+    kept = [name for name in rows if name in dataset]  # some say only how the run ended
+    return dataset[kept].assign_coords(step=dataset.step + first * record_every)
 
 
 def _moved(rows: Mapping[str, np.ndarray], batch: int) -> np.ndarray:
