@@ -103,6 +103,58 @@ def test_arrays_of_any_kind_are_data_or_refused_in_one_line(x, y):
         assert (made.y.sum(axis=1) == 1).all()
 
 
+@FEW
+@given(
+    columns=st.lists(st.tuples(st.integers(-300, 300), st.booleans()), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+    lost=st.none() | st.sampled_from([np.nan, np.inf, -np.inf]),
+)
+def test_columns_of_any_size_are_standardised_and_lost_numbers_are_refused(columns, seed, lost):
+    x = np.random.default_rng(seed).normal(size=(12, len(columns)))
+    for j, (exponent, constant) in enumerate(columns):
+        x[:, j] = (1.0 if constant else x[:, j]) * 10.0**exponent
+    if lost is not None:
+        x[3, -1] = lost
+        with pytest.raises(ValueError, match=r"mine: x must be finite, got 1 NaN or .* first at \(3, "):
+            data.from_arrays(x, np.arange(12.0), name="mine")
+        return
+    made = data.from_arrays(x, np.arange(12.0), name="mine").x
+    np.testing.assert_allclose(made.std(axis=0), [0.0 if constant else 1.0 for _, constant in columns], rtol=1e-9)
+
+
+LABELS = {
+    "from 0": st.integers(0, 4),
+    "from 1": st.integers(1, 5),
+    "far apart": st.sampled_from([0, 255, 10**9]),
+    "negative": st.sampled_from([-1, 1]),
+    "booleans": st.booleans(),
+    "strings": st.sampled_from(["cat", "dog", "a bird"]),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("form", ["row", "column", "one-hot", "one-hot floats"])
+@FEW
+@given(choices=st.data())
+def test_labels_of_any_kind_are_the_classes_that_occur(kind, form, choices):
+    labels = np.array(choices.draw(st.lists(LABELS[kind], min_size=2, max_size=30)))
+    known, index = np.unique(labels, return_inverse=True)
+    rows = np.eye(len(known))[index]
+    given = {"row": labels, "column": labels[:, None], "one-hot": rows.astype(int), "one-hot floats": rows}[form]
+    count = choices.draw(st.sampled_from([None, 2, len(labels)]))
+    try:
+        made = data.from_arrays(np.arange(len(labels)), given, name="mine", samples=count)
+    except ValueError as error:
+        assert len(set(labels[:count])) == 1
+        return one_line(error, "mine: ")
+    if len(known) > 1 or "hot" not in form:  # a single column of ones is no row of labels
+        assert len(set(labels[:count])) > 1
+        np.testing.assert_array_equal(made.y, rows[:count])
+        assert made.classes == len(known)
+        if made.labels is not None and "hot" not in form:
+            assert list(made.labels) == known.tolist()
+
+
 TREE = objectives.objective(lambda w: jnp.sum(w["a"]) + w["b"], {"a": jnp.ones((2, 3)), "b": jnp.asarray(0.0)})
 
 

@@ -74,8 +74,8 @@ def from_arrays(x, y, name: str = "arrays", samples: int | str | None = None, **
         choice: `subset_seed`, `classes` and `test_samples`, see `Choice`.
 
     Raises:
-        ValueError: unequal lengths, a single class, more than ten classes that are more than half of the
-            samples, NaN or infinity, or a `samples` that is not available.
+        ValueError: unequal lengths, a single class (also among the samples chosen), more than ten classes that are
+            more than half of the samples, NaN or infinity, or a `samples` that is not available.
 
     Example:
         >>> from eosmodel.objectives import data
@@ -195,6 +195,9 @@ def labelled(
     rest, read_rest = (numbers, read) if own_test is None else own_test
     tested = None if own_test is None else np.flatnonzero(column[rest] >= 0)
     train, held_out = chosen(name, pool, tested, samples, choice)
+    if len(train) > 1 and np.ptp(numbers[train]) == 0:
+        label, other = known[numbers[train[0]]], "a random subset, subset_seed=0"
+        raise ValueError(f"{name}: the {len(train)} samples chosen are all {label}; take more of them, or {other}")
     one_hot = np.eye(len(kept))
     labels = [known[i] for i in kept]
     return _standardised(
