@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import optax  # type: ignore[import-untyped]
 
 from eosmodel import _specs
+from eosmodel.directions import DIRECTIONS
 from eosmodel.tuners.adaptive import AdaGradNorm, Clipping, NormalizedGD, ScalarRMSProp
 from eosmodel.tuners.armijo import Armijo, ArmijoRestart
 from eosmodel.tuners.base import AbstractTuner, check_tuner
@@ -141,6 +142,10 @@ def from_spec(spec: str) -> AbstractTuner:
         >>> from_spec("armijo:c=1e-3,cap=1,warmup=50").schedule
         WarmupCosine(warmup=50, decay_steps=0)
     """
+    asked = spec.partition(":")[0]
+    if asked not in REGISTRY and asked in DIRECTIONS:
+        where = f"direction={spec!r}, or --direction {spec}"
+        raise ValueError(f"unknown tuner {asked!r}: it is where steps go, {where}, and a tuner says how far")
     name, entry, texts = _specs.parse(
         "tuner", spec, REGISTRY, lambda name: [key for key, _ in parameters(name)], entry_of
     )

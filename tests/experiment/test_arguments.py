@@ -50,6 +50,7 @@ WRONG = {
         {"tuner": optax.sgd(0.1)},
         "got the GradientTransformation.*; an optax transformation is a direct",
     ),
+    "tuner, direction": ({"tuner": "adam"}, "'adam': it is where steps go, direction='adam', or --direction adam"),
     "tuner, name": ({"tuner": "armjo"}, "unknown tuner 'armjo' .did you mean armijo"),
     "direction, name": ({"direction": "adm"}, "unknown direction 'adm' .did you mean adam"),
     "direction, class": ({"direction": directions.Direction}, "direction must be .* the class Direction; make an inst"),
