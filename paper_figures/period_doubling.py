@@ -130,7 +130,7 @@ def _network(chosen) -> tuple[xr.Dataset, xr.Dataset]:
     net = mlp(data.load(chosen["data"], chosen["samples"]), width=chosen["width"], init_scale=chosen["init_scale"])
     tuner, steps = Polyak(jnp.asarray(values)), chosen["steps"]
     starts = net.initial(), experiment.nearby(net.initial(), 1)[0]
-    runs = [experiment.simulate(net, tuner, steps, w0=w0, modes=1, measure_every=0) for w0 in starts]
+    runs = [experiment.simulate(net, tuner, steps, start=w0, modes=1, measure_every=0) for w0 in starts]
     runs.append(experiment.predict(net, tuner, steps, modes=chosen["modes"]))
     s, of_copy, of_model = ((rows.stepsize * rows.sharpness).values[:, -chosen["rows"] :] for rows in runs)
     step, start = PolyakStep(net), starts[0]

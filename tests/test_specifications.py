@@ -164,7 +164,7 @@ def test_weights_of_any_kind_are_flat_or_refused_in_one_line(w0):
     try:
         weights = weights_of(TREE, None, w0)
     except ValueError as error:
-        return one_line(error, "w0")
+        return one_line(error, "start")
     assert weights.shape == (7,)
     assert weights.dtype in (np.float32, np.float64)
     np.testing.assert_allclose(weights, np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(w0)]), 1e-6)

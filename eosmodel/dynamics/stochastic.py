@@ -41,6 +41,7 @@ class StochasticDescent(AbstractDynamics):
         batches: the stochastic objective.
         tuner, tracker, track_every, measure_every, divergence, direction, critical: as in `Descent`; a batch's loss
             above the bound ends the run, and λ_c is that of the batch's loss.
+        first: steps of the run that this one continues, whose batches are past.
     """
 
     batches: AbstractBatches
@@ -51,6 +52,7 @@ class StochasticDescent(AbstractDynamics):
     divergence: float = eqx.field(static=True, default=1e6)
     direction: Direction | None = None
     critical: bool = eqx.field(static=True, default=False)
+    first: Int[Array, ""] | int = 0
 
     class State(eqx.Module):
         weights: Float[Array, " dim"]
@@ -70,7 +72,7 @@ class StochasticDescent(AbstractDynamics):
         full = self.batches.objective
         gradient = None
         if self.direction is not None:
-            gradient = jax.grad(self.batches.draw(seed, jnp.zeros_like(seed)))(weights)
+            gradient = jax.grad(self.batches.draw(seed, jnp.zeros_like(seed) + self.first))(weights)
         direction = init_direction(self.direction, full, weights, gradient)
         scale = None if direction is None else direction.scale
         pairs, bound = begin(self.tracker, scaled(full, scale), unscale_by(weights, scale), self.divergence)
@@ -83,7 +85,7 @@ class StochasticDescent(AbstractDynamics):
 
     def step(self, state, t):
         weights = state.weights
-        full, batch = self.batches.objective, self.batches.draw(state.seed, t)
+        full, batch = self.batches.objective, self.batches.draw(state.seed, t + self.first)
         line = step_line(batch, full, weights, self.direction, state.direction, self.tracker, state.batch, t)
         change = gradient_change(batch, weights, line.gradient, state.tuner, line.scale)
         stepsize, memory, info = select_stepsize(self.tuner, line.ray, state.tuner, line.gradient, change)

@@ -88,28 +88,28 @@ def as_tracked(owner: str, track: Any) -> tuple[str, ...]:
     return tuple(word for word in TRACKED if word in several)
 
 
-def as_weights(objective: AbstractObjective, w0: Any) -> Array:
-    """w0 as the flat weights of an objective: given flat, or as a tree with the shapes of the objective's own.
+def as_weights(objective: AbstractObjective, start: Any) -> Array:
+    """A start as the flat weights of an objective: given flat, or as a tree with the shapes of the objective's own.
 
     Arrays keep their dtype; numbers that have none take that of the objective.
     """
     own = objective.initial()
-    leaves = [leaf for leaf in jax.tree.leaves(w0) if not callable(leaf)]  # modules have functions too
-    if isinstance(w0, list | tuple) and all(isinstance(leaf, int | float) for leaf in leaves):
-        leaves = [np.asarray(w0)]
+    leaves = [leaf for leaf in jax.tree.leaves(start) if not callable(leaf)]  # modules have functions too
+    if isinstance(start, list | tuple) and all(isinstance(leaf, int | float) for leaf in leaves):
+        leaves = [np.asarray(start)]
     if not leaves or not all(isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float) for leaf in leaves):
-        raise ValueError(f"w0 must be weights, an array or a tree of arrays, got {one_line(w0)}")
+        raise ValueError(f"start must be weights, an array or a tree of arrays, got {one_line(start)}")
     shapes = [np.shape(leaf) for leaf in leaves]
     trees = [leaf.shape for leaf in jax.tree.leaves(objective.tree(own))]
     if shapes not in ([own.shape], trees):
         of_tree = "" if trees == [own.shape] else f" or be a tree of the shapes {_listed(trees)}"
-        raise ValueError(f"w0 must have shape {own.shape}{of_tree}, got {_listed(shapes)}")
+        raise ValueError(f"start must have shape {own.shape}{of_tree}, got {_listed(shapes)}")
     typed = {leaf.dtype for leaf in leaves if hasattr(leaf, "dtype")}
     floats = [dtype for dtype in typed if jnp.issubdtype(dtype, jnp.floating)]
     if len(typed) > 1 or any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in typed):
-        raise ValueError(f"w0 must hold real numbers of one dtype, got {', '.join(sorted(map(str, typed)))}")
+        raise ValueError(f"start must hold real numbers of one dtype, got {', '.join(sorted(map(str, typed)))}")
     dtype = jax.dtypes.canonicalize_dtype(floats[0]) if floats else own.dtype
-    check_precision("simulate", "the dtype of w0", dtype)
+    check_precision("simulate", "the dtype of start", dtype)
     return jnp.concatenate([jnp.ravel(jnp.asarray(leaf, dtype)) for leaf in leaves])
 
 

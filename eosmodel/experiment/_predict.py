@@ -20,7 +20,7 @@ from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._river import river_from
 from eosmodel.experiment._running import Settings, run_to_dataset
 from eosmodel.experiment._simulate import DIVERGED_AT, MEASURE_EVERY, simulate
-from eosmodel.experiment._starts import as_seeds, copies, nearby, seeded_start, weights_of
+from eosmodel.experiment._starts import as_start, copies, nearby, seeded_start, weights_of
 from eosmodel.logs import Log
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
@@ -45,7 +45,7 @@ def predict(
     experiment: xr.Dataset | None = None,
     river: River | Status | None = None,
     seeds: Any = None,
-    w0: Any = None,
+    start: Any = None,
     at: Any = None,
     modes: int = 3,
     record_every: int = 1,
@@ -60,8 +60,8 @@ def predict(
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
-        objective, tuner, steps, seeds, w0, modes, record_every, keep_weights, diverged_at, progress, checkpoint, throw,
-            log: as in `simulate`; weights are the modelled ones, of theories that have some. On a `River` (see
+        objective, tuner, steps, seeds, start, modes, record_every, keep_weights, diverged_at, progress, checkpoint,
+            throw, log: as in `simulate`; weights are the modelled ones, of theories that have some. On a `River` (see
             `measure_river`) any tuner is predicted within milliseconds; only tuner, steps, at, diverged_at and throw
             apply. Of a stochastic objective the theory knows the mean and the covariance over samples, not which
             batches the run will see (`surrogate`).
@@ -105,14 +105,16 @@ def predict(
     name = spec.partition(":")[0]
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": spec}
     config["diverged_at"] = diverged_at
-    seeds = as_seeds(seeds)
+    given, seeds, _ = as_start("predict", start, seeds)
     check_count("predict", "keep_weights", keep_weights, 0)
     if keep_weights and not asked.has_weights:
         known = ", ".join(known for known, entry in THEORIES.items() if entry.factory.has_weights)
         raise ValueError(f"predict: theory {name!r} has no weights to keep; {known} have")
     shown, bar, log = as_progress("predict", progress, f"{name}, {type(tuner).__name__}", log)
     settings = Settings(record_every, config, shown, bar, checkpoint, throw, keep_weights=keep_weights)
-    problem = _problem(objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river, diverged_at)
+    problem = _problem(
+        objective, tuner, steps, seeds, given, modes, record_every, members, experiment, river, diverged_at
+    )
     _check(asked, name, problem, members)
     setup = asked.setup(problem)
     if isinstance(setup, Status):
@@ -129,22 +131,22 @@ def predict(
         result = _shift(result, setup.first, steps, record_every) if setup.first else result
     result = label(result, problem.tuner, seeds, spec)
     whole: Any = objective.objective if isinstance(objective, AbstractBatches) else objective
-    source = source_of(objective, weights_of(whole, seeds, w0), seeds)
+    source = source_of(objective, weights_of(whole, seeds, given), seeds)
     return result.assign_attrs(provenance(source, result, problem.tuner, steps, theory=spec))
 
 
 def _problem(
-    objective, tuner, steps, seeds, w0, modes, record_every, members, experiment, river, diverged_at
+    objective, tuner, steps, seeds, given, modes, record_every, members, experiment, river, diverged_at
 ) -> Problem:
     if isinstance(objective, AbstractBatches):
-        weights, seed = seeded_start(objective, seeds, w0)
+        weights, seed = seeded_start(objective, seeds, given)
         if members is not None:
             weights = copies(weights, members)
             seed = seed + jnp.arange(members, dtype=jnp.int32)
         start: Any = SeededStart(weights, seed + _OTHER_DRAWS)
         objective = objective.surrogate()
     else:
-        start = weights = weights_of(objective, seeds, w0)
+        start = weights = weights_of(objective, seeds, given)
         if members is not None:
             start = nearby(start, members)
     rule = as_arrays(tuner, weights.dtype)
@@ -152,7 +154,7 @@ def _problem(
     def measured(t):
         made = experiment
         if made is None:
-            made = simulate(objective, rule, steps, w0=weights, modes=modes, diverged_at=diverged_at, progress=False)
+            made = simulate(objective, rule, steps, start=weights, modes=modes, diverged_at=diverged_at, progress=False)
         return coefficients(made, weights.dtype, at=t) if int(made.steps) > t else None
 
     def descent_of(followed):

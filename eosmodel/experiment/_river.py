@@ -45,7 +45,7 @@ def measure_river(
     *,
     steps: int = 1000,
     seed: int | None = None,
-    w0: Any = None,
+    start: Any = None,
     modes: int = 4,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
@@ -58,7 +58,7 @@ def measure_river(
         steps: without a time, the number of steps that are to be predicted: the river then reaches 4·steps/λ, λ at the
             start, twice what so many steps at the edge take while λ is what it was.
         seed: of the initial weights; None for the objective's own start.
-        w0: initial weights instead, shape (dim,).
+        start: initial weights instead, shape (dim,).
         modes: number of leading modes that may oscillate; at most one less than there are weights.
         progress: show a progress bar over the flow time; a string is its label.
         checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time.
@@ -81,9 +81,9 @@ def measure_river(
     if time is not None:
         check_range("measure_river", "time", time, 0, low_open=True, high_open=True)
     check_range("measure_river", "steps", steps, 1)
-    if w0 is not None and seed is not None:
-        raise ValueError("measure_river: seed and w0 cannot both be given")
-    start = objective.initial(seed) if w0 is None else jnp.asarray(w0)
+    if start is not None and seed is not None:
+        raise ValueError("measure_river: seed and start cannot both be given")
+    start = objective.initial(seed) if start is None else jnp.asarray(start)
     if start.size < 2:
         raise ValueError("measure_river: one weight has no river: what is displaced lies off the leading mode")
     found = river_from(objective, start, modes, time, _LENGTH * steps, progress, checkpoint)

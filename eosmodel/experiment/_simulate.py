@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -14,7 +15,7 @@ from eosmodel.experiment._arguments import as_direction, as_objective, as_progre
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._running import Settings, run_to_dataset
-from eosmodel.experiment._starts import as_seeds, seeded_start, weights_of
+from eosmodel.experiment._starts import as_start, seeded_start, weights_of
 from eosmodel.logs import Log
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.objectives.batches import AbstractBatches
@@ -32,7 +33,7 @@ def simulate(
     *,
     direction: Any = None,
     seeds: Any = None,
-    w0: Any = None,
+    start: Any = None,
     track: str | Sequence[str] = "sharpness",
     modes: int = 3,
     track_every: int = 1,
@@ -59,7 +60,10 @@ def simulate(
             products are NaN).
         seeds: None for the objective's own start, an integer for one other start, or several for a batch of runs
             in one call (dimension "seed"). A seed also fixes which batches are drawn; None draws those of seed 0.
-        w0: starting weights instead, shape (dim,), or a tree with the shapes of `objective.tree`.
+        start: starting weights instead, shape (dim,), or a tree with the shapes of `objective.tree`; or a run with
+            `keep_weights` and a step that it has kept, (run, 300), to go on from there, or a run alone to go on from
+            the last. The tuner and the direction start afresh and steps are counted from 0; batches are the following
+            ones.
         track: what is tracked beside the run: "sharpness", the leading eigenpairs, at their centre; "critical", the
             critical sharpness λ_c = 2/η_c (`critical_sharpness`), η_c the smallest step along the update that does not
             lower the loss of the step, from four evaluations of that loss and no product with the Hessian; both, as
@@ -114,20 +118,21 @@ def simulate(
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every and tracker else 0
     config: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
     config |= {"diverged_at": diverged_at, "track": list(tracked)}
-    seeds = as_seeds(seeds)
+    given, seeds, first = as_start("simulate", start, seeds)
     shown, bar, log = as_progress("simulate", progress, type(tuner).__name__, log)
     rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
     settings = Settings(record_every, config, shown, bar, checkpoint, throw, rows, keep_weights)
     if isinstance(loss, AbstractBatches):
-        seeded = seeded_start(loss, seeds, w0)
-        start = seeded.weights
-        rule = as_arrays(tuner, start.dtype)
-        noisy = StochasticDescent(loss, rule, tracker, track_every, due, diverged_at, direction, critical)
+        seeded = seeded_start(loss, seeds, given)
+        weights = seeded.weights
+        rule = as_arrays(tuner, weights.dtype)
+        begun = jnp.asarray(first, jnp.int32)
+        noisy = StochasticDescent(loss, rule, tracker, track_every, due, diverged_at, direction, critical, begun)
         result = run_to_dataset(noisy, seeded, steps, settings)
     else:
-        start = weights_of(loss, seeds, w0)
-        rule = as_arrays(tuner, start.dtype)
+        weights = weights_of(loss, seeds, given)
+        rule = as_arrays(tuner, weights.dtype)
         dynamics = Descent(loss, rule, tracker, track_every, due, diverged_at, direction=direction, critical=critical)
-        result = run_to_dataset(dynamics, start, steps, settings)
+        result = run_to_dataset(dynamics, weights, steps, settings)
     result = label(result.assign(edge=2.0 if direction is None else direction.edge), rule, seeds)
-    return result.assign_attrs(provenance(source_of(loss, start, seeds), result, rule, steps, direction))
+    return result.assign_attrs(provenance(source_of(loss, weights, seeds), result, rule, steps, direction))

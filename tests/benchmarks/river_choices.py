@@ -45,7 +45,7 @@ def grids(sharpness, count):
 
 def final(net, rule, start, steps):
     """The final loss on the network; NaN of a run that diverges. The sharpness is not followed."""
-    made = eos.simulate(net, rule, steps, w0=start, modes=1, track_every=steps, measure_every=0, progress=False)
+    made = eos.simulate(net, rule, steps, start=start, modes=1, track_every=steps, measure_every=0, progress=False)
     return measures.final_mean(made, "loss") if int(made.status) == int(Status.OK) else float("nan")
 
 
@@ -73,7 +73,7 @@ def order(net, river, start, steps, specs):
     ranking = eos.rank(river, specs, steps).dataset
     true = {spec: final(net, eos.tuners.from_spec(spec), start, steps) for spec in specs if spec != "on-edge"}
     if "on-edge" in specs:
-        tracked = eos.simulate(net, "on-edge", steps, w0=start, modes=1, measure_every=0, progress=False)
+        tracked = eos.simulate(net, "on-edge", steps, start=start, modes=1, measure_every=0, progress=False)
         true["on-edge"] = measures.final_mean(tracked, "loss")
     pairs = []
     for spec in ranking.tuner.values.tolist():
@@ -93,10 +93,10 @@ def forks(net, river, start, first, after, specs):
     print(f"Armijo goes on from step {first} under another tuner, {after} steps")
     armijo = as_arrays(eos.tuners.Armijo(), jnp.float32)
     options = {"modes": river.modes, "measure_every": 0, "progress": False}
-    before = eos.simulate(net, armijo, first + 1, w0=start, **options)
+    before = eos.simulate(net, armijo, first + 1, start=start, **options)
     state = run(Descent(net, armijo, Tracker(river.modes), 1, 0), start, first).carry.state
     for spec in specs:
-        true = eos.simulate(net, spec, after, w0=state.weights, **options)
+        true = eos.simulate(net, spec, after, start=state.weights, **options)
         said = eos.predict(river, spec, after, at=(before, first))
         said = said.assign_coords(step=said.step - first)
         reached = int(said.steps)
@@ -120,7 +120,7 @@ def main():
     start = net.initial(given.seed)
     if not given.river.exists():
         given.river.parent.mkdir(parents=True, exist_ok=True)
-        save_river(measure_river(net, steps=given.steps, w0=start), given.river)
+        save_river(measure_river(net, steps=given.steps, start=start), given.river)
     river = load_river(given.river)
     inverse = 1 / float(leading(net, start, 1)[2].values[0])
     constants = [f"constant:{factor * inverse:.4g}" for factor in (0.25, 0.5, 1.0, 2.0)]

@@ -135,7 +135,7 @@ def main():
                 file = folder / f"{seed}_river_{modes}.nc"
                 if not file.exists():
                     start = time.perf_counter()
-                    made = measure_river(net, steps=given.steps, w0=net.initial(seed), modes=modes, progress=False)
+                    made = measure_river(net, steps=given.steps, start=net.initial(seed), modes=modes, progress=False)
                     seconds = time.perf_counter() - start
                     save_river(made, file)
                     (folder / f"{seed}_river_{modes}.json").write_text(json.dumps({"seconds": seconds}))

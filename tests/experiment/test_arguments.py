@@ -66,15 +66,18 @@ WRONG = {
     "modes": ({"modes": "3"}, "modes must be an integer, got '3'"),
     "record_every": ({"record_every": 2.0}, "record_every must be an integer"),
     "measure_every": ({"measure_every": -1}, "measure_every must lie in"),
-    "w0, too long": ({"w0": np.ones(3)}, r"w0 must have shape \(2,\), got \(3,\)"),
-    "w0, rows": ({"w0": np.ones((2, 2))}, r"w0 must have shape \(2,\), got \(2, 2\)"),
-    "w0, transposed": (
-        {"objective": TREE, "w0": {"a": np.ones((2, 3)), "b": np.ones(())}},
-        r"w0 must have shape \(7,\) or be a tree of the shapes \(3, 2\), \(\), got \(2, 3\), \(\)",
+    "start, too long": ({"start": np.ones(3)}, r"start must have shape \(2,\), got \(3,\)"),
+    "start, rows": ({"start": np.ones((2, 2))}, r"start must have shape \(2,\), got \(2, 2\)"),
+    "start, transposed": (
+        {"objective": TREE, "start": {"a": np.ones((2, 3)), "b": np.ones(())}},
+        r"start must have shape \(7,\) or be a tree of the shapes \(3, 2\), \(\), got \(2, 3\), \(\)",
     ),
-    "w0, text": ({"w0": "zeros"}, "w0 must be weights, an array or a tree of arrays, got 'zeros'"),
-    "w0, complex": ({"w0": np.ones(2, complex)}, "w0 must hold real numbers"),
-    "w0, half": ({"w0": jnp.ones(2, jnp.bfloat16)}, "the dtype of w0 must be float32 or float64, got bfloat16"),
+    "start, text": ({"start": "zeros"}, "start must be weights, an array or a tree of arrays, got 'zeros'"),
+    "start, complex": ({"start": np.ones(2, complex)}, "start must hold real numbers"),
+    "start, half": (
+        {"start": jnp.ones(2, jnp.bfloat16)},
+        "the dtype of start must be float32 or float64, got bfloat16",
+    ),
 }
 
 
@@ -104,7 +107,7 @@ def test_predict_refuses_likewise(given, message):
 def test_weights_are_taken_flat_and_as_a_tree_and_come_back_so():
     tree = {"a": np.arange(6.0).reshape(3, 2), "b": np.asarray(7.0)}
     flat = [*range(6), 7]  # whole numbers take the objective's dtype
-    assert float(simulate(TREE, w0=tree).loss[0]) == float(simulate(TREE, w0=flat).loss[0]) == 104.0
+    assert float(simulate(TREE, start=tree).loss[0]) == float(simulate(TREE, start=flat).loss[0]) == 104.0
     back = TREE.tree(jnp.asarray(flat, float))
     assert back["a"].tolist() == tree["a"].tolist()
     assert back["b"].shape == ()
@@ -116,7 +119,7 @@ def test_a_module_with_functions_is_a_tree_of_weights():
     assert toy.initial().size == 2 * 3 + 3 + 3 + 1
     assert eqx.tree_equal(eqx.combine(toy.tree(toy.initial()), model), model)
     half = eqx.tree_at(lambda m: m.layers, model, jax.tree.map(lambda a: a / 2, model.layers))
-    assert float(simulate(toy, w0=half).loss[0]) == pytest.approx(float(half(jnp.ones(2)) ** 2))
+    assert float(simulate(toy, start=half).loss[0]) == pytest.approx(float(half(jnp.ones(2)) ** 2))
     assert simulate(toy, direction="momentum").status == 0
 
 
@@ -205,7 +208,7 @@ def test_numbers_of_a_rule_of_ones_own_take_their_types():
         return np.float64(0.1), (count + 1, 2.0), TunerInfo(count, False)
 
     w0 = jnp.ones(2, jnp.float32)
-    run = simulate(tuner=Own(counting, (0, 1.0)), w0=w0)
+    run = simulate(tuner=Own(counting, (0, 1.0)), start=w0)
     assert run.evaluations.values.tolist() == [0, 1, 2]
     assert run.loss.dtype == np.float32
-    np.testing.assert_array_equal(run.loss, simulate(w0=w0).loss)
+    np.testing.assert_array_equal(run.loss, simulate(start=w0).loss)

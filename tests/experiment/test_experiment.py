@@ -131,7 +131,7 @@ def test_throw_and_bad_arguments(network):
     with pytest.raises(ValueError, match="modes must lie in"):
         eos.simulate(network, tuners.Constant(0.1), 5, modes=0)
     with pytest.raises(ValueError, match="cannot both be given"):
-        eos.simulate(network, tuners.Constant(0.1), 5, seeds=1, w0=network.initial())
+        eos.simulate(network, tuners.Constant(0.1), 5, seeds=1, start=network.initial())
     with pytest.raises(ValueError, match="at least one seed"):
         eos.simulate(network, tuners.Constant(0.1), 5, seeds=[])
 

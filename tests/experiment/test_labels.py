@@ -57,7 +57,7 @@ def test_one_seed_is_a_scalar_and_no_seed_is_none():
     assert run(seeds=np.int64(5)).seed.item() == 5
     assert run(seeds=np.array(5)).seed.ndim == 0
     assert "seed" not in run().coords
-    assert "seed" not in run(w0=jnp.ones(2)).coords
+    assert "seed" not in run(start=jnp.ones(2)).coords
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_hyper_parameters_that_vary_together_are_coordinates_of_a_run():
 
 def test_a_hyper_parameter_with_the_name_of_a_variable_says_whose_it_is():
     steps = jnp.array([0.1, 0.2], jnp.float32)
-    runs = run(tuners.Constant(steps), w0=jnp.ones(2, jnp.float32))
+    runs = run(tuners.Constant(steps), start=jnp.ones(2, jnp.float32))
     assert runs.loss.dims == ("tuner_step", "step")
     # 0.2 in single precision is found by the number that was written.
     assert runs.sel(tuner_step=0.2).tuner.item() == "constant:step=0.2"

@@ -81,7 +81,7 @@ DIFFERENT = {
         tuner="constant:0.2"
     ),
     "it differs in objective$": lambda: predicted(bowl(4)),
-    "it differs in start$": lambda: predicted(w0=1.5 * W0),
+    "it differs in start$": lambda: predicted(start=1.5 * W0),
     r"it differs in dtype \(float32, run: float64\), start": lambda: predicted(bowl(start=W0.astype(jnp.float32))),
 }
 
@@ -97,7 +97,7 @@ def test_a_start_is_known_by_its_weights_also_without_a_seed(pair):
     (row,) = eos.compare(pair[0], predicted(seeds=1)).rows()
     assert (row["seed"], *row["theories"]) == (1, "gradient-flow")
     with pytest.raises(ValueError, match=r"it differs in start$"):
-        eos.compare(run(seeds=1), predicted(w0=2 * W0))
+        eos.compare(run(seeds=1), predicted(start=2 * W0))
 
 
 def test_predictions_in_place_of_runs_are_refused(pair, tmp_path):

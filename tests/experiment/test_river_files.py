@@ -99,5 +99,5 @@ def test_a_hyper_parameter_is_chosen_by_its_predicted_loss(river):
 def test_wrong_arguments_are_named(net):
     with pytest.raises(ValueError, match="time"):
         eos.measure_river(net, time=0.0)
-    with pytest.raises(ValueError, match="seed and w0"):
-        eos.measure_river(net, time=1.0, seed=0, w0=net.initial())
+    with pytest.raises(ValueError, match="seed and start"):
+        eos.measure_river(net, time=1.0, seed=0, start=net.initial())

@@ -64,7 +64,7 @@ def test_iterates_are_kept_at_their_steps_whatever_the_rows_and_a_run_that_was_k
 def test_what_is_kept_of_a_step_starts_the_rest_of_the_run():
     whole = eos.simulate("valley", "polyak", 40, keep_weights=10, progress=False)
     assert whole.kept_step.values.tolist() == [0, 10, 20, 30, 40]
-    rest = eos.simulate("valley", "polyak", 20, w0=whole.weights.sel(kept_step=20).values, progress=False)
+    rest = eos.simulate("valley", "polyak", 20, start=whole.weights.sel(kept_step=20).values, progress=False)
     np.testing.assert_allclose(rest.loss, whole.loss[20:], rtol=1e-12)
 
 
@@ -119,3 +119,28 @@ def test_a_gigabyte_is_announced(monkeypatch):
     monkeypatch.setattr("eosmodel.experiment._running.run", lambda *_, **__: (_ for _ in ()).throw(StopIteration))
     with pytest.warns(UserWarning, match=r"keep_weights=1 keeps 8.0 GB"), pytest.raises(RuntimeError, match="StopIt"):
         eos.simulate(large, "constant:0.1", 10**6, keep_weights=1, progress=False)
+
+
+def test_a_run_goes_on_from_a_kept_step_with_the_batches_that_follow():
+    net = eos.objectives.mlp(eos.data.digits(12), width=2, depth=0)
+    batches = eos.objectives.MiniBatches(net, 4)
+    options = {"modes": 1, "measure_every": 0, "progress": False}
+    whole = eos.simulate(batches, "constant:0.01", 9, seeds=[1, 2], keep_weights=3, **options).sel(seed=2)
+    for at, rest in {3: 6, 6: 3}.items():
+        run = eos.simulate(batches, "constant:0.01", rest, start=(whole, at), **options)
+        np.testing.assert_allclose(run.batch_loss, whole.batch_loss[at:], rtol=1e-9)
+        assert int(run.seed) == 2
+    last = eos.simulate(batches, "constant:0.01", 1, start=whole, **options)
+    np.testing.assert_allclose(last.loss[0], net(whole.weights.values[-1]), rtol=1e-9)
+
+
+def test_a_theory_starts_where_its_run_does():
+    whole = eos.simulate(BOWL, "constant:0.1", 6, keep_weights=3, progress=False)
+    run = eos.simulate(BOWL, "constant:0.1", 3, start=(whole, 3), progress=False)
+    theory = eos.predict(BOWL, "constant:0.1", 3, start=(whole, 3), progress=False)
+    assert eos.compare(run, theory).rows()[0]["theories"]["oscillation"]["loss_error"] < 1e-9
+    np.testing.assert_allclose(run.loss, whole.loss[3:], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"weights of step 2 were not kept; kept are those of steps 0, 3, 6"):
+        eos.simulate(BOWL, "constant:0.1", 3, start=(whole, 2))
+    with pytest.raises(ValueError, match="has no weights"):
+        eos.simulate(BOWL, "constant:0.1", 3, start=run)

@@ -261,7 +261,7 @@ def test_a_toy_has_a_river_or_a_status(spec, ended):
     # A stiff direction dies within one step of the flow; the double well has one positive curvature; a minimum no flow.
     toy = eos.objectives.registry.from_spec("diagonal-quadratic" if spec == "minimum" else spec)
     start = jnp.zeros_like(toy.initial()) if spec == "minimum" else None
-    said = eos.predict(toy, "constant:0.01", 20, theory="river:landing=0", w0=start, progress=False)
+    said = eos.predict(toy, "constant:0.01", 20, theory="river:landing=0", start=start, progress=False)
     assert int(said.status) == int(ended)
     if ended is Status.OK:
         run = eos.simulate(toy, "constant:0.01", 20, progress=False)

@@ -306,7 +306,7 @@ def test_the_measured_closure_takes_its_coefficients_from_a_run_of_simulate():
         steps = round(200 / scale)
         x = np.sqrt(flow(CDAT(1.5), floor, steps).oscillation[0])
         start = floor.initial().at[0].set(x)
-        run = eos.simulate(floor, CDAT(1.5), steps=steps + 1, w0=start, measure_every=1, progress=False)
+        run = eos.simulate(floor, CDAT(1.5), steps=steps + 1, start=start, measure_every=1, progress=False)
         measured = MeasuredClosure(eos.coefficients(run))
         found = SlowFlow(CDAT(1.5), measured).solve(steps, save_every=steps // ROWS, rtol=1e-8, atol=1e-9)
         there = run.sharpness.sel(step=found.time).values

@@ -156,11 +156,11 @@ def test_a_loss_whose_squares_are_not_representable_is_the_loss_scaled(theory):
 @pytest.mark.parametrize("theory", THEORIES)
 def test_other_numbers_need_no_second_compilation(theory, caplog):
     options = {"experiment": eos.simulate(loss(), rule("constant"), STEPS, progress=False)}
-    predicted(theory, loss(), rule("constant"), w0=loss().initial(), **options)
+    predicted(theory, loss(), rule("constant"), start=loss().initial(), **options)
     others = loss(a=2.0), rule("cdat", 0.7), STEPS + 3
     start = 1.1 * loss().initial()
     with jax.log_compiles():
-        predicted(theory, *others, w0=start, **options)
+        predicted(theory, *others, start=start, **options)
         again = _compilations(caplog)
         jax.jit(lambda x: x + 1)(jnp.zeros(7))
         control = _compilations(caplog)

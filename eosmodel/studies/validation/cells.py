@@ -76,10 +76,10 @@ def _one(net, config, seed, rivers) -> xr.Dataset:
     tuner = tuner_at(config["template"], net, start)
     options = {"steps": config["steps"], "modes": config["modes"], "progress": False}
     starts = nearby(start, config["members"] + 1)
-    run = simulate(net, tuner, w0=start, measure_every=0, **options)
+    run = simulate(net, tuner, start=start, measure_every=0, **options)
     end = _fitted(run)
     run = _until(run, end)
-    copy = _until(simulate(net, tuner, w0=starts[-1], measure_every=0, **options), end)
+    copy = _until(simulate(net, tuner, start=starts[-1], measure_every=0, **options), end)
     numbers = _numbers(run, copy, end)
 
     numbers_of: dict[str, dict[str, Any]] = {}
@@ -93,11 +93,11 @@ def _one(net, config, seed, rivers) -> xr.Dataset:
             trajectories.append(xr.full_like(trajectories[0], np.nan))
             continue
         river = river_in(next(of_theories)) if theory_from_spec(spec).needs_river else None
-        whole = predict(net, tuner, theory=spec, w0=start, river=river, **options)
+        whole = predict(net, tuner, theory=spec, start=start, river=river, **options)
         one = _until(whole, end)
         others = []
         if i == 0 and river is None and numbers["chaotic"] and config["members"] > 1:
-            others = [_until(predict(net, tuner, theory=spec, w0=w, **options), end) for w in starts[:-1]]
+            others = [_until(predict(net, tuner, theory=spec, start=w, **options), end) for w in starts[:-1]]
         numbers_of[spec] = _theory_numbers(run, one, others, end) | {
             "theory_status": int(whole.status),
             "theory_steps": int(whole.steps),
