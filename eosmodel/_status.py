@@ -25,14 +25,26 @@ class Status(Coded):
     OUT_OF_RANGE = 3
     NOT_RUN = 4
     STALLED = 5
+    REACHED = 6
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run went as asked: all steps, or up to where it was to stop."""
+        return self in SUCCESSES
 
     def describe(self) -> str:
         """What happened and what to do about it, in one sentence."""
         return _MESSAGES[self]
 
 
+SUCCESSES = (Status.OK, Status.REACHED)
+"""The statuses of runs that are compared and ranked; of the others only what was before their end counts."""
+SUCCESS = frozenset(status.label for status in SUCCESSES)
+"""Their labels, as in tables."""
+
 _MESSAGES = {
     Status.OK: "all steps were taken",
+    Status.REACHED: "the loss or the accuracy was reached at which the run was to stop; its rows end there",
     Status.DIVERGED: "the loss exceeded the divergence bound; the rows before it are kept. "
     "Use a smaller step, or a cap on the tuner",
     Status.NONFINITE: "the loss, the gradient, the step size or the sharpness became NaN or infinite; the rows "

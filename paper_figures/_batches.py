@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel._status import Status
+from eosmodel._status import SUCCESSES
 from eosmodel.judging.verdicts import Claim, Verdict, combine
 from eosmodel.studies import sweep as sweeps
 from eosmodel.studies.plans import run_plan
@@ -42,7 +42,7 @@ def over_seeds(runs: xr.Dataset) -> xr.Dataset:
 
 def final(runs: xr.Dataset, name: str = "final_loss") -> xr.DataArray:
     """A number of every run, ∞ where the run ended early."""
-    return runs[name].where(runs.status == int(Status.OK), np.inf)
+    return runs[name].where(runs.status.isin(SUCCESSES), np.inf)
 
 
 def best(runs: xr.Dataset) -> str:

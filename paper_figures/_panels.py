@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from eosmodel._status import Status
 from eosmodel.results import measures
 from eosmodel.results.formatting import number
 from paper_figures._style import EDGE
@@ -47,7 +46,7 @@ def column(axes, title: str, runs: Runs, reference: str | None = None) -> dict[s
                 continue
             step, values = run.step.values[known], values[known]
             (handles[label],) = ax.plot(step, values, **style)
-            if measures.status_of(run) is not Status.OK:
+            if not measures.status_of(run).ok:
                 ax.plot(step[-1], values[-1], "x", color=style["color"], markersize=5, markeredgewidth=1.4)
             if reference in (None, label):
                 shown.append(values)

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import experiment
-from eosmodel._status import Status
 from eosmodel.analysis.symbolic import RESPONSES
 from eosmodel.judging.verdicts import Claim, combine
 from eosmodel.objectives.data import load
@@ -94,4 +93,4 @@ def claim(id: str, text: str, met: dict[str, bool | None], numbers: dict[str, st
 
 
 def finished(run: xr.Dataset) -> bool:
-    return measures.status_of(run) is Status.OK
+    return measures.status_of(run).ok

@@ -86,6 +86,15 @@ class Train(NetworkOptions):
     diverged_at: float = 1e6
     """A run has diverged when its loss exceeds this multiple of the larger of its first loss and ½λ‖w‖² at the start;
     inf for only when it is not finite."""
+    test_samples: int = 0
+    """Hold out so many samples, of the data set's own test set where it has one, and record loss and accuracy on them,
+    and the training accuracy."""
+    test_every: int = 1
+    """Evaluate these every that many steps."""
+    stop_loss: float | None = None
+    """End a run once its loss is at most this, with the status reached, which is a success."""
+    stop_accuracy: float | None = None
+    """End a run once its training accuracy, at the steps of --test-every, is at least this: 0.99."""
     log: Literal["jsonl", "tensorboard", "wandb"] | None = None
     """Write every run while it is under way: lines of JSON or TensorBoard's files in the folder `log` of --out, or
     runs of Weights & Biases."""

@@ -62,6 +62,9 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
         record_every=options.record_every,
         diverged_at=options.diverged_at,
         direction=None if options.direction == STEEPEST else options.direction,
+        test_every=options.test_every,
+        stop_loss=options.stop_loss,
+        stop_accuracy=options.stop_accuracy,
     )
     config = config_of(options)
     shared.prepare(options, config)
@@ -76,7 +79,7 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
 def config_of(options: Train) -> dict[str, Any]:
     """What decides the results; see `shared.config_of`."""
     if options.objective == NETWORK:
-        return shared.config_of(options, **shared.network_options(options), seeds=_seeds(options))
+        return shared.config_of(options, **shared.network_options(options, options.test_samples), seeds=_seeds(options))
     config = shared.config_of(options)
     return {name: value for name, value in config.items() if name not in NETWORK_OPTIONS}
 
@@ -87,10 +90,17 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
     Returns:
         The objective, as `studies.comparison.build` takes it, and its number of weights.
     """
-    for name in ("width", "depth", "steps", "track_every", "modes", "record_every"):
+    for name in ("width", "depth", "steps", "track_every", "modes", "record_every", "test_every"):
         check_range("eosmodel", shared.flag(name), getattr(options, name), 1)
     check_range("eosmodel", "--diverged-at", options.diverged_at, 1, low_open=True)
     check_range("eosmodel", "--init-scale", options.init_scale, 0, low_open=True)
+    if options.stop_accuracy is not None:
+        check_range("eosmodel", "--stop-accuracy", options.stop_accuracy, 0, 1, low_open=True)
+        if options.objective != NETWORK:
+            raise ValueError(f"--stop-accuracy is for networks alone; {options.objective} classifies nothing")
+    if options.test_samples and options.objective != NETWORK:
+        raise ValueError(f"--test-samples is for networks alone; {options.objective} has no samples")
+    check_range("eosmodel", "--test-samples", options.test_samples, 0)
     if options.log is not None:
         logs.check(options.log)
     shared.distinct("tuners", options.tuners)
@@ -101,7 +111,10 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
     objective = _network(options) if options.objective == NETWORK else _toy(options)
     with shared.precision(options):
         built = comparison.build(objective)
-        return objective, (built if options.batch_size is None else built.objective).initial().size
+        net = built if options.batch_size is None else built.objective
+        if options.stop_accuracy is not None and net.classes is None:
+            raise ValueError(f"--stop-accuracy needs classes; --data {options.data} has regression targets")
+        return objective, net.initial().size
 
 
 def _check_tracked(options: Train) -> None:
@@ -119,9 +132,9 @@ def _network(options: Train) -> dict[str, Any]:
     if options.batch_size is None:
         if options.replacement:
             raise ValueError("--replacement is for mini-batches; give --batch-size")
-        return shared.network_options(options)
+        return shared.network_options(options, options.test_samples)
     batches = {"batch_size": options.batch_size, "replacement": options.replacement}
-    return shared.network_options(options) | batches
+    return shared.network_options(options, options.test_samples) | batches
 
 
 def _toy(options: Train) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from eosmodel.dynamics.base import (
     step_report,
 )
 from eosmodel.dynamics.descent import Descent
+from eosmodel.dynamics.evaluated import Evaluated
 from eosmodel.dynamics.stochastic import StochasticDescent
 
 __all__ = [
     "AbstractDynamics",
     "Descent",
+    "Evaluated",
     "Row",
     "SeededStart",
     "StochasticDescent",

@@ -92,8 +92,8 @@ def run_to_dataset(
     made_of = {"dynamics": type(dynamics).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
     result.attrs = record.provenance(settings.config | made_of)
     if settings.throw:
-        ended = Status(int(np.max(result.status.values)))
-        if ended != Status.OK:
+        ended = max(map(Status, np.ravel(result.status.values).tolist()), key=lambda status: (not status.ok, status))
+        if not ended.ok:
             raise RuntimeError(f"{label}: {ended.label} at step {int(result.steps.min())}: {ended.describe()}")
     return result
 

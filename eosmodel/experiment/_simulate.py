@@ -12,6 +12,7 @@ from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._arguments import as_direction, as_objective, as_progress, as_tracked, check_counts
+from eosmodel.experiment._evaluated import as_evaluated
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._provenance import provenance, source_of
 from eosmodel.experiment._running import Settings, run_to_dataset
@@ -41,6 +42,9 @@ def simulate(
     measure_every: int = MEASURE_EVERY,
     keep_weights: int = 0,
     diverged_at: float = DIVERGED_AT,
+    test_every: int = 1,
+    stop_loss: float | None = None,
+    stop_accuracy: float | None = None,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
     throw: bool = False,
@@ -78,6 +82,11 @@ def simulate(
             none. A warning says how much it is where it is a gigabyte or more.
         diverged_at: a run has diverged when its loss exceeds this multiple, > 1, of the larger of |L(w₀)| and
             ½λ‖w₀‖², the rise of the loss over a distance as large as the weights; inf for only when it is not finite.
+        test_every: evaluate a network every that many steps, where it has samples that are held out (`accuracy`,
+            `test_loss` and `test_accuracy`, NaN in between) or an accuracy is waited for.
+        stop_loss: a run ends with the status "reached", which is a success, after the first step whose `loss` is at
+            most this; of a stochastic run that is the full loss, on tracked steps. None for no such end.
+        stop_accuracy: the same for an `accuracy` on the training samples of at least this; in (0, 1].
         progress: show a progress bar; a string is its label. "plot" instead draws the rows so far below the cell of a
             notebook, after every chunk (`plotting.live`; needs IPython).
         checkpoint: file to write after every chunk and to go on from if it exists.
@@ -109,6 +118,7 @@ def simulate(
     check_count("simulate", "keep_weights", keep_weights, 0)
     check_range("simulate", "diverged_at", diverged_at, 1, low_open=True)
     loss, tuner = as_objective("simulate", objective), as_tuner("simulate", tuner)
+    evaluated = as_evaluated(loss, record_every, test_every, stop_loss, stop_accuracy)
     direction = as_direction("simulate", direction)
     tracked = as_tracked("simulate", track)
     critical, tracker = "critical" in tracked, Tracker(modes) if "sharpness" in tracked else None
@@ -118,6 +128,8 @@ def simulate(
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every and tracker else 0
     config: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
     config |= {"diverged_at": diverged_at, "track": list(tracked)}
+    config |= {"stop_loss": stop_loss} if stop_loss is not None else {}
+    config |= {"stop_accuracy": stop_accuracy} if stop_accuracy is not None else {}
     given, seeds, first = as_start("simulate", start, seeds)
     shown, bar, log = as_progress("simulate", progress, type(tuner).__name__, log)
     rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
@@ -128,11 +140,11 @@ def simulate(
         rule = as_arrays(tuner, weights.dtype)
         begun = jnp.asarray(first, jnp.int32)
         noisy = StochasticDescent(loss, rule, tracker, track_every, due, diverged_at, direction, critical, begun)
-        result = run_to_dataset(noisy, seeded, steps, settings)
+        result = run_to_dataset(evaluated(noisy), seeded, steps, settings)
     else:
         weights = weights_of(loss, seeds, given)
         rule = as_arrays(tuner, weights.dtype)
         dynamics = Descent(loss, rule, tracker, track_every, due, diverged_at, direction=direction, critical=critical)
-        result = run_to_dataset(dynamics, weights, steps, settings)
+        result = run_to_dataset(evaluated(dynamics), weights, steps, settings)
     result = label(result.assign(edge=2.0 if direction is None else direction.edge), rule, seeds)
     return result.assign_attrs(provenance(source_of(loss, weights, seeds), result, rule, steps, direction))

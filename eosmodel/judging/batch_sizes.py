@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from eosmodel._status import Status
+from eosmodel._status import SUCCESSES
 from eosmodel.judging.verdicts import Claim, Verdict, combine
 from eosmodel.results.formatting import number
 from eosmodel.tuners.grids import parameters
@@ -115,7 +115,7 @@ class _Runs:
     def get(self, name: str, tuner: str, size: int) -> np.ndarray:
         """A variable by seed, NaN where the run ended early."""
         runs = self.sweep.sel(tuner=tuner, batch_size=size)
-        return np.where(runs.status.values == int(Status.OK), runs[name].values, np.nan)
+        return np.where(np.isin(runs.status, SUCCESSES), runs[name].values, np.nan)
 
     def name(self, size: int) -> str:
         return "full" if size == self.full else str(size)

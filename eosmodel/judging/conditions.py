@@ -53,7 +53,7 @@ class Runs:
     def best(self, prefix: str, seed: int) -> xr.Dataset | None:
         """The finished run of lowest final loss among the tuners whose name has the prefix."""
         runs = [self.get(label, seed) for label in self.tuners if label.partition(":")[0].startswith(prefix)]
-        runs = [run for run in runs if status_of(run) is Status.OK]
+        runs = [run for run in runs if status_of(run).ok]
         return min(runs, key=_final_loss, default=None)
 
 
@@ -67,7 +67,7 @@ Condition = Callable[[Runs, str, int], Tested | None]
 def levels_at_edge(runs: Runs, tuner: str, seed: int) -> Tested:
     run = runs.get(tuner, seed)
     s, slope, rise = _median(edge_products(run)), _drift(run, "sharpness"), _rise(run)
-    level = status_of(run) is Status.OK and abs(s / 2 - 1) <= NEAR and abs(slope) <= DRIFT
+    level = status_of(run).ok and abs(s / 2 - 1) <= NEAR and abs(slope) <= DRIFT
     return [level, level and rise >= RISE], {"median ηλ": s, "drift of ln λ": slope, "λ over its first value": rise}
 
 
@@ -110,7 +110,7 @@ def beats_both(runs: Runs, tuner: str, seed: int) -> Tested | None:
 
 def has_zero_exponent(runs: Runs, tuner: str, seed: int) -> Tested | None:
     run = runs.get(tuner, seed)
-    if status_of(run) is not Status.OK or not np.any(edge_products(run) > 2):
+    if not status_of(run).ok or not np.any(edge_products(run) > 2):
         return None
     return [abs(edge_exponent(run)) <= EXPONENT], {"Λ": edge_exponent(run)}
 
@@ -145,7 +145,7 @@ def _early_loss(run: xr.Dataset) -> float:
 
 def _final_loss(run: xr.Dataset) -> float:
     loss = final_mean(run, "loss")
-    return loss if status_of(run) is Status.OK and np.isfinite(loss) else float("inf")
+    return loss if status_of(run).ok and np.isfinite(loss) else float("inf")
 
 
 def _median(values: np.ndarray) -> float:

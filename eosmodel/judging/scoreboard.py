@@ -17,6 +17,7 @@ from eosmodel.results.measures import (
     edge_products,
     failed_share,
     final_mean,
+    last_known,
     log_error,
     status_of,
     steps_of,
@@ -47,6 +48,7 @@ class Comparison:
         - `final_loss`, `final_sharpness`: means over the last 25 completed steps.
         - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
         - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
+        - `accuracy`, `test_loss`, `test_accuracy`: the last ones known, of runs that have them.
         - `failed_share`: share of the steps at which the tuner could not meet its rule (`search_failed`).
         - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory leaves out, and
           the first recorded step at which ε > 1; None for a theory that does not record ε, and without such a step.
@@ -117,6 +119,7 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
             "median_edge_product": _finite(median),
             "edge_exponent": _finite(edge_exponent(run)),
             "failed_share": _finite(failed_share(run)),
+            **{name: _finite(last_known(run, name)) for name in HELD_OUT if name in run},
             "seconds_per_step": _seconds(run),
         },
         "theories": {},
@@ -157,6 +160,9 @@ def _finite(value: float) -> float | None:
 def _seconds(run: xr.Dataset) -> float | None:
     return _finite(float(run["seconds_per_step"])) if "seconds_per_step" in run else None
 
+
+HELD_OUT = ("accuracy", "test_loss", "test_accuracy")
+"""What a run is evaluated by beside its loss, where samples are held out."""
 
 _HEADER = (
     "tuner",

@@ -7,6 +7,7 @@ Figures are `matplotlib.figure.Figure` objects without pyplot: they need no disp
 from eosmodel.plotting.ensembles import ensemble
 from eosmodel.plotting.flows import slow_flow
 from eosmodel.plotting.following import live
+from eosmodel.plotting.held_out import held_out
 from eosmodel.plotting.maps import basins, branch, orbit_diagram, portrait
 from eosmodel.plotting.phase import phase_diagram
 from eosmodel.plotting.responses import response, responses
@@ -20,6 +21,7 @@ __all__ = [
     "branch",
     "ensemble",
     "errors",
+    "held_out",
     "live",
     "orbit_diagram",
     "phase_diagram",

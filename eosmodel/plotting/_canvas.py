@@ -34,6 +34,8 @@ _SPARE_COLORS = ("#882255", "#56B4E9", "#000000", "#999933")
 # Coordinates that name what a single run or cell is of.
 _PLACES = ("workload", "loss_function", "tuner")
 
+_TUNER_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+
 
 def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
@@ -58,6 +60,11 @@ def subject(figure: "Figure", dataset: xr.Dataset) -> str:
         names = [setting(config) or str(dataset.attrs.get("objective", "")), *names]
     width = int(12 * figure.get_size_inches()[0])
     return textwrap.fill(textwrap.shorten(", ".join(filter(None, names)), 2 * width, placeholder=" …"), width)
+
+
+def tuner_style(i: int) -> dict[str, Any]:
+    """Colour and dashes of the i-th tuner."""
+    return {"color": _TUNER_COLORS[i % 8], "linestyle": ("-", "--", ":")[i // 8 % 3]}
 
 
 def theory_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:

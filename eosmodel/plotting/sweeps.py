@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel._status import Status
+from eosmodel._status import SUCCESSES
 from eosmodel.plotting._canvas import name_subject, new_figure
 from eosmodel.results.formatting import number
 
@@ -37,7 +37,7 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
     known = [str(key) for key, var in sweep.data_vars.items() if var.dims == ("tuner", "batch_size", "seed")]
     if name not in known:
         raise ValueError(f"sweep_map: name must be one of {', '.join(known)}, got {name!r}")
-    ended = sweep.status.values != int(Status.OK)
+    ended = ~np.isin(sweep.status, SUCCESSES)
     median = np.median(np.where(ended, np.inf, sweep[name].values), axis=-1)
     values = np.where(np.isfinite(median) & (median > 0), median, np.nan)
     rows, columns = values.shape

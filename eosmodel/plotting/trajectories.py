@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel._status import Status
-from eosmodel.plotting._canvas import error_map, new_figure, subject, theory_styles
+from eosmodel._status import SUCCESS, Status
+from eosmodel.plotting._canvas import error_map, new_figure, subject, theory_styles, tuner_style
 from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS, label_pair, label_runs
 from eosmodel.results.measures import edge_of, moving_average, status_of, steps_of
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TUNER_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 _EXPERIMENT: dict[str, Any] = {"color": "#3a3a3a", "linewidth": 2.6}
 _RAW: dict[str, Any] = {"color": "#b8b8b8", "linewidth": 0.5}
 
@@ -121,11 +120,7 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
     shown: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
     for i, tuner in enumerate(str(label) for label in experiment.tuner.values):
         run = experiment.sel(tuner=tuner)
-        style: dict[str, Any] = {
-            "color": _TUNER_COLORS[i % 8],
-            "linestyle": ("-", "--", ":")[i // 8 % 3],
-            "linewidth": 1.8,
-        }
+        style = tuner_style(i) | {"linewidth": 1.8}
         for ax, name in zip(grid, _ROWS[:4], strict=True):
             line = _line(ax, run, name, **style)
             if line is not None:
@@ -233,7 +228,7 @@ def _line(ax: "Axes", run: xr.Dataset, name: str, smooth: bool = True, **style: 
     if not known.any():
         return None
     (line,) = ax.plot(step[known], values[known], solid_capstyle="round", **style)
-    if smooth and status_of(run) is not Status.OK:
+    if smooth and not status_of(run).ok:
         ax.plot(step[known][-1], values[known][-1], "x", color=line.get_color(), markersize=8, markeredgewidth=2)
     return line
 
@@ -307,5 +302,5 @@ def _error_matrix(rows, theories, tuners, error) -> tuple[np.ndarray, np.ndarray
             entries = [row["theories"][theory] for row in rows if row["tuner"] == tuner and theory in row["theories"]]
             known = [entry[error] for entry in entries if entry[error] is not None]
             values[i, j] = np.median(known) if known else np.nan
-            early[i, j] = any(entry["status"] != Status.OK.label for entry in entries)
+            early[i, j] = any(entry["status"] not in SUCCESS for entry in entries)
     return values, early

@@ -29,10 +29,11 @@ _ON_SCOREBOARD = ("median ηλ", "Λ")
 
 
 def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:
-    """Write summary.png, trajectories.png, errors.png, scoreboard.json and report.html into a folder.
+    """Write summary.png, trajectories.png, held_out.png, errors.png, scoreboard.json and report.html into a folder.
 
-    Every file is written whole or not at all. Pictures show the first seed, tables all seeds. errors.png is written if
-    there are errors to show; on the page it stands where there are several seeds, for it shows medians.
+    Every file is written whole or not at all. Pictures show the first seed, tables all seeds. held_out.png is written
+    if samples are held out, and errors.png if there are errors to show; on the page it stands where there are several
+    seeds, for it shows medians.
 
     Args:
         experiment: dataset over (tuner, seed, step), or one run.
@@ -100,6 +101,9 @@ def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[
             words.shows_theories(rows),
         ),
     ]
+    if "test_loss" in experiment:
+        caption = f"Thin: training samples. Thick: held-out samples.{shown}"
+        pictures.append(Picture("held_out", plotting.held_out(experiment), caption, words.shows_held_out(rows)))
     if any(words.error_medians(rows, error) for error in ERRORS):
         caption = (
             "Errors of the theories, medians over seeds. A dagger: the theory ended early for some seed, and is "

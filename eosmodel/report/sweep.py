@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import plotting
-from eosmodel._status import Status
+from eosmodel._status import SUCCESSES
 from eosmodel.judging.verdicts import Claim
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
@@ -51,7 +51,7 @@ def write_sweep(sweep: xr.Dataset, claims: Sequence[Claim], out: str | Path) -> 
 
 
 def _summary(sweep: xr.Dataset, claims: Sequence[Claim]) -> list[str]:
-    done = int((sweep.status == int(Status.OK)).sum())
+    done = int(sweep.status.isin(SUCCESSES).sum())
     sizes = [words.count(sweep.sizes[name], what) for name, what in _AXES.items()]
     sentences = [f"{' × '.join(sizes)}: {words.count(sweep.status.size, 'run')}, of which {done} finished."]
     for size, losses in _medians(sweep, "final_loss").items():
@@ -68,7 +68,7 @@ _AXES = {"tuner": "tuner", "batch_size": "batch size", "seed": "seed"}
 
 def _medians(sweep: xr.Dataset, name: str) -> dict[str, dict[str, float]]:
     """Median over seeds by batch size and tuner, of tuners that finished with every seed."""
-    known = sweep[name].where(sweep.status == int(Status.OK)).median("seed", skipna=False)
+    known = sweep[name].where(sweep.status.isin(SUCCESSES)).median("seed", skipna=False)
     return {
         f"B = {size}" + " (full)" * bool(size == sweep.attrs["samples"]): {
             str(tuner): value

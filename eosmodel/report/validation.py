@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import plotting
-from eosmodel._status import Status
+from eosmodel._status import SUCCESS
 from eosmodel.judging.cells import lasted
 from eosmodel.judging.quantities import STATISTICS
 from eosmodel.judging.tables import compared_by, least_coverage
@@ -63,7 +63,7 @@ def _of_first_theory(row: dict[str, Any]) -> dict[str, Any]:
     theory = next(iter(row["theories"].values()))
     return {
         "compared_by": compared_by(row),
-        "theory": theory | {"coverage": least_coverage(theory), "early": set(theory["ended"]) - {Status.OK.label}},
+        "theory": theory | {"coverage": least_coverage(theory), "early": set(theory["ended"]) - SUCCESS},
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eosmodel._status import Status
+from eosmodel._status import SUCCESS
 from eosmodel.judging import conditions
 from eosmodel.judging.verdicts import Claim, Verdict
 from eosmodel.results.formatting import number
@@ -31,14 +31,14 @@ def listed(items: Iterable[str], most: int = _MOST) -> str:
 
 def finished(rows: Rows) -> Rows:
     """Rows of runs that did not end early; the last loss of a run that diverged is not ranked."""
-    return [row for row in rows if row["status"] == Status.OK.label]
+    return [row for row in rows if row["status"] in SUCCESS]
 
 
 def medians(rows: Rows, key: str) -> dict[str, float]:
     """Median over seeds of one number of the experiment by tuner, where it is known."""
     values: dict[str, list[float]] = {}
     for row in rows:
-        if row["experiment"][key] is not None:
+        if row["experiment"].get(key) is not None:
             values.setdefault(row["tuner"], []).append(row["experiment"][key])
     return {tuner: float(np.median(known)) for tuner, known in values.items()}
 
@@ -100,7 +100,7 @@ def shows_runs(rows: Rows) -> str:
     numbers = (
         f"{row['tuner']} {number(row['experiment']['final_loss'])}, {number(row['experiment']['final_sharpness'])}, "
         f"{number(row['experiment']['median_edge_product'], '.2f')}"
-        + ("" if row["status"] == Status.OK.label else f" ({row['status']} after {row['steps']} steps)")
+        + ("" if row["status"] in SUCCESS else f" ({row['status']} after {row['steps']} steps)")
         for row in _first_seed(rows)
     )
     return (
@@ -125,6 +125,16 @@ def shows_theories(rows: Rows) -> str:
         f"alignment against the step, from the experiment{beside}."
         + (f" Errors of sharpness: {errors}." if errors else "")
     )
+
+
+def shows_held_out(rows: Rows) -> str:
+    """Which tuner ends with the least loss on held-out samples."""
+    loss, right = (medians(finished(rows), name) for name in ("test_loss", "test_accuracy"))
+    if not loss:
+        return "No run that finished was evaluated on held-out samples."
+    best = min(loss, key=loss.__getitem__)
+    share = f", of which it classifies {number(right[best], '.1%')} correctly" if best in right else ""
+    return f"The loss on held-out samples ends lowest, at {number(loss[best])}, with {best}{share}."
 
 
 def shows_errors(rows: Rows) -> str:
@@ -157,7 +167,7 @@ def _theory(rows: Rows, theory: str) -> str:
     for error, name in ERRORS.items():
         known = [entry[error] for entry in entries if entry[error] is not None]
         parts += [f"{VARIABLES[name].symbol} {number(np.median(known), '.2g')}"] if known else []
-    early = sum(entry["status"] != Status.OK.label for entry in entries)
+    early = sum(entry["status"] not in SUCCESS for entry in entries)
     ended = f"; {early} of its {count(len(entries), 'run')} ended early" if early else ""
     beyond = {of[1]: min(steps) for of, steps in _of_theories(rows, "left_out_beyond").items() if of[0] == theory}
     where = listed(f"{tuner} (step {step})" for tuner, step in beyond.items())
@@ -169,7 +179,7 @@ def _theory(rows: Rows, theory: str) -> str:
 def _nearest(rows: Rows) -> str:
     """By tuner, the theory of least error in λ, of those that ended early for no seed."""
     early = {
-        (n, row["tuner"]) for row in rows for n, entry in row["theories"].items() if entry["status"] != Status.OK.label
+        (n, row["tuner"]) for row in rows for n, entry in row["theories"].items() if entry["status"] not in SUCCESS
     }
     known = {key: v for key, v in error_medians(rows, "sharpness_error").items() if key not in early}
     best: dict[str, tuple[float, str]] = {}

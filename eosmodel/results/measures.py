@@ -106,6 +106,12 @@ def final_mean(run: xr.Dataset, name: str) -> float:
     return float(values[known][-1]) if known.any() else float("nan")
 
 
+def last_known(run: xr.Dataset, name: str) -> float:
+    """The last value of a variable that is known; NaN if none is, or the run does not have it."""
+    values = run[name].dropna("step").values if name in run else np.zeros(0)
+    return float(values[-1]) if values.size else float("nan")
+
+
 def last_half(run: xr.Dataset, *names: str) -> np.ndarray:
     """Values of variables over the last half of the completed steps, where all are finite: (names, rows)."""
     steps = steps_of(run)

@@ -65,7 +65,7 @@ def _advance(dynamics, carry, t, last, batched):
 
     def go(carry):
         state, row, status = dynamics.step(carry.state, t)
-        good = status == int(Status.OK)
+        good = (status == int(Status.OK)) | (status == int(Status.REACHED))
         row = jax.tree.map(lambda leaf, nothing: jnp.where(good, leaf, nothing), row, blank(row))
         return Carry(state, carry.t + good.astype(carry.t.dtype), status), row
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import xarray as xr
 
 from eosmodel import directions
@@ -23,7 +24,7 @@ from eosmodel.objectives import registry as toys
 from eosmodel.objectives.recipes import network
 from eosmodel.results import record
 from eosmodel.results.formatting import number
-from eosmodel.results.measures import failed_share, stall_reason
+from eosmodel.results.measures import failed_share, last_known, stall_reason
 from eosmodel.results.sources import common_attrs
 from eosmodel.studies.blocks import Block, plain
 from eosmodel.studies.plans import Plan
@@ -137,6 +138,9 @@ def make_plan(
     track: Sequence[str] = ("sharpness",),
     diverged_at: float = 1e6,
     direction: str | None = None,
+    test_every: int = 1,
+    stop_loss: float | None = None,
+    stop_accuracy: float | None = None,
 ) -> Plan[Runs]:
     """The blocks of a comparison, and how they make the datasets of `simulate` and `predict`.
 
@@ -146,6 +150,7 @@ def make_plan(
         seeds: of the initial weights and of the batches; None is the objective's own start, labelled 0.
         steps, modes, track, track_every, record_every, diverged_at: as in `simulate`.
         direction: a specification, or None for steepest descent.
+        test_every, stop_loss, stop_accuracy: as in `simulate`, of the runs; theories take all steps.
 
     Example:
         >>> plan = make_plan({"toy": "valley", "dtype": "float32"}, ["armijo", "cdat"], ["edge-only"], seeds=[None],
@@ -153,6 +158,9 @@ def make_plan(
         >>> len(plan.blocks)  # two runs, and what the edge alone says of both
         3
     """
+    watched = {"test_every": (test_every, 1), "stop_loss": (stop_loss, None), "stop_accuracy": (stop_accuracy, None)}
+    # What is off is left out, so that blocks computed before there was such an option keep their names.
+    asked = {name: value for name, (value, off) in watched.items() if value != off}
     labelled: list[tuple[dict[str, Any], Block]] = []
     rivers: list[Block] = []
     for seed in seeds:
@@ -161,7 +169,7 @@ def make_plan(
         for tuner in tuners:
             label = tuner if seed is None else f"{tuner}, seed {seed}"
             coords = {"tuner": tuner, "seed": seed or 0}
-            tracked = run | {"track": track, "track_every": track_every}
+            tracked = run | {"track": track, "track_every": track_every} | asked
             config = plain(objective=objective, tuner=tuner, direction=direction, run=tracked)
             block = Block(experiment, config, label, checkpoints=True, logs=True)
             labelled.append((coords, block))
@@ -210,6 +218,11 @@ def ended(run: xr.Dataset) -> str:
     sharpness, product = (values.dropna("step") for values in (run.sharpness, run.stepsize * run.sharpness))
     if product.size:  # tracked, and with a step size
         words += [f"λ {float(sharpness[-1]):.3g}", f"ηλ {float(product[-1]):.3g}"]
+    words += (
+        [f"test accuracy {number(held_out, '.1%')}"]
+        if np.isfinite(held_out := last_known(run, "test_accuracy"))
+        else []
+    )
     return ", ".join(words)
 
 

@@ -30,7 +30,8 @@ def assembled(
     scale = jnp.asarray(init_scale, dtype)
     drawn = draw(model, scale, jax.random.key(seed))
     origin = origin_of(data) if origin is None else origin
-    net = Network(drawn, *arrays_of(data, dtype), scale, loss, data.classes, origin=origin)
+    arrays, test = arrays_of(data, dtype), held_out_of(data, dtype)
+    net = Network(drawn, *arrays, scale, loss, data.classes, origin=origin, test=test)
     return decayed(chunked(net, chunk), weight_decay)
 
 
@@ -47,12 +48,18 @@ def chunked(net: Network, chunk: int | None) -> Network:
 
 def origin_of(data: Data) -> Origin:
     """What a record says of the data."""
-    return Origin(name=data.name, sha256=data.sha256, samples=len(data.x))
+    held_out = {} if data.test is None else {"held_out": len(data.test.x)}
+    return Origin(name=data.name, sha256=data.sha256, samples=len(data.x), **held_out)
 
 
 def arrays_of(data: Data, dtype) -> tuple[Array, Array]:
     """Inputs and targets in a dtype."""
     return jnp.asarray(data.x, dtype), jnp.asarray(data.y, dtype)
+
+
+def held_out_of(data: Data, dtype) -> tuple[Array, Array] | None:
+    """Inputs and targets of what the data hold out, if anything."""
+    return None if data.test is None else arrays_of(data.test, dtype)
 
 
 def check_data(owner: str, data: Data, loss: str) -> None:
@@ -95,7 +102,8 @@ def as_images(data: Data, owner: str) -> Data:
     """The data as images (samples, height, width, channels) with one target each."""
     check_vectors(data, owner)
     if data.x.ndim == 3:  # images of one channel
-        data = dataclasses.replace(data, x=data.x[..., None])
+        test = data.test if data.test is None else dataclasses.replace(data.test, x=data.test.x[..., None])
+        data = dataclasses.replace(data, x=data.x[..., None], test=test)
     if data.x.ndim != 4:
         raise ValueError(f"{owner}: data.x must have shape (samples, height, width, channels), got {data.x.shape}")
     return data

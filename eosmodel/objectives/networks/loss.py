@@ -40,6 +40,7 @@ class Network(AbstractObjective):
         chunk: samples in memory at once; None for all. Loss, predictions and their derivatives of any order are summed
             over chunks, and differ by rounding alone.
         weight_decay: ω.
+        test: inputs and targets of samples that are held out; None without any.
         drawn: the weights of a random key, for a user-supplied model that can be drawn anew.
     """
 
@@ -53,6 +54,7 @@ class Network(AbstractObjective):
     origin: Origin = eqx.field(static=True, default=Origin())
     chunk: int | None = eqx.field(static=True, default=None)
     weight_decay: float = eqx.field(static=True, default=0.0)
+    test: tuple[Float[Array, "held_out *features"], Float[Array, "held_out *positions outputs"]] | None = None
     drawn: Callable[[Array], Array] | None = eqx.field(static=True, default=None)
 
     def __repr__(self) -> str:
@@ -109,6 +111,13 @@ class Network(AbstractObjective):
     def on(self, indices: Int[Array, " chosen"]) -> "Network":
         """The same network on the samples of these indices."""
         return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], origin=Origin())
+
+    def held_out(self) -> "Network | None":
+        """The same network on the samples that are held out, without weight decay; None where there are none."""
+        if self.test is None:
+            return None
+        x, y = self.test
+        return dataclasses.replace(self, x=x, y=y, test=None, weight_decay=0.0, origin=Origin())
 
     def at_once(self) -> "Network":
         """The same network with all samples in memory at once."""

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from eosmodel._checks import check_count, check_precision, one_line
 from eosmodel._specs import first_line
 from eosmodel.objectives.data import Data
-from eosmodel.objectives.networks.building import arrays_of, check_data, chunked, decayed, origin_of
+from eosmodel.objectives.networks.building import arrays_of, check_data, chunked, decayed, held_out_of, origin_of
 from eosmodel.objectives.networks.layers import Each
 from eosmodel.objectives.networks.loss import Network
 
@@ -78,8 +78,8 @@ def network(
     dtype = dtypes.pop()
     check_precision("network", "the dtype of model's weights", dtype)
     frozen = None if frozen is None else Each(frozen)
-    arrays = arrays_of(data, dtype)
-    net = Network(Each(model), *arrays, None, loss, data.classes, frozen, origin_of(data), drawn=drawn)
+    arrays, test = arrays_of(data, dtype), held_out_of(data, dtype)
+    net = Network(Each(model), *arrays, None, loss, data.classes, frozen, origin_of(data), drawn=drawn, test=test)
     try:
         shape = eqx.filter_eval_shape(net.predictions, net.initial()).shape
     except TypeError as error:  # shapes that do not fit
