@@ -1,0 +1,68 @@
+"""Eigenpairs, and the small problems that they are read from."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+# Below this dimension a dense solve is exact and cheaper than any iteration.
+DENSE_DIM = 24
+# A direction whose squared length left after orthogonalisation is below this (relative to 1) adds only rounding.
+RANK_FLOOR = 1e-3
+
+
+class Modes(eqx.Module):
+    """The leading eigenpairs as the tracker carries them.
+
+    Fields
+        values: λ_1 ≥ λ_2 ≥ …, shape (modes,).
+        vectors: rows u_i, orthonormal, shape (modes, dim).
+    """
+
+    values: Float[Array, " modes"]
+    vectors: Float[Array, "modes dim"]
+
+
+class TrackInfo(NamedTuple):
+    """How good the tracked pairs are: relative residual of the leading pair, Hessian–vector products taken in this
+    call, and whether every pair met its tolerance."""
+
+    residual: Float[Array, ""]
+    products: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def unit_vector(v):
+    norm = jnp.linalg.norm(v)
+    return v * jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
+
+
+def orthogonalize(v, basis):
+    """Unit vector along the part of v outside the rows of `basis`; zero if nothing but rounding is left."""
+    for _ in range(2):  # once is not enough in floating point; twice is
+        v = unit_vector(v - (basis @ v) @ basis)
+    return v
+
+
+def rayleigh_ritz(basis, products, modes):
+    """Largest Ritz values over the rows of `basis`, and their coefficients (modes, rows). Dependent rows drop out."""
+    gram = basis @ basis.T
+    inner = basis @ products.T
+    inner = 0.5 * (inner + inner.T)
+    sizes, axes = jnp.linalg.eigh(gram)
+    kept = sizes > RANK_FLOOR
+    whiten = axes * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, sizes, 1)), 0)
+    reduced = whiten.T @ inner @ whiten
+    # Dropped directions must not appear among the largest values, whatever their sign.
+    bound = 2 * jnp.max(jnp.sum(jnp.abs(reduced), axis=0)) + 1
+    values, coefficients = jnp.linalg.eigh(reduced - jnp.diag(jnp.where(kept, 0, bound)))
+    return values[::-1][:modes], (whiten @ coefficients)[:, ::-1][:, :modes].T
+
+
+def dense_pairs(matvec, dim, modes, dtype):
+    hessian = jax.vmap(matvec)(jnp.eye(dim, dtype=dtype))
+    values, vectors = jnp.linalg.eigh(0.5 * (hessian + hessian.T))
+    pairs = Modes(values[::-1][:modes], vectors.T[::-1][:modes])
+    return pairs, TrackInfo(jnp.asarray(0, dtype), jnp.asarray(dim, jnp.int32), jnp.asarray(True))
