@@ -56,7 +56,7 @@ for product in (0.5, 1.5, 1.95, 2.05):
         w = w - product / curvature * gradient(w)
     ax.plot(path, marker=".", label=f"ηλ = {product}")
 ax.set(xlabel="step t", ylabel="weight $w_t$", ylim=(-5, 5))
-ax.legend(frameon=False, ncols=4, loc="upper center")
+figure.legend(frameon=False, ncols=4, loc="outside upper center")
 plt.show()
 
 # %% [markdown]
@@ -112,7 +112,7 @@ for run, size, color in zip(runs.sharpness, sizes, colors, strict=True):
 for run, color in zip(runs.loss, colors, strict=True):
     right.semilogy(runs.step, run, color=color)
 left.set(xlabel="step t", ylabel="sharpness λ", title="dashed: 2/η")
-left.legend(frameon=False, loc="lower right")
+figure.legend(frameon=False, ncols=3, loc="outside upper center")
 right.set(xlabel="step t", ylabel="loss L", title="the loss, nevertheless")
 plt.show()
 
@@ -195,7 +195,7 @@ left.plot(run.step, sharpness, color="#0072B2", label="λ")
 left.axhline(2 / eta, color="black", linestyle="--", linewidth=1, label="2/η")
 left.plot(run.step, 10 + x, color="#3a3a3a", linewidth=0.7, label="x (shifted to 10)")
 left.set(xlabel="step t", ylim=(7, 22))
-left.legend(frameon=False, ncols=3, loc="lower right")
+figure.legend(frameon=False, ncols=3, loc="outside upper center")
 right.plot(sharpness, np.abs(x), marker=".", markersize=3, linewidth=0.7, color="#0072B2")
 right.axvline(2 / eta, color="black", linestyle="--", linewidth=1)
 right.set(xlabel="sharpness λ", ylabel="size of the oscillation |x|")

@@ -127,7 +127,7 @@ for rule in rules:
 # gradient flow: an oscillation of energy $E$ displaces it along $-\nabla\ln\lambda$, and the flow forgets the displacement,
 # at the rate $\mu$ in a direction of curvature $\mu$. So with one spring $s_b$ for each curvature $\mu_b$
 #
-# $$s_b'=-\mu_b s_b+E,\qquad \ln\lambda=\ln\lambda_{\rm river}(\tau)-\sum_bW_b\,s_b .$$
+# $$s_b'=-\mu_b s_b+E,\qquad \ln\lambda=\ln\lambda_{\mathrm{river}}(\tau)-\sum_bW_b\,s_b .$$
 #
 # The weights $W_b$ are those of $\nabla\ln\lambda$ over the spectrum of the Hessian, and are measured along the river. The
 # picture shows them: the lower a band, the longer a push at that time is remembered.

@@ -20,7 +20,8 @@ from sphinx.pycode import ModuleAnalyzer
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
-DOCS = Path(eosmodel.__file__).parent / "docs"
+ROOT = Path(eosmodel.__file__).parents[1]
+DOCS = ROOT / "eosmodel" / "docs"
 REFERENCE = DOCS / "reference"
 
 
@@ -149,6 +150,12 @@ def test_a_training_loop_runs_as_it_is_pasted_and_with_the_optimizer_that_it_rep
     assert plain.count("optax.sgd(0.1)") == 2  # in the code, and in the comment beside it
 
 
+def test_links_to_notebooks_lead_somewhere():
+    links = {link for page in DOCS.glob("*.md") for link in re.findall(r"\]\(([^)]*\.ipynb)\)", page.read_text())}
+    assert len(links) >= 4
+    assert all((DOCS / link).is_file() for link in links)
+
+
 def test_the_architecture_lists_the_package_in_the_order_of_its_floors():
     block = re.search(r"```\n(.*?)```", (DOCS / "architecture.md").read_text(), flags=re.DOTALL)[1]
     listed = re.findall(r"^  (\w+(?:/|\.py))", block, flags=re.MULTILINE)
@@ -160,12 +167,21 @@ def test_the_architecture_lists_the_package_in_the_order_of_its_floors():
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_opens_offline(tmp_path):
+    pytest.importorskip("myst_nb", reason="needs myst-nb, which the docs extra installs")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(tmp_path)]
     subprocess.run(command, check=True)
     for path in tmp_path.rglob("*.html"):
         text = path.read_text()
         assert not re.search(r'<(?:script|link|img)[^>]* (?:src|href)="(?:https?:)?//', text), path
     assert (tmp_path / "theory.html").read_text().count("<math") > 100
+    # The notebooks are pages with their pictures, and words of the glossary links to it.
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert '<img alt="' in (tmp_path / "notebooks" / f"{path.stem}.html").read_text()
+    ids = set(re.findall(r'id="(term-[\w-]+)"', (tmp_path / "glossary.html").read_text()))
+    linked = re.findall(r'class="glossed[^"]*" href="glossary.html#([\w-]+)"', (tmp_path / "start.html").read_text())
+    assert "term-sharpness" in linked
+    assert len(linked) == len(set(linked))
+    assert set(linked) <= ids
     for name in PAGES:
         stem = next(path.stem for path in REFERENCE.glob("*.rst") if f"automodule:: {name}\n" in path.read_text())
         text = (tmp_path / "reference" / f"{stem}.html").read_text()

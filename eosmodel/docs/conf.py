@@ -1,21 +1,25 @@
 """The documentation: `make docs` writes it to runs/docs, which opens offline and needs no network.
 
-Beside Sphinx's options four things are decided here:
+Beside Sphinx's options six things are decided here:
 
 - formulas become MathML, which browsers draw themselves, by the converter that comes with docutils: no script;
 - docstrings are written to be read as plain text; what is not reStructuredText in them (headings without a colon,
   formulas as indented blocks, bare signs in running text) is translated;
 - a name in single backticks is a link if one thing has that name;
 - `{computed}` shows Python and what it prints, `{output}` and `{commands}` the output and the help of commands; all of
-  it is run when the site is built.
+  it is run when the site is built;
+- the executed notebooks of the repository are pages: they are copied here for that, and not executed again;
+- a word of the glossary is a link to it where a page first uses it.
 """
 
 import contextlib
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version as _version
+from pathlib import Path
 from typing import Any, get_args
 
 from docutils import nodes  # type: ignore[import-untyped]
@@ -29,11 +33,13 @@ project = html_title = "eosmodel"
 author = copyright = "The eosmodel developers"
 release = version = _version("eosmodel")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "myst_parser"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "myst_nb"]
 default_role = "py:obj"
 highlight_language = "none"
 add_module_names = False
 python_maximum_signature_line_length = 90
+
+nb_execution_mode = "off"  # they hold their outputs
 
 html_theme = "furo"
 html_static_path = ["_static"]
@@ -55,12 +61,72 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Fields", "params_style"), ("Class variables", "params_style")]
 
 _logger = logging.getLogger(__name__)
+_HERE = Path(__file__).parent
+_NOTEBOOKS = _HERE / "notebooks"
+_TERMS = re.findall(r"^(.+)\n: ", (_HERE / "glossary.md").read_text(), re.MULTILINE)
+# Text in which no word is a link.
+_NO_LINKS = (
+    nodes.title,
+    nodes.reference,
+    nodes.literal,
+    nodes.literal_block,
+    nodes.math,
+    nodes.term,
+    addnodes.pending_xref,
+)
+
+
+def _with_notebooks() -> None:
+    """Copy the notebooks to where Sphinx looks for pages."""
+    shutil.rmtree(_NOTEBOOKS, ignore_errors=True)
+    _NOTEBOOKS.mkdir()
+    for path in (_HERE.parents[1] / "notebooks").glob("*.ipynb"):
+        shutil.copy(path, _NOTEBOOKS)
+
+
+def _linked(app, docname: str, source: list[str]) -> None:
+    """Links to notebooks lead to their place in the repository, where the pages are read too; here to the copies."""
+    source[0] = source[0].replace("](../../notebooks/", "](notebooks/")
+
+
+def _glossed(app, doctree) -> None:
+    """The first use of every word of the glossary as a link, on pages that are written and not generated."""
+    docname = app.env.docname
+    if docname == "glossary":
+        for term in doctree.findall(nodes.term):
+            term["ids"].append(nodes.make_id(f"term {term.astext()}"))
+    if docname == "glossary" or not doctree["source"].endswith((".md", ".ipynb")):
+        return
+    page = app.builder.get_relative_uri(docname, "glossary")
+    for word in _TERMS:
+        use = re.compile(rf"(?<![\w-]){re.escape(word)}s?(?![\w-])", re.IGNORECASE)
+        for text in list(doctree.findall(nodes.Text)):
+            found = use.search(text)
+            if found and not any(isinstance(node, _NO_LINKS) for node in _above(text)):
+                link = nodes.reference("", found[0], internal=True, classes=["glossed"])
+                link["refuri"] = f"{page}#{nodes.make_id(f'term {word}')}"
+                text.parent.replace(text, [nodes.Text(text[: found.start()]), link, nodes.Text(text[found.end() :])])
+                break
+
+
+def _above(node: Any):
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
+def _spelt_out(tex: str) -> str:
+    r"""TeX without shorthand that docutils does not know: \frac12 is \frac{1}{2}."""
+    tex = re.sub(r"\\([td]?frac)\s*(\d|(?<=\s)[a-zA-Z])\s*(\w)", r"\\\1{\2}{\3}", tex)
+    tex = re.sub(r"\\([td]?frac)\s*(\d)\s*(\\[a-zA-Z]+)", r"\\\1{\2}{\3}", tex)
+    tex = re.sub(r"\\([td]?frac)(\{[^{}]*\})\s*(\w)", r"\\\1\2{\3}", tex)
+    return tex.replace(r"\dots", r"\ldots")
 
 
 def _mathml(translator: Any, node: Any) -> None:
     block = isinstance(node, nodes.math_block)
     try:
-        formula = tex2mathml(node.astext(), as_block=block)
+        formula = tex2mathml(_spelt_out(node.astext()), as_block=block)
     except MathError as error:
         _logger.warning("formula: %s", error, location=node)
         formula = translator.encode(node.astext())
@@ -204,11 +270,14 @@ class Commands(SphinxDirective):
 
 def setup(app) -> None:
     """What Sphinx calls."""
+    _with_notebooks()
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
     app.connect("autodoc-process-docstring", _translated, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", _readable)
     app.connect("autodoc-skip-member", _skipped)
+    app.connect("source-read", _linked)
     app.connect("doctree-read", _named)
+    app.connect("doctree-read", _glossed)
     app.connect("missing-reference", _found)
     app.add_directive("computed", Computed)
     app.add_directive("output", Output)

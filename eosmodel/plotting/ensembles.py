@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel.plotting._canvas import name_subject, new_figure
+from eosmodel.plotting._canvas import new_figure, subject
 from eosmodel.results.measures import band, coverage, moving_average
 from eosmodel.results.names import VARIABLES
 
@@ -25,8 +25,7 @@ def ensemble(runs: xr.Dataset, theory: xr.Dataset, *, level: float = 0.9, axes: 
         axes: three axes to draw on; a new figure when None.
     """
     if axes is None:
-        figure = new_figure(width=10.5, height=3.4)
-        name_subject(figure, runs)
+        figure = new_figure(width=10.5, height=3.6)
         grid = np.atleast_1d(figure.subplots(1, len(SHOWN)))
     else:
         grid = np.asarray(axes, dtype=object).ravel()
@@ -53,7 +52,12 @@ def ensemble(runs: xr.Dataset, theory: xr.Dataset, *, level: float = 0.9, axes: 
         ax.set_ylabel(f"{VARIABLES[name].symbol}  ({'step size' if name == 'stepsize' else name})")
         ax.set_xlabel("step")
         ax.grid(True, color="#e6e6e6", linewidth=0.6)
-    grid[0].legend(frameon=False, fontsize=9)
+    if axes is None:
+        title = subject(figure, runs) or None
+        handles, names = grid[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=9, title=title)
+    else:
+        grid[0].legend(frameon=False, fontsize=9)
     return figure
 
 
