@@ -83,6 +83,12 @@ class Train(NetworkOptions):
     """Number of leading eigenpairs followed, and of oscillating modes in the theory; at most one for each weight."""
     record_every: int = 1
     """Keep a row every that many steps."""
+    keep_weights: int = 0
+    """Keep the weights of every that many steps, of theories that model them too; 0 keeps none. --start goes on from
+    them."""
+    start: str | None = None
+    """Start from weights that an earlier run has kept: RUN, its folder, for the last ones; RUN@300 for those of step
+    300; RUN@300@armijo where RUN has runs of several tuners. The network and the data are those of the options."""
     diverged_at: float = 1e6
     """A run has diverged when its loss exceeds this multiple of the larger of its first loss and ½λ‖w‖² at the start;
     inf for only when it is not finite."""
@@ -355,6 +361,41 @@ class Rerun:
 
 
 @dataclass(frozen=True)
+class Fork:
+    """Branch the runs of a folder at a kept step under other tuners, and compare the branches with each other and with
+    the run itself; writes what `train` writes, trunk.nc and fork.png.
+
+    Network, data and all else are those of the folder. Tuners start afresh at the fork, the run's own one too. It is
+    the command `eosmodel train --start DIR@AT --tuners …` with the options of the folder.
+    """
+
+    dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Folder written by `eosmodel train` or `compare` with --keep-weights."""
+    at: int
+    """Step to branch at."""
+    tuners: tuple[str, ...]
+    """Step-size rules of the branches."""
+    of: str | None = None
+    """The tuner whose runs are branched, as it was written; the only one of the folder when None."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the runs that are branched; all of the folder when none are given."""
+    steps: int | None = None
+    """Updates of every branch; to the end of the run when None."""
+    workers: int | None = None
+    """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
+    scheduler: str | None = None
+    """Address of the scheduler of a Dask cluster to run on, such as tcp://host:8786."""
+    out: Path = Path("runs/fork")
+    """Folder for the results."""
+    resume: bool = False
+    """Go on from what is in --out, if anything, and recompute nothing that is done."""
+    overwrite: bool = False
+    """Delete the results of an earlier command in --out first."""
+    no_cache: bool = False
+    """Do not keep compiled programs on disk, where the next command would find them."""
+
+
+@dataclass(frozen=True)
 class Export:
     """Write the datasets of folders as tables of comma-separated values: experiment.csv beside experiment.nc, and so
     on."""
@@ -383,7 +424,7 @@ class List:
 
 COMMANDS = {
     option.__name__.lower(): option
-    for option in (Compare, Train, River, Sweep, Validate, Phase, Orbit, Report, Rerun, Export, List)
+    for option in (Compare, Train, Fork, River, Sweep, Validate, Phase, Orbit, Report, Rerun, Export, List)
 }
 """Options by the names of the commands, which are those of their modules too."""
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from eosmodel import logs
 from eosmodel._checks import check_count, check_range
-from eosmodel.commands import shared
+from eosmodel.commands import shared, starts
 from eosmodel.commands.options import NetworkOptions, Train
 from eosmodel.commands.words import NETWORK, STEEPEST
 from eosmodel.judging.scoreboard import compare
@@ -20,7 +20,8 @@ from eosmodel.studies import comparison, runners
 from eosmodel.tuners.registry import from_spec
 
 EXPERIMENT, THEORY = "experiment.nc", "theory.nc"
-OUTPUTS = (EXPERIMENT, "scoreboard.json", "report.html", shared.BLOCKS, "log")
+TRUNK = "trunk.nc"
+OUTPUTS = (EXPERIMENT, TRUNK, "scoreboard.json", "report.html", shared.BLOCKS, "log")
 NETWORK_OPTIONS = tuple(field.name for field in dataclasses.fields(NetworkOptions) if field.name != "dtype")
 
 
@@ -33,8 +34,11 @@ def run(options: Train) -> None:
 def redraw(folder: Path) -> None:
     """Write the scoreboard, the figures and the report of a folder from its datasets."""
     experiment, theory = load(folder)
-    page = write_report(experiment, theory, folder)
+    trunk = record.load(folder / TRUNK) if (folder / TRUNK).exists() else None
+    page = write_report(experiment, theory, folder, trunk)
     print(compare(experiment, theory))
+    if trunk is not None:
+        print(branching(experiment, trunk))
     print(f"\nwrote {page}")
 
 
@@ -48,7 +52,14 @@ def load(folder: Path) -> tuple[xr.Dataset, xr.Dataset | None]:
 
 def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
     """Check the input, prepare the folder, and write experiment.nc, with theories also theory.nc."""
+    begun = None if options.start is None else starts.read(options.start, options.seeds)
+    if begun is not None:
+        seeds = tuple(begun.runs.seed.values.tolist())
+        options = dataclasses.replace(options, start=begun.written, seeds=seeds if options.objective == NETWORK else ())
     objective, dim = check(options)
+    if begun is not None and begun.runs.sizes["weight"] != dim:
+        kept = begun.runs.sizes["weight"]
+        raise ValueError(f"--start {options.start}: {kept} weights are kept there, the objective has {dim}")
     runner = runners.chosen(options.workers, options.scheduler)
     plan = comparison.make_plan(
         objective,
@@ -59,6 +70,8 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
         modes=options.modes,
         track=options.track,
         track_every=options.track_every,
+        keep_weights=options.keep_weights,
+        start=None if begun is None else begun.plan,
         record_every=options.record_every,
         diverged_at=options.diverged_at,
         direction=None if options.direction == STEEPEST else options.direction,
@@ -70,10 +83,48 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
     shared.prepare(options, config)
     if options.modes > dim:
         print(f"{options.objective} has {dim} weight{'s' * (dim > 1)}: {dim} of --modes {options.modes} are followed")
+    if options.keep_weights:
+        print(_size(options, dim, len(options.tuners) * max(len(_seeds(options)), 1)))
     runs = shared.compute(plan, options, runner, options.log)
+    if begun is not None:
+        trunk = begun.runs.drop_dims("kept_step")
+        record.save(trunk.assign_attrs(forked_at=begun.step), options.out / TRUNK)
     shared.save(runs.experiment, options, EXPERIMENT, config)
     if runs.theory is not None:
         shared.save(runs.theory, options, THEORY, config)
+
+
+def _size(options: Train, dim: int, runs: int) -> str:
+    """How much the kept weights are, before any is computed."""
+    steps = options.steps // options.keep_weights + 1
+    size = steps * dim * np.dtype(options.dtype).itemsize
+    return f"weights of {steps} steps are kept, {megabytes(size)} for each of {runs} run{'s' * (runs > 1)}"
+
+
+def megabytes(size: float) -> str:
+    """A number of bytes in megabytes, or gigabytes from a thousand of them on.
+
+    >>> megabytes(65_000), megabytes(3.2e9)
+    ('0.065 MB', '3.2 GB')
+    """
+    return f"{size / 1e6:.2g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"
+
+
+def branching(experiment: xr.Dataset, trunk: xr.Dataset) -> str:
+    """What the run itself did in the steps of its branches, and how far the branch of its own tuner is from it."""
+    at, own = int(trunk.attrs["forked_at"]), trunk.tuner.item()
+    rest = starts.rest_of(trunk, at, int(experiment.step[-1]))
+    if rest.sizes["step"] == 0:
+        return f"\nThese runs go on from step {at} of {own}, where that run ended."
+    lines = [f"\nThese runs branch off {own} at its step {at}. In the same steps the run itself came to:"]
+    lines.append(str(compare(rest.drop_vars("tuner").expand_dims(tuner=[f"{own}, the run"]))))
+    if own in experiment.tuner.values:
+        branch, run = xr.align(experiment.loss.sel(tuner=own, drop=True), rest.loss.drop_vars("tuner"), join="inner")
+        apart = float(np.abs(branch / run - 1).max())
+        lines.append(
+            f"The tuner of the branch {own} starts afresh: its loss differs from the run's by up to {apart:.1g} of it."
+        )
+    return "\n".join(lines)
 
 
 def config_of(options: Train) -> dict[str, Any]:
@@ -92,6 +143,7 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
     """
     for name in ("width", "depth", "steps", "track_every", "modes", "record_every", "test_every"):
         check_range("eosmodel", shared.flag(name), getattr(options, name), 1)
+    check_range("eosmodel", "--keep-weights", options.keep_weights, 0)
     check_range("eosmodel", "--diverged-at", options.diverged_at, 1, low_open=True)
     check_range("eosmodel", "--init-scale", options.init_scale, 0, low_open=True)
     if options.stop_accuracy is not None:

@@ -8,12 +8,14 @@ from eosmodel.experiment._predict import predict
 from eosmodel.experiment._river import load_river, measure_river, river_dataset, river_from, river_in, save_river
 from eosmodel.experiment._simulate import simulate
 from eosmodel.experiment._starts import nearby, weights_of
+from eosmodel.experiment._weights import kept as kept_weights
 from eosmodel.experiment._weights import weights
 
 __all__ = [
     "Ranking",
     "Tuned",
     "coefficients",
+    "kept_weights",
     "load_river",
     "measure_river",
     "nearby",

@@ -13,7 +13,7 @@ from eosmodel.plotting.phase import phase_diagram
 from eosmodel.plotting.responses import response, responses
 from eosmodel.plotting.rivers import river, river_response
 from eosmodel.plotting.sweeps import sweep_map, sweep_trajectories
-from eosmodel.plotting.trajectories import errors, summary, trajectories
+from eosmodel.plotting.trajectories import errors, fork, summary, trajectories
 from eosmodel.plotting.validation import validation_map, validation_trajectories
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "branch",
     "ensemble",
     "errors",
+    "fork",
     "held_out",
     "live",
     "orbit_diagram",

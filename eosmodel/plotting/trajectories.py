@@ -142,6 +142,25 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
     return figure
 
 
+def fork(experiment: xr.Dataset, trunk: xr.Dataset, *, seed: int | None = None, axes: Any = None) -> "Figure":
+    """Branches of a run together with the run itself, as `summary` draws runs; the dotted line is where they part.
+
+    Args:
+        experiment: the branches over (tuner, seed, step), their steps counted from the fork.
+        trunk: the run over step, or (seed, step); its attribute `forked_at` is the step of the fork.
+        seed, axes: as in `summary`.
+    """
+    at = int(trunk.attrs["forked_at"])
+    branches = label_runs(experiment)
+    branches = branches.assign_coords(step=branches.step + at).assign(steps=branches.steps + at)
+    run = trunk.drop_vars("tuner").expand_dims(tuner=[f"{trunk.tuner.item()} (the run itself)"])
+    both = xr.concat([label_runs(run), branches], "tuner", join="outer", combine_attrs="override")
+    figure = summary(both, seed=seed, axes=axes)
+    for ax in np.asarray(figure.axes if axes is None else axes, dtype=object).ravel()[:4]:
+        ax.axvline(at, color="black", linewidth=0.9, linestyle=":")
+    return figure
+
+
 def errors(rows: Sequence[Mapping[str, Any]], *, axes: Any = None) -> "Figure":
     """Heat maps, theory × tuner, of the errors of λ, η and L; the median where there are several seeds.
 

@@ -28,7 +28,9 @@ _MARKS = {Verdict.SUPPORTED: "✓", Verdict.PARTLY: "◐", Verdict.NOT_SUPPORTED
 _ON_SCOREBOARD = ("median ηλ", "Λ")
 
 
-def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path) -> Path:
+def write_report(
+    experiment: xr.Dataset, theory: xr.Dataset | None, out: str | Path, trunk: xr.Dataset | None = None
+) -> Path:
     """Write summary.png, trajectories.png, held_out.png, errors.png, scoreboard.json and report.html into a folder.
 
     Every file is written whole or not at all. Pictures show the first seed, tables all seeds. held_out.png is written
@@ -39,6 +41,8 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
         experiment: dataset over (tuner, seed, step), or one run.
         theory: dataset over (theory, tuner, seed, step), or None.
         out: folder; made if it does not exist.
+        trunk: the runs over (seed, step) that these branched off, at the step `forked_at` of its attributes; drawn as
+            fork.png.
 
     Returns:
         The path of report.html.
@@ -48,6 +52,8 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
     comparison = compare(experiment, theory)
     experiment, theory, rows = comparison.experiment, comparison.theory, comparison.rows()
     pictures = _pictures(experiment, theory, rows)
+    if trunk is not None:
+        pictures.insert(0, _fork(experiment, trunk))
     for picture in pictures:
         pages.write(out / f"{picture.name}.png", picture.png())
     origin = pages.origin(experiment.attrs)
@@ -81,6 +87,18 @@ def write_report(experiment: xr.Dataset, theory: xr.Dataset | None, out: str | P
     )
     pages.write(out / "report.html", page)
     return out / "report.html"
+
+
+def _fork(experiment: xr.Dataset, trunk: xr.Dataset) -> Picture:
+    at, own = trunk.attrs["forked_at"], trunk.tuner.item()
+    return Picture(
+        "fork",
+        plotting.fork(experiment, trunk),
+        f"Branches off the run under {own} at its step {at}, the dotted line. Moving averages over "
+        f"{WINDOW} steps. Seed {experiment.seed.values[0]}.",
+        f"Lines of loss, step size, sharpness and ηλ against the step: the run under {own}, and from step {at} on the "
+        f"branches under {words.listed(map(str, experiment.tuner.values))}.",
+    )
 
 
 def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[Mapping[str, Any]]) -> list[Picture]:

@@ -17,7 +17,7 @@ import xarray as xr
 
 from eosmodel import directions
 from eosmodel._status import Status
-from eosmodel.experiment import predict, river_dataset, river_from, river_in, simulate, weights_of
+from eosmodel.experiment import kept_weights, predict, river_dataset, river_from, river_in, simulate, weights_of
 from eosmodel.logs import Log
 from eosmodel.objectives import MiniBatches
 from eosmodel.objectives import registry as toys
@@ -72,6 +72,13 @@ def _built(text: str) -> Any:
     return net if size is None else MiniBatches(net, size, replacement)
 
 
+def _stored(start: Mapping[str, Any] | None) -> tuple[xr.Dataset, int] | None:
+    """The run and the step that a block goes on from, as `simulate` takes them; None where it begins anew."""
+    if start is None:
+        return None
+    return record.load(Path(start["file"])).sel(tuner=start["tuner"], seed=start["seed"]), start["step"]
+
+
 def experiment(
     config: Mapping[str, Any],
     *,
@@ -87,6 +94,7 @@ def experiment(
             from_spec(config["tuner"]),
             direction=direction,
             **config["run"],
+            start=_stored(config.get("start")),
             checkpoint=checkpoint,
             progress=progress,
             log=log,
@@ -97,7 +105,9 @@ def river(config: Mapping[str, Any], *, checkpoint: Path | None = None, progress
     """The river from a seed's weights, for all tuners."""
     with jax.enable_x64(config["objective"]["dtype"] == "float64"):
         objective = build(config["objective"])
-        start = weights_of(objective, config["seed"], None)
+        begun = _stored(config.get("start"))
+        given = None if begun is None else kept_weights("river", *begun)[0]
+        start = weights_of(objective, config["seed"], given)
         length = config["length"] * config["steps"]
         return river_dataset(river_from(objective, start, config["modes"], None, length, progress, checkpoint))
 
@@ -119,6 +129,7 @@ def prediction(
             experiment=needed[0] if theory.needs_run else None,
             river=river_in(needed[0]) if theory.needs_river else None,
             **config["run"],
+            start=_stored(config.get("start")),
             checkpoint=checkpoint,
             progress=progress,
             log=log,
@@ -136,6 +147,8 @@ def make_plan(
     track_every: int = 1,
     record_every: int = 1,
     track: Sequence[str] = ("sharpness",),
+    keep_weights: int = 0,
+    start: Mapping[str, Any] | None = None,
     diverged_at: float = 1e6,
     direction: str | None = None,
     test_every: int = 1,
@@ -149,6 +162,9 @@ def make_plan(
         tuners, theories: specifications.
         seeds: of the initial weights and of the batches; None is the objective's own start, labelled 0.
         steps, modes, track, track_every, record_every, diverged_at: as in `simulate`.
+        keep_weights: as in `simulate`; of theories too that have weights.
+        start: where all runs begin in place of the initial weights: `file`, of runs over tuner and seed; `tuner` and
+            `step` in it; and `weights`, a hash of the weights by seed.
         direction: a specification, or None for steepest descent.
         test_every, stop_loss, stop_accuracy: as in `simulate`, of the runs; theories take all steps.
 
@@ -166,20 +182,24 @@ def make_plan(
     for seed in seeds:
         run: dict[str, Any] = {"steps": steps, "seeds": seed, "modes": modes, "record_every": record_every}
         run["diverged_at"] = diverged_at
+        begun = _begun(start, seed)
+        run |= {"seeds": None} if begun else {}
+        keeping = {"keep_weights": keep_weights} if keep_weights else {}
         for tuner in tuners:
             label = tuner if seed is None else f"{tuner}, seed {seed}"
             coords = {"tuner": tuner, "seed": seed or 0}
-            tracked = run | {"track": track, "track_every": track_every} | asked
-            config = plain(objective=objective, tuner=tuner, direction=direction, run=tracked)
+            tracked = run | {"track": track, "track_every": track_every} | keeping | asked
+            config = plain(objective=objective, tuner=tuner, direction=direction, run=tracked, **begun)
             block = Block(experiment, config, label, checkpoints=True, logs=True)
             labelled.append((coords, block))
             for theory in theories:
                 entry = theory_from_spec(theory)
                 under = _ANY_TUNER if entry.ignores_tuner else tuner
-                config = plain(objective=objective, tuner=under, theory=theory, run=run)
+                of_theory = run | (keeping if entry.has_weights else {})
+                config = plain(objective=objective, tuner=under, theory=theory, run=of_theory, **begun)
                 needs = (block,) if entry.needs_run else ()
                 if entry.needs_river:
-                    needs = (river_block(objective, entry, seed, steps),)
+                    needs = (river_block(objective, entry, seed, steps, begun),)
                     rivers.append(needs[0])
                 of_it = Block(prediction, config, f"{label}: {theory}", needs, checkpoints=True, logs=True)
                 labelled.append(({"theory": theory} | coords, of_it))
@@ -197,9 +217,22 @@ def make_plan(
     return Plan(tuple(blocks.values()), combine, ended)
 
 
-def river_block(objective: Mapping[str, Any], theory: Any, seed: int | None, steps: int) -> Block:
-    """The river that a theory needs of an objective, from a seed's weights."""
-    config = plain(objective=objective, seed=seed, modes=theory.modes, length=theory.length, steps=steps)
+def _begun(start: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
+    """The start of the blocks of a seed, as part of their configuration."""
+    if start is None:
+        return {}
+    return {"start": {**start, "seed": seed or 0, "weights": start["weights"][str(seed or 0)]}}
+
+
+def river_block(
+    objective: Mapping[str, Any],
+    theory: Any,
+    seed: int | None,
+    steps: int,
+    begun: Mapping[str, Any] | None = None,
+) -> Block:
+    """The river that a theory needs of an objective, from a seed's weights, or from where `begun` says."""
+    config = plain(objective=objective, seed=seed, modes=theory.modes, length=theory.length, steps=steps, **begun or {})
     return Block(river, config, "river" if seed is None else f"river, seed {seed}", checkpoints=True)
 
 

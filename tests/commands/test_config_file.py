@@ -8,12 +8,12 @@ import xarray as xr
 
 from eosmodel.cli import main, parse
 from eosmodel.commands import config_file
-from eosmodel.commands.options import COMMANDS, Compare, Orbit, Phase, Rerun, Train
+from eosmodel.commands.options import COMMANDS, Compare, Fork, Orbit, Phase, Rerun, Train
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
 OPTIONS = [
-    *(option() for option in COMMANDS.values() if hasattr(option, "resume") and option is not Rerun),
+    *(option() for option in COMMANDS.values() if hasattr(option, "resume") and option not in (Fork, Rerun)),
     Train(seeds=(0, 3), batch_size=16, replacement=True, samples=50, init_scale=1.5, out=Path("runs/ä b"), workers=2),
     Compare(
         theories=("oscillation:modes=2,force=cubic",), tuners=('schedule:name="x"', "armijo:max=inf"), samples="all"
