@@ -104,6 +104,8 @@ class Train(NetworkOptions):
     log: Literal["jsonl", "tensorboard", "wandb"] | None = None
     """Write every run while it is under way: lines of JSON or TensorBoard's files in the folder `log` of --out, or
     runs of Weights & Biases."""
+    devices: int | None = None
+    """Devices among which the samples are divided, such as the GPUs of this machine; one without."""
     workers: int | None = None
     """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
     scheduler: str | None = None
@@ -189,6 +191,9 @@ class Sweep(NetworkOptions):
     """Number of leading eigenpairs followed."""
     log: Literal["jsonl", "tensorboard", "wandb"] | None = None
     """Write the seeds of every block while it is under way, as for `train`."""
+    devices: int | None = None
+    """Devices among which the seeds are divided, or the samples if the number of devices does not divide that of seeds;
+    one without."""
     workers: int | None = None
     """Worker processes on this machine; without, blocks are computed in this process, one after the other."""
     scheduler: str | None = None

@@ -17,7 +17,9 @@ import xarray as xr
 from eosmodel._checks import check_count, check_distinct, check_range
 from eosmodel.commands import config_file, module_of
 from eosmodel.commands.options import COMMANDS, NetworkOptions, flag, name_of
+from eosmodel.experiment import as_mesh
 from eosmodel.objectives.data import load
+from eosmodel.objectives.networks.sharding import check_divides
 from eosmodel.objectives.recipes import CHOICE
 from eosmodel.results import record
 from eosmodel.simulation import atomic
@@ -32,7 +34,7 @@ CONFIG_FILE = "run.toml"
 BLOCKS = "blocks"
 BEGAN = "began"
 # Options that say where results go, how an old folder is treated, and where and in what portions they are computed.
-_NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk", "log", "no_cache")
+_NOT_OF_RESULTS = ("out", "resume", "overwrite", "workers", "scheduler", "chunk", "devices", "log", "no_cache")
 # What a configuration says for people, and results do not depend on.
 _FOR_PEOPLE = {"version", BEGAN}
 
@@ -83,11 +85,19 @@ def network_options(options: NetworkOptions, test_samples: int = 0) -> dict[str,
     return chosen | {"samples": len(data.x), "data_sha256": data.sha256}
 
 
+def check_devices(devices: int, samples: int, runs: int = 1) -> None:
+    """Check that there are so many devices, and that they divide the runs of a batch, or the samples."""
+    as_mesh("eosmodel", devices, "--devices")
+    if runs == 1 or runs % devices:
+        check_divides(f"--devices {devices}", devices, samples)
+
+
 def config_of(options: Any, **changes: Any) -> dict[str, Any]:
     """What decides the results of a command: its options but those of where they go and are computed, its name and the
     version of the numbers (`RESULTS`). The version of eosmodel is for people. `changes` replaces options and adds
     others."""
     config = {name: value for name, value in dataclasses.asdict(options).items() if name not in _NOT_OF_RESULTS}
+    changes.pop("chunk", None)  # of `network_options`
     return plain(**config | changes, command=name_of(options), results=RESULTS, version=version("eosmodel"))
 
 

@@ -51,6 +51,8 @@ def _plan(options: Sweep) -> Plan[xr.Dataset]:
     net = shared.network_options(options)
     with shared.precision(options):
         samples = network(**net, seed=0).x.shape[0]
+        if options.devices is not None:
+            shared.check_devices(options.devices, samples, len(options.seeds))
     return sweeps.make_plan(
         net,
         samples,
@@ -60,4 +62,5 @@ def _plan(options: Sweep) -> Plan[xr.Dataset]:
         steps=options.steps,
         modes=options.modes,
         track_every=options.track_every,
+        devices=options.devices,
     )

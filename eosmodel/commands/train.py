@@ -78,6 +78,7 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
         test_every=options.test_every,
         stop_loss=options.stop_loss,
         stop_accuracy=options.stop_accuracy,
+        devices=options.devices,
     )
     config = config_of(options)
     shared.prepare(options, config)
@@ -166,6 +167,8 @@ def check(options: Train) -> tuple[dict[str, Any], int]:
         net = built if options.batch_size is None else built.objective
         if options.stop_accuracy is not None and net.classes is None:
             raise ValueError(f"--stop-accuracy needs classes; --data {options.data} has regression targets")
+        if options.devices is not None:
+            shared.check_devices(options.devices, len(net.x))
         return objective, net.initial().size
 
 
@@ -194,6 +197,8 @@ def _toy(options: Train) -> dict[str, Any]:
     kind = name.partition(":")[0]
     if options.batch_size is not None:
         raise ValueError(f"--batch-size is for networks alone; {name} has no samples")
+    if options.devices is not None:
+        raise ValueError(f"--devices is for networks alone; {name} has no samples")
     if options.replacement:
         raise ValueError("--replacement is for mini-batches; give --batch-size")
     if kind == NETWORK:

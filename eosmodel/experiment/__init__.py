@@ -3,6 +3,7 @@
 """
 
 from eosmodel.experiment._coefficients import coefficients
+from eosmodel.experiment._devices import as_mesh
 from eosmodel.experiment._on_river import Ranking, Tuned, rank, tune
 from eosmodel.experiment._predict import predict
 from eosmodel.experiment._river import load_river, measure_river, river_dataset, river_from, river_in, save_river
@@ -14,6 +15,7 @@ from eosmodel.experiment._weights import weights
 __all__ = [
     "Ranking",
     "Tuned",
+    "as_mesh",
     "coefficients",
     "kept_weights",
     "load_river",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax.sharding import Mesh
 
 from eosmodel._checks import as_arrays, check_count, check_range, one_line
 from eosmodel._status import Status
@@ -14,6 +15,7 @@ from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
 from eosmodel.experiment._arguments import as_objective, as_progress, as_theory, check_counts
 from eosmodel.experiment._coefficients import coefficients
+from eosmodel.experiment._devices import as_mesh, has_samples
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._on_river import predict_on
 from eosmodel.experiment._provenance import provenance, source_of
@@ -56,12 +58,14 @@ def predict(
     checkpoint: str | Path | None = None,
     throw: bool = False,
     log: Log | None = None,
+    mesh: Mesh | int | None = None,
 ) -> xr.Dataset:
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
         objective, tuner, steps, seeds, start, modes, record_every, keep_weights, diverged_at, progress, checkpoint,
-            throw, log: as in `simulate`; weights are the modelled ones, of theories that have some. On a `River` (see
+            throw, log, mesh: as in `simulate`; weights are the modelled ones, of theories that have some. A theory
+            without samples stays on one device, and so does all that precedes a theory's own steps. On a `River` (see
             `measure_river`) any tuner is predicted within milliseconds; only tuner, steps, at, diverged_at and throw
             apply. Of a stochastic objective the theory knows the mean and the covariance over samples, not which
             batches the run will see (`surrogate`).
@@ -100,6 +104,7 @@ def predict(
         check_count("predict", "members", members)
     if experiment is not None and not isinstance(experiment, xr.Dataset):
         raise ValueError(f"predict: experiment must be a run from `simulate`, got {one_line(experiment)}")
+    devices = as_mesh("predict", mesh)
     asked = as_theory("predict", theory)
     spec = theory if isinstance(theory, str) else spec_of(theory)
     name = spec.partition(":")[0]
@@ -122,6 +127,7 @@ def predict(
     else:
         dims = None if members is None else ("member",)
         dynamics = setup.dynamics.diverging_at(diverged_at)
+        settings = settings._replace(mesh=devices if has_samples(dynamics) else None)
         if log is not None:
             first = setup.first
             settings = settings._replace(

@@ -8,10 +8,12 @@ import equinox as eqx
 import jax
 import numpy as np
 import xarray as xr
+from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics
+from eosmodel.experiment._devices import placed
 from eosmodel.experiment._labels import axis_of
 from eosmodel.logs import Log
 from eosmodel.results import record
@@ -33,6 +35,7 @@ class Settings(NamedTuple):
         throw: raise RuntimeError if a run ends early.
         log: called after every chunk with its rows, or None.
         keep_weights: keep the weights of every so many steps; 0 for none.
+        mesh: the devices to run on, None for jax's default one.
     """
 
     record_every: int
@@ -43,6 +46,7 @@ class Settings(NamedTuple):
     throw: bool
     log: Log | None = None
     keep_weights: int = 0
+    mesh: Mesh | None = None
 
 
 def run_to_dataset(
@@ -52,6 +56,7 @@ def run_to_dataset(
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     axes, batched = batch_axes(dynamics, start)
+    dynamics, start, sharding = placed(dynamics, start, axes, settings.mesh)
     record_every, label, keep = settings.record_every, settings.label, settings.keep_weights
     _warn_of_size(label, start, steps, keep)
     resume, known, checkpoint = None, {}, None
@@ -87,9 +92,11 @@ def run_to_dataset(
             axes=axes,
             resume=resume,
             after_chunk=after_chunk,
+            sharding=sharding,
         )
     result = record.to_dataset(progress, record_every, batched if dims is None else dims, keep)
-    made_of = {"dynamics": type(dynamics).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
+    made_of: dict[str, Any] = {"dynamics": type(dynamics).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
+    made_of |= {} if settings.mesh is None else {"devices": settings.mesh.size}
     result.attrs = record.provenance(settings.config | made_of)
     if settings.throw:
         ended = max(map(Status, np.ravel(result.status.values).tolist()), key=lambda status: (not status.ok, status))

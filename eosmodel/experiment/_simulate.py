@@ -7,11 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax.sharding import Mesh
 
 from eosmodel._checks import as_arrays, check_count, check_range
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._arguments import as_direction, as_objective, as_progress, as_tracked, check_counts
+from eosmodel.experiment._devices import as_mesh
 from eosmodel.experiment._evaluated import as_evaluated
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._provenance import provenance, source_of
@@ -49,6 +51,7 @@ def simulate(
     checkpoint: str | Path | None = None,
     throw: bool = False,
     log: Log | None = None,
+    mesh: Mesh | int | None = None,
 ) -> xr.Dataset:
     """Descent on `objective` under `tuner`, with the sharpness followed at the oscillation's centre.
 
@@ -93,6 +96,8 @@ def simulate(
         throw: raise RuntimeError if a run ends early, instead of saying so in `status`.
         log: called with every chunk of 100 rows as soon as it is computed, a dataset like the result's. `eosmodel.logs`
             has those that write lines of JSON, and to TensorBoard and Weights & Biases.
+        mesh: the devices to run on, or the number of them; None for jax's default one. A batch of runs that they divide
+            is divided among them, otherwise the samples are, which they must divide.
 
     Returns:
         Dataset over step (and over the hyper-parameter or the seed where batched) of loss, stepsize, sharpness and the
@@ -133,7 +138,9 @@ def simulate(
     given, seeds, first = as_start("simulate", start, seeds)
     shown, bar, log = as_progress("simulate", progress, type(tuner).__name__, log)
     rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
-    settings = Settings(record_every, config, shown, bar, checkpoint, throw, rows, keep_weights)
+    settings = Settings(
+        record_every, config, shown, bar, checkpoint, throw, rows, keep_weights, as_mesh("simulate", mesh)
+    )
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, given)
         weights = seeded.weights

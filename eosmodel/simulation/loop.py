@@ -167,6 +167,7 @@ def run(
     axes: Any = None,
     resume: Progress | None = None,
     after_chunk: Callable[[Progress], None] = lambda progress: None,
+    sharding: jax.sharding.Sharding | None = None,
 ) -> Progress:
     """Run `dynamics` from `start` for `steps` steps, or until every run of the batch has ended.
 
@@ -180,6 +181,7 @@ def run(
         axes: None for a single run; for a batch, in_axes of (dynamics, start) as in `equinox.filter_vmap`.
         resume: progress from which to continue, as passed to `after_chunk` earlier.
         after_chunk: called after every chunk with the progress so far, for progress bars and checkpoints.
+        sharding: of the carry, where the run is on several devices; None for one device.
 
     Returns:
         `Progress` with ⌈steps/record_every⌉ rows and the weights of ⌊steps/keep_weights⌋ + 1 steps, each in one piece;
@@ -195,6 +197,8 @@ def run(
         progress = Progress(initial_carry(dynamics, start, axes), (), row_axis, np.zeros(0), float("nan"))
     else:
         progress = resume
+    if sharding is not None:
+        progress = progress._replace(carry=jax.device_put(progress.carry, sharding))
     last = jnp.asarray(steps, jnp.int32)
     if resume is None and not batched:
         # An empty chunk, to measure the time of the compilation.
@@ -219,6 +223,8 @@ def run(
             axes,
             keep_weights,
         )
+        if sharding is not None:  # as before, so that nothing is compiled again
+            carry = jax.device_put(carry, sharding)
         chunks.append({name: np.asarray(value) for name, value in rows.items()})
         if keep_weights:
             end = min(first + rows_per_chunk * record_every, steps)

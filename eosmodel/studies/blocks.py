@@ -20,7 +20,7 @@ RESULTS = 1
 gives other numbers. Blocks and folders of another one are not gone on with."""
 
 
-HOW = ("chunk",)
+HOW = ("chunk", "mesh")
 """Entries of a configuration that say how a result is computed, and on which it depends by rounding alone."""
 
 

@@ -154,6 +154,7 @@ def make_plan(
     test_every: int = 1,
     stop_loss: float | None = None,
     stop_accuracy: float | None = None,
+    devices: int | None = None,
 ) -> Plan[Runs]:
     """The blocks of a comparison, and how they make the datasets of `simulate` and `predict`.
 
@@ -167,6 +168,7 @@ def make_plan(
             `step` in it; and `weights`, a hash of the weights by seed.
         direction: a specification, or None for steepest descent.
         test_every, stop_loss, stop_accuracy: as in `simulate`, of the runs; theories take all steps.
+        devices: how many devices every run is computed on; None for jax's default one.
 
     Example:
         >>> plan = make_plan({"toy": "valley", "dtype": "float32"}, ["armijo", "cdat"], ["edge-only"], seeds=[None],
@@ -185,6 +187,7 @@ def make_plan(
         begun = _begun(start, seed)
         run |= {"seeds": None} if begun else {}
         keeping = {"keep_weights": keep_weights} if keep_weights else {}
+        run |= {} if devices is None else {"mesh": devices}
         for tuner in tuners:
             label = tuner if seed is None else f"{tuner}, seed {seed}"
             coords = {"tuner": tuner, "seed": seed or 0}

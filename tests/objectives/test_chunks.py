@@ -1,5 +1,7 @@
 """Samples in chunks: the numbers of all samples at once, in memory that the chunk bounds."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eosmodel as eos
+from eosmodel.commands import train
+from eosmodel.commands.options import Train
 from eosmodel.curvature import hvp, linearize, sharpness_gradient
 from eosmodel.objectives import MiniBatches, cnn, data, mlp, network
 from eosmodel.objectives.networks import chunks
@@ -134,6 +138,8 @@ def test_a_chunk_is_how_and_not_what():
     assert loss_identity(MiniBatches(whole, 6), w) == loss_identity(MiniBatches(parts, 6), w)
     blocks = [Block(images, plain(objective={"data": "digits"} | how, steps=3)) for how in ({}, {"chunk": 5})]
     assert blocks[0].name == blocks[1].name
+    small = Train(samples=10)
+    assert train.config_of(small) == train.config_of(dataclasses.replace(small, chunk=5))
 
 
 def test_a_chunk_is_chosen_by_the_memory_there_is(monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 from jaxtyping import Array
 
 from eosmodel._checks import check_count
@@ -25,6 +26,24 @@ _FAST = 64 << 20
 # Where the system does not say how much memory it has.
 _UNKNOWN = 8 << 30
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def per_sample(
+    fn: Callable[..., Array],
+    weights: Array,
+    arrays: tuple[Array, ...],
+    chunk: int | None,
+    sharding: NamedSharding | None = None,
+) -> Array:
+    """`in_chunks`, where the samples may be sharded over devices, each of which goes through its own in chunks."""
+    if sharding is None:
+        return in_chunks(fn, weights, arrays, chunk)
+    # Under `vmap` every operation of any model has the axis of the devices in front, along which XLA divides it. The
+    # axis of samples itself would be gathered where a model merges it with others.
+    shards = sharding.mesh.size
+    split = [array.reshape(shards, -1, *array.shape[1:]) for array in arrays]
+    out = jax.vmap(lambda *own: in_chunks(fn, weights, own, chunk))(*split)
+    return out.reshape(-1, *out.shape[2:])
 
 
 def in_chunks(fn: Callable[..., Array], weights: Array, arrays: tuple[Array, ...], chunk: int | None) -> Array:

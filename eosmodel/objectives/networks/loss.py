@@ -8,12 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int
 
 from eosmodel._origin import Origin
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.objectives.networks.chunks import in_chunks
+from eosmodel.objectives.networks.chunks import per_sample
 from eosmodel.objectives.networks.layers import Each, draw
+from eosmodel.objectives.networks.sharding import check_divides, copied_to, sharded_over
 
 LOSSES = {"mse": "½ · mean over samples of ‖out − y‖²", "ce": "mean cross-entropy of softmax(out), in nats"}
 
@@ -37,11 +39,12 @@ class Network(AbstractObjective):
         classes: number of classes; None for regression.
         frozen: the arrays of the model that are not weights, and None elsewhere; None where all are weights.
         origin: `name`, `sha256` and `samples` of the `Data`, for records.
-        chunk: samples in memory at once; None for all. Loss, predictions and their derivatives of any order are summed
-            over chunks, and differ by rounding alone.
+        chunk: samples in memory at once, on each device; None for all. Loss, predictions and their derivatives of any
+            order are summed over chunks, and differ by rounding alone.
         weight_decay: ω.
         test: inputs and targets of samples that are held out; None without any.
         drawn: the weights of a random key, for a user-supplied model that can be drawn anew.
+        sharding: of x and y over devices; None where they are on one. From `over`.
     """
 
     model: Any
@@ -56,6 +59,7 @@ class Network(AbstractObjective):
     weight_decay: float = eqx.field(static=True, default=0.0)
     test: tuple[Float[Array, "held_out *features"], Float[Array, "held_out *positions outputs"]] | None = None
     drawn: Callable[[Array], Array] | None = eqx.field(static=True, default=None)
+    sharding: NamedSharding | None = eqx.field(static=True, default=None)
 
     def __repr__(self) -> str:
         kind = type(self.model.model if isinstance(self.model, Each) else self.model).__name__.removeprefix("_")
@@ -72,7 +76,7 @@ class Network(AbstractObjective):
 
     def predictions(self, weights: Float[Array, " dim"]) -> Float[Array, "samples *positions outputs"]:
         """The network's outputs f(x_i; w) (logits under "ce")."""
-        return in_chunks(self._outputs, weights, (self.x,), self.chunk)
+        return per_sample(self._outputs, weights, (self.x,), self.chunk, self.sharding)
 
     def as_given(self, weights: Float[Array, " dim"]) -> Any:
         """The model with these weights: the user's own, of one sample, or eosmodel's, of all samples at once."""
@@ -92,7 +96,7 @@ class Network(AbstractObjective):
 
     def losses(self, weights: Float[Array, " dim"]) -> Float[Array, " samples"]:
         """ℓ_i(w), the loss of each sample; L is their mean, and `decay`."""
-        return in_chunks(self._losses, weights, (self.x, self.y), self.chunk)
+        return per_sample(self._losses, weights, (self.x, self.y), self.chunk, self.sharding)
 
     def _losses(self, weights, x, y):
         out, y = self._outputs(weights, x), y.astype(weights.dtype)
@@ -110,18 +114,38 @@ class Network(AbstractObjective):
 
     def on(self, indices: Int[Array, " chosen"]) -> "Network":
         """The same network on the samples of these indices."""
-        return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], origin=Origin())
+        return self._on_others(self.x[indices], self.y[indices])
 
     def held_out(self) -> "Network | None":
         """The same network on the samples that are held out, without weight decay; None where there are none."""
         if self.test is None:
             return None
-        x, y = self.test
-        return dataclasses.replace(self, x=x, y=y, test=None, weight_decay=0.0, origin=Origin())
+        return self._on_others(*self.test, test=None, weight_decay=0.0)
+
+    def _on_others(self, x, y, **changes):
+        """The same network on other samples, which are divided among its devices if that is possible."""
+        sharding = self.sharding
+        if sharding is not None and len(x) % sharding.mesh.size:
+            sharding = None
+        if sharding is not None:
+            x, y = jax.lax.with_sharding_constraint((x, y), sharding)
+        return dataclasses.replace(self, x=x, y=y, origin=Origin(), sharding=sharding, **changes)
 
     def at_once(self) -> "Network":
-        """The same network with all samples in memory at once."""
-        return dataclasses.replace(self, chunk=None)
+        """The same network with all samples in memory at once, on one device."""
+        return dataclasses.replace(self, chunk=None, sharding=None)
+
+    def over(self, mesh: Mesh) -> "Network":
+        """The same network with its samples sharded over the devices of a mesh, and all else on each of them.
+
+        Raises:
+            ValueError: a number of samples that the number of devices does not divide.
+        """
+        check_divides("Network", mesh.size, len(self.x))
+        sharding = sharded_over(mesh)
+        x, y = eqx.filter_shard((self.x, self.y), sharding)
+        rest = eqx.filter_shard(eqx.tree_at(lambda net: (net.x, net.y), self, (None, None)), copied_to(mesh))
+        return dataclasses.replace(rest, x=x, y=y, sharding=sharding)
 
     def accuracy(self, weights: Float[Array, " dim"]) -> Float[Array, ""]:
         """The fraction of samples, or of positions, classified correctly. ValueError on regression data."""

@@ -47,7 +47,7 @@ def make_block(network: Mapping[str, Any], tuner: str, batch_size: int | str, **
         network: arguments of `objectives.recipes.network`, the seed left out.
         tuner: specification of the tuner.
         batch_size: number of samples, or "full".
-        run: `steps`, `seeds`, `modes` and `track_every` of `simulate`.
+        run: `steps`, `seeds`, `modes`, `track_every` and perhaps `mesh` of `simulate`.
     """
     config = plain(**network, tuner=tuner, batch_size=batch_size, **run)
     return Block(compute, config, f"{tuner}, B = {batch_size}", checkpoints=True, logs=True)
@@ -75,7 +75,9 @@ def compute(
     """
     options = dict(config)
     tuner, size, dtype = options.pop("tuner"), options.pop("batch_size"), options["dtype"]
-    run = {name: options.pop(name) for name in ("steps", "seeds", "modes", "track_every")}
+    run = {name: options.pop(name) for name in ("steps", "seeds", "modes", "track_every")} | {
+        "mesh": options.pop("mesh", None)
+    }
     with jax.enable_x64(dtype == "float64"):
         net = network(**options, seed=run["seeds"][0])
         objective = net if size == FULL else MiniBatches(net, size)

@@ -27,6 +27,7 @@ def make_plan(
     steps: int,
     modes: int = 3,
     track_every: int = 11,
+    devices: int | None = None,
 ) -> Plan[xr.Dataset]:
     """Check a sweep.
 
@@ -42,6 +43,7 @@ def make_plan(
         seeds: of the initial weights and of the batches.
         steps, modes, track_every: as in `simulate`. An odd number of steps between tracked rows sees both phases of an
             oscillation of period two.
+        devices: how many devices every block is computed on; None for jax's default one.
 
     Raises:
         ValueError: nothing to run, a value given twice, a tuner that is not allowed, a number out of its range.
@@ -61,9 +63,10 @@ def make_plan(
         from_spec(spec)
     for seed in seeds:
         check_count(owner, "seed", seed, 0)
-    run = {"steps": steps, "modes": modes, "track_every": track_every}
+    run: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every}
     for name, number in run.items():
         check_count(owner, name, number)
+    run |= {} if devices is None else {"mesh": devices}
     blocks = tuple(make_block(network, spec, size, seeds=list(seeds), **run) for spec in specs for size in sizes)
     return Plan(blocks, partial(_combined, specs, sizes, samples), ended)
 
