@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from eosmodel.curvature import (
     AbstractTracker,
+    BlockTracker,
     Modes,
     Tracker,
     TrackInfo,
@@ -46,9 +47,12 @@ def solve(matrix, guess, modes, budget=400):
     return cold_start(lambda v: matrix @ v, guess, modes, budget=budget)
 
 
-@jax.jit
-def follow(matrix, pairs):
-    return Tracker(2).update(lambda v: matrix @ v, pairs)
+@partial(jax.jit, static_argnames="tracker")
+def follow(matrix, pairs, tracker):
+    return tracker.update(lambda v: matrix @ v, pairs)
+
+
+each_tracker = pytest.mark.parametrize("kind", [Tracker, BlockTracker])
 
 
 def converged_values(objective, weights, k):
@@ -108,7 +112,8 @@ def test_ritz_values_bound_and_residuals_are_true(seed):
     assert int(info.products) == 2 + 3 or bool(info.converged)
 
 
-def test_tracks_through_a_crossing():
+@each_tracker
+def test_tracks_through_a_crossing(kind):
     """λ_1 and λ_2 swap along a path; the tracker must report the larger one on both sides."""
     base = np.linspace(0, 1, 60)
     q = np.linalg.qr(np.random.default_rng(3).normal(size=(60, 60)))[0]
@@ -121,7 +126,7 @@ def test_tracks_through_a_crossing():
     first = matrix(0.0)
     pairs, _ = solve(first, jnp.ones(60), 2)
     for t in np.linspace(0, 1, 41):
-        pairs, info = follow(matrix(t), pairs)
+        pairs, info = follow(matrix(t), pairs, kind(2))
         np.testing.assert_allclose(pairs.values[0], max(3 - t, 2 + t), rtol=1e-3)
         assert bool(info.converged)
 
@@ -138,9 +143,8 @@ def followed():
         pairs, info = tracker.update(lambda v: curvatures.astype(v.dtype) * v, pairs)
         return pairs, (pairs.values[0], info.converged, info.products)
 
-    @partial(jax.jit, static_argnames=("modes", "dtype"))
-    def run(modes, dtype, rises):
-        tracker = Tracker(modes)
+    @partial(jax.jit, static_argnames=("tracker", "dtype"))
+    def run(tracker, dtype, rises):
         weights = jnp.ones(HIDDEN, dtype)
         _, _, pairs = tracker.init(lambda w: 0.5 * jnp.sum(start.astype(dtype) * w**2), weights)
         path = jnp.tile(start, (rises.size, 1)).at[:, -1].set(rises)
@@ -151,43 +155,45 @@ def followed():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("modes", [1, 3])
-def test_an_eigenvalue_that_rises_outside_the_modes_is_found(followed, dtype, modes):
+@each_tracker
+def test_an_eigenvalue_that_rises_outside_the_modes_is_found(followed, dtype, modes, kind):
     """Its eigenvector is at right angles to all that are followed and H does not turn it towards them."""
     least = 3.1 - 0.1 * modes
     for top in (1.2 * 3.0, 2 * 3.0):
         rises = jnp.full(80, 0.5).at[20:].set(top)
-        values, converged, products = followed(modes, dtype, rises)
+        values, converged, products = followed(kind(modes), dtype, rises)
         within = 2 * np.log(2 * np.sqrt(HIDDEN)) / np.arccosh(top / least) + 6
         np.testing.assert_allclose(values[:20], 3.0, rtol=1e-3)
         np.testing.assert_allclose(values[20 + int(within) :], top, rtol=1e-3)
         assert converged[20 + int(within) :].all()
-        assert float(jnp.mean(products[:20])) == modes + 1.5
+        assert float(jnp.mean(products[:20])) == (modes + 1.5 if kind is Tracker else 2 * modes + 1)
 
 
-def test_an_eigenvalue_that_rises_slowly_is_found_before_it_leads(followed):
+@each_tracker
+def test_an_eigenvalue_that_rises_slowly_is_found_before_it_leads(followed, kind):
     """It is taken into the modes when it passes λ_3, so the flag is not wrong at any step."""
     rises = jnp.linspace(2.0, 4.0, 600)
-    values, converged, _ = followed(3, jnp.float64, rises)
+    values, converged, _ = followed(kind(3), jnp.float64, rises)
     wrong = np.abs(values / np.maximum(3.0, rises) - 1) > 0.015
     assert not (converged & wrong).any()
 
 
+@each_tracker
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([0.0, -1.0, -10.0]), st.integers(2, 38))
-def test_converged_means_right_from_any_invariant_subspace(seed, lowest, begin):
+@given(seed=st.integers(0, 10_000), lowest=st.sampled_from([0.0, -1.0, -10.0]), begin=st.integers(2, 38))
+def test_converged_means_right_from_any_invariant_subspace(kind, seed, lowest, begin):
     """Started from exact eigenvectors that are not the leading ones, whose residuals are 0."""
     spectrum = np.sort(np.random.default_rng(seed).uniform(lowest, 1, 40))[::-1] - 0.3 * (seed % 3 == 0)
     axes = np.linalg.qr(np.random.default_rng(seed + 1).normal(size=(40, 40)))[0]
     pairs, converged = settled(
-        jnp.asarray((axes * spectrum) @ axes.T), spectrum[begin : begin + 2], axes.T[begin : begin + 2]
+        kind(2), jnp.asarray((axes * spectrum) @ axes.T), spectrum[begin : begin + 2], axes.T[begin : begin + 2]
     )
     assert not converged or abs(float(pairs.values[0]) - spectrum[0]) <= 0.015 * abs(spectrum[0])
     assert bool(converged) or spectrum[0] < 0.1
 
 
-@jax.jit
-def settled(matrix, values, vectors):
-    tracker = Tracker(2)
+@partial(jax.jit, static_argnames="tracker")
+def settled(tracker, matrix, values, vectors):
     _, _, begin = tracker.init(lambda w: 0.5 * w @ matrix @ w, jnp.ones(40))
     begin = eqx.tree_at(lambda p: (p.values, p.vectors), begin, (values, vectors))
 
@@ -199,12 +205,13 @@ def settled(matrix, values, vectors):
     return pairs, converged[-1]
 
 
-def test_tracker_along_training_matches_scipy(network):
+@each_tracker
+def test_tracker_along_training_matches_scipy(network, kind):
     """At the edge of stability included: constant η = 0.9 on digits ends there."""
     from eosmodel.dynamics import Descent
     from eosmodel.tuners import Constant
 
-    dynamics = Descent(network, Constant(jnp.asarray(0.9)), 3, 1, 0)
+    dynamics = Descent(network, Constant(jnp.asarray(0.9)), kind(3), 1, 0)
     step = eqx.filter_jit(dynamics.step)
     state = dynamics.init(network.initial())
     errors, products = [], []
@@ -219,7 +226,7 @@ def test_tracker_along_training_matches_scipy(network):
         state = new
     assert np.median(errors) < 1e-3
     assert np.max(errors) < 1e-2
-    assert np.mean(products) < 7
+    assert np.mean(products) < 7 if kind is Tracker else {*products} == {7}
 
 
 def test_sharpness_gradient_is_the_gradient_of_the_eigenvalue(network):
@@ -322,6 +329,9 @@ def test_a_tracker_checks_its_numbers_and_a_count_stands_for_the_default():
     for name, value in (("modes", 0), ("modes", 1.5), ("rtol", 0.0), ("budget", 0)):
         with pytest.raises(ValueError, match=f"Tracker: {name}"):
             Tracker(**{name: value})
+    for name, value in (("modes", 0), ("rtol", 0.0), ("rounds", 0)):
+        with pytest.raises(ValueError, match=f"BlockTracker: {name}"):
+            BlockTracker(**{name: value})
     assert Descent(None, Constant(0.1), 2).tracker == Tracker(2, budget=8)
     assert RodFlow(None, Constant(0.1), 2).tracker == Tracker(2, budget=4)
 
@@ -332,3 +342,22 @@ def test_what_is_spent_on_an_update_grows_with_the_steps_since_the_last_up_to_fi
     for elapsed, expansions in ((1, 3), (2, 6), (5, 15), (9, 15)):
         info = Tracker(1, rtol=1e-9, budget=3).update(lambda v: matrix @ v, rough, elapsed)[1]
         assert int(info.products) == 1 + expansions
+        info = BlockTracker(1, rounds=2).update(lambda v: matrix @ v, rough, elapsed)[1]
+        assert int(info.products) == 1 + 2 * min(elapsed, 5)
+
+
+def test_a_tracker_of_fixed_work_decides_nothing_and_finds_what_the_default_finds():
+    """Its program has no loop that depends on numbers, and its products come in two batches of one round each."""
+    matrix = jnp.asarray(symmetric(np.linspace(0, 1, 60) ** 2, 5))
+    tracker = BlockTracker(3)
+    _, _, pairs = tracker.init(lambda w: 0.5 * w @ matrix @ w, jnp.ones(60))
+    shapes = []
+
+    def matvec(v):
+        shapes.append(v.shape)
+        return matrix @ v
+
+    program = str(jax.make_jaxpr(lambda pairs: tracker.update(matvec, pairs))(pairs))
+    assert shapes == [(60,), (60,)]
+    assert "while" not in program
+    assert "cond" not in program

@@ -4,6 +4,7 @@ It stops at a tolerance, so two equivalent problems agree to what their residual
 (Kato and Temple), and an angle of at most ‖Hu − θu‖/gap.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eosmodel.curvature import Modes, Tracker, cold_start
+from eosmodel.curvature import BlockTracker, Modes, Tracker, cold_start
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 MODES = 3
 each_size = pytest.mark.parametrize("dim", [12, 60], ids=["dense", "iterative"])
 each_dtype = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
-each_start = pytest.mark.parametrize("start", ["cold", "warm"])
+each_start = pytest.mark.parametrize("start", ["cold", Tracker(), BlockTracker()], ids=["cold", "warm", "block"])
 
 
 @jax.jit
@@ -27,9 +28,9 @@ def cold(matrix, guess):
     return cold_start(lambda v: matrix @ v, guess, MODES)
 
 
-@jax.jit
-def warm(matrix, pairs):
-    return Tracker().update(lambda v: matrix @ v, pairs)
+@partial(jax.jit, static_argnames="tracker")
+def warm(matrix, pairs, tracker):
+    return tracker.update(lambda v: matrix @ v, pairs)
 
 
 class Problem(NamedTuple):
@@ -82,7 +83,7 @@ def solve(given, start, dtype):
     else:
         values, vectors = np.linalg.eigh(given.nearby)
         leading = Modes(jnp.asarray(values[::-1][:MODES], dtype), jnp.asarray(vectors.T[::-1][:MODES], dtype))
-        pairs, _ = warm(matrix, leading)
+        pairs, _ = warm(matrix, leading, start)
     assert pairs.values.dtype == pairs.vectors.dtype == dtype
     values, vectors = np.asarray(pairs.values, float), np.asarray(pairs.vectors, float)
     exact = np.linalg.eigvalsh(given.matrix)[::-1]

@@ -5,6 +5,7 @@ Hessian–vector products only, so every Ritz value is a lower bound of the eige
 and the residual ‖Hu − λu‖/λ that comes with it bounds the distance to a true eigenvalue from above.
 """
 
+from eosmodel.curvature.block import BlockTracker
 from eosmodel.curvature.products import Scaled, hvp, linearize, scale_by, scaled, unscale_by
 from eosmodel.curvature.ritz import Modes, TrackInfo
 from eosmodel.curvature.scout import Scout
@@ -20,6 +21,7 @@ from eosmodel.curvature.tracker import AbstractTracker, Tracked, Tracker, as_tra
 
 __all__ = [
     "AbstractTracker",
+    "BlockTracker",
     "Modes",
     "Scaled",
     "Scout",

@@ -15,9 +15,9 @@ from eosmodel.curvature.ritz import DENSE_DIM, Modes, TrackInfo, dense_pairs, or
 from eosmodel.curvature.scout import Scout, look_later, look_on, new_scout
 
 # The other modes must be known well enough to notice in time that one overtakes the first.
-_OTHERS = 4
+OTHERS = 4
 # An update pays for at most that many steps since the one before.
-_MAX_ELAPSED = 5
+MAX_ELAPSED = 5
 # A tracker looks outside its modes at every such update.
 _LOOK = 2
 
@@ -107,7 +107,7 @@ class Tracker(AbstractTracker):
 
     def update(self, matvec, pairs, elapsed=1):
         scout = pairs.scout if isinstance(pairs, Tracked) else None
-        budget = self.budget * min(elapsed, _MAX_ELAPSED)
+        budget = self.budget * min(elapsed, MAX_ELAPSED)
         found, info, scout = _track(matvec, pairs, self.rtol, budget, scout)
         return (Tracked(found.values, found.vectors, scout) if isinstance(pairs, Tracked) else found), info
 
@@ -122,7 +122,7 @@ def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, Trac
     if dim <= DENSE_DIM:
         return *dense_pairs(matvec, dim, modes, pairs.vectors.dtype), None
     dtype = pairs.vectors.dtype
-    tolerance = rtol * jnp.where(jnp.arange(modes) == 0, 1, _OTHERS).astype(dtype)
+    tolerance = rtol * jnp.where(jnp.arange(modes) == 0, 1, OTHERS).astype(dtype)
 
     def residuals(values, vectors, products):
         rest = products - values[:, None] * vectors
