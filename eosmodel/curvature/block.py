@@ -20,7 +20,8 @@ class BlockTracker(AbstractTracker):
     round as one batched product; all is solved on [u_1 … u_k, residuals, the directions in which the modes last moved].
     So an update of one round takes 2k + 1 products, in two batches: more than `Tracker` needs at the edge of stability,
     k + 1.5 on digits, in fewer and larger operations. On a CPU, where a batched product costs as much as its parts,
-    `Tracker` is faster.
+    `Tracker` is faster. One round follows a run at the edge of stability; where steps go far, as the first ones do, it
+    is not enough, and `converged` says so.
 
     Args:
         modes: number of pairs k, ≥ 1; as many as there are weights if that is less.

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from jax.sharding import Mesh
 
-from eosmodel._checks import as_arrays, check_count, check_range
-from eosmodel.curvature import Tracker
+from eosmodel._checks import as_arrays, check_count, check_range, one_line
+from eosmodel.curvature import AbstractTracker, Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._arguments import as_direction, as_objective, as_progress, as_tracked, check_counts
 from eosmodel.experiment._devices import as_mesh
@@ -39,6 +39,7 @@ def simulate(
     start: Any = None,
     track: str | Sequence[str] = "sharpness",
     modes: int = 3,
+    tracker: AbstractTracker | None = None,
     track_every: int = 1,
     record_every: int = 1,
     measure_every: int = MEASURE_EVERY,
@@ -76,6 +77,8 @@ def simulate(
             lower the loss of the step, from four evaluations of that loss and no product with the Hessian; both, as
             ("sharpness", "critical"); or () for neither. Without the first λ is NaN.
         modes: number of leading Hessian eigenpairs followed.
+        tracker: how they are followed; None for `curvature.Tracker(modes)`. `curvature.BlockTracker(modes)` does the
+            same work at every step, for accelerators.
         track_every: track every that many steps (NaN in between); of a stochastic run also the full loss.
         record_every: keep a row every that many steps.
         measure_every: measure α, β, κ and G every that many steps, and at every step of the first two such
@@ -126,13 +129,18 @@ def simulate(
     evaluated = as_evaluated(loss, record_every, test_every, stop_loss, stop_accuracy)
     direction = as_direction("simulate", direction)
     tracked = as_tracked("simulate", track)
-    critical, tracker = "critical" in tracked, Tracker(modes) if "sharpness" in tracked else None
+    if tracker is not None and not isinstance(tracker, AbstractTracker):
+        raise ValueError(
+            f"simulate: tracker must be None or a tracker, as curvature.Tracker(3), got {one_line(tracker)}"
+        )
+    shown_tracker = {} if tracker is None else {"tracker": one_line(tracker)}
+    critical, tracker = "critical" in tracked, (tracker or Tracker(modes)) if "sharpness" in tracked else None
     if tracker is None and tuner.needs_sharpness:
         raise ValueError(f"simulate: tuner {type(tuner).__name__} needs the sharpness; track must include it")
     # Coefficients are only measured where the eigenpairs are, and only on rows that are kept.
     due = int(np.lcm.reduce([measure_every, track_every, record_every])) if measure_every and tracker else 0
     config: dict[str, Any] = {"steps": steps, "modes": modes, "track_every": track_every, "record_every": record_every}
-    config |= {"diverged_at": diverged_at, "track": list(tracked)}
+    config |= {"diverged_at": diverged_at, "track": list(tracked)} | shown_tracker
     config |= {"stop_loss": stop_loss} if stop_loss is not None else {}
     config |= {"stop_accuracy": stop_accuracy} if stop_accuracy is not None else {}
     given, seeds, first = as_start("simulate", start, seeds)

@@ -91,6 +91,24 @@ def test_float32_and_float64_stay_what_they_are():
             assert result.sharpness.dtype == dtype
 
 
+def test_a_tracker_may_be_given(network):
+    options = {"steps": 12, "measure_every": 0, "progress": False}
+    default, block = (
+        eos.simulate(network, tuners.Armijo(), tracker=tracker, **options)
+        for tracker in (None, eos.curvature.BlockTracker(3))
+    )
+    np.testing.assert_array_equal(block.loss, default.loss)
+    # One round is not enough for the first steps, which go far: their pairs do not claim to be right.
+    right = block.converged.values
+    assert not right[0]
+    assert right[6:].all()
+    np.testing.assert_allclose(block.sharpness[right], default.sharpness[right], rtol=1e-2)
+    assert {*block.products.values.tolist()} == {7}
+    assert "BlockTracker" in block.attrs["config"]
+    with pytest.raises(ValueError, match=r"tracker must be None or a tracker, .* got 3"):
+        eos.simulate(network, tuners.Armijo(), tracker=3, **options)
+
+
 def test_a_checkpoint_is_gone_on_from(tmp_path, network):
     path = tmp_path / "run.npz"
     whole = eos.simulate(network, tuners.Armijo(), 250, progress=False, checkpoint=path)
