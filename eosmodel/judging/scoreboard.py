@@ -21,6 +21,7 @@ from eosmodel.results.measures import (
     log_error,
     status_of,
     steps_of,
+    weight_distance,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Comparison:
         - `failed_share`: share of the steps at which the tuner could not meet its rule (`search_failed`).
         - `left_out`, `left_out_beyond`: mean over steps of the share ε of the gradient that a theory leaves out, and
           the first recorded step at which ε > 1; None for a theory that does not record ε, and without such a step.
+        - `weight_distance`: ‖w_run − w_theory‖ over the distance that the run has moved, at the last step whose weights
+          both have kept (`measures.weight_distance`); None where weights were not kept.
         """
         return self._rows
 
@@ -137,6 +140,7 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
             "final_sharpness": _finite(final_mean(prediction, "sharpness")),
             "edge_exponent": _finite(edge_exponent(prediction)),
             **_left_out(prediction),
+            "weight_distance": _weight_distance(run, prediction),
             "seconds_per_step": _seconds(prediction),
             "status": status_of(prediction).label,
         }
@@ -151,6 +155,13 @@ def _left_out(prediction: xr.Dataset) -> dict[str, Any]:
         "left_out": _finite(float(prediction.left_out.mean())),
         "left_out_beyond": int(beyond[0]) if beyond.size else None,
     }
+
+
+def _weight_distance(run: xr.Dataset, prediction: xr.Dataset) -> float | None:
+    if "weights" not in run or "weights" not in prediction:
+        return None
+    known = weight_distance(run, prediction).dropna("kept_step")
+    return float(known[-1]) if known.size else None
 
 
 def _finite(value: float) -> float | None:
@@ -178,14 +189,14 @@ _HEADER = (
     "error η",
     "error L",
     "ε",
-    "s/step",
 )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as aligned text: under each experiment its theories, with their errors."""
-
-    lines: list[tuple[str, ...]] = [_HEADER]
+    """The rows as aligned text: under each experiment its theories, with their errors; and how far their weights are
+    apart, Δw, where weights were kept."""
+    kept = any(theory["weight_distance"] is not None for row in rows for theory in row["theories"].values())
+    lines: list[tuple[str, ...]] = [(*_HEADER, *(["Δw"] if kept else []), "s/step")]
     for row in rows:
         run = row["experiment"]
         values = [
@@ -198,6 +209,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             "",
             "",
             "",
+            *([""] if kept else []),
             number(run["seconds_per_step"], ".1e"),
         ]
         lines.append((row["tuner"], str(row["seed"]), "experiment", row["status"], *values))
@@ -206,6 +218,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             values += [number(theory[error], ".3f") for error in ERRORS]
             beyond = theory["left_out_beyond"]
             share = number(theory["left_out"], ".3f") + ("" if beyond is None else f" (> 1 at {beyond})")
-            values += [share, number(theory["seconds_per_step"], ".1e")]
+            values += [share, *([number(theory["weight_distance"], ".3f")] if kept else [])]
+            values += [number(theory["seconds_per_step"], ".1e")]
             lines.append(("", "", name, theory["status"], *values))
     return aligned(lines, left=(0, 2, 3))

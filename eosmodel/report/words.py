@@ -172,6 +172,8 @@ def _theory(rows: Rows, theory: str) -> str:
     beyond = {of[1]: min(steps) for of, steps in _of_theories(rows, "left_out_beyond").items() if of[0] == theory}
     where = listed(f"{tuner} (step {step})" for tuner, step in beyond.items())
     beside = f"; it leaves out more than the gradient (ε > 1) under {where}" if where else ""
+    apart = [entry["weight_distance"] for entry in entries if entry["weight_distance"] is not None]
+    parts += [f"weights {number(np.median(apart), '.2g')} of the distance moved"] if apart else []
     errors = ", ".join(parts) or "none is known"
     return f"Median errors of the theory “{theory}” over all runs: {errors}{ended}{beside}."
 

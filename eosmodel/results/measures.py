@@ -144,6 +144,20 @@ def edge_exponent(run: xr.Dataset) -> float:
     return float(np.mean(np.log(np.maximum(np.abs(1 - products), _SMALLEST_FACTOR))))
 
 
+def weight_distance(run: xr.Dataset, prediction: xr.Dataset) -> xr.DataArray:
+    """‖w_run − w_theory‖ / ‖w_run − w_0‖ at the steps whose weights both have kept, w_0 the first of the run's.
+
+    NaN where the run has not moved, and where one of the two has ended.
+    """
+    first, second = xr.align(run.weights, prediction.weights, join="inner")
+
+    def norm(weights):
+        return np.sqrt((weights.astype(float) ** 2).sum("weight", skipna=False))
+
+    moved = norm(first - run.weights.isel(kept_step=0, drop=True))
+    return norm(first - second) / moved.where(moved > 0)
+
+
 def law_distance(first: np.ndarray, second: np.ndarray) -> float:
     """The Kolmogorov–Smirnov distance sup_s |F₁(s) − F₂(s)| of two samples; NaN if one is empty.
 

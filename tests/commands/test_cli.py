@@ -136,7 +136,7 @@ def test_compare_train_report_and_list(tmp_path, capsys, fails):
     assert set(row["theories"]) == {"oscillation", "valley", "valley-frozen", "edge-only", "gradient-flow"}
     assert set(row["theories"]["oscillation"]) == {
         "sharpness_error", "stepsize_error", "loss_error", "final_sharpness", "edge_exponent", "left_out",
-        "left_out_beyond", "seconds_per_step", "status",
+        "left_out_beyond", "weight_distance", "seconds_per_step", "status",
     }  # fmt: skip
     experiment = xr.load_dataset(out / "experiment.nc")
     assert experiment.sizes == {"tuner": 2, "seed": 2, "step": 130, "mode": 3}

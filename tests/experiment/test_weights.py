@@ -144,3 +144,17 @@ def test_a_theory_starts_where_its_run_does():
         eos.simulate(BOWL, "constant:0.1", 3, start=(whole, 2))
     with pytest.raises(ValueError, match="has no weights"):
         eos.simulate(BOWL, "constant:0.1", 3, start=run)
+
+
+def test_the_distance_in_weight_space_is_relative_to_how_far_the_run_has_moved():
+    run = eos.simulate(BOWL, "constant:0.1", 6, keep_weights=2, progress=False)
+    flow = eos.predict(BOWL, "constant:0.1", 6, theory="gradient-flow", keep_weights=3, progress=False)
+    distance = eos.measures.weight_distance(run, flow)  # at 0 nothing has moved; steps 2 and 3 only one has kept
+    assert distance.kept_step.values.tolist() == [0, 6]
+    np.testing.assert_allclose(distance, [np.nan, (np.exp(-0.6) - 0.9**6) / (1 - 0.9**6)], rtol=1e-9)
+    comparison = eos.compare(run, flow)
+    assert comparison.rows()[0]["theories"]["gradient-flow"]["weight_distance"] == float(distance[-1])
+    assert "Δw" in str(comparison)
+    bare = eos.compare(run.drop_dims("kept_step"), flow)
+    assert bare.rows()[0]["theories"]["gradient-flow"]["weight_distance"] is None
+    assert "Δw" not in str(bare)

@@ -208,6 +208,7 @@ def test_row_has_the_documented_shape():
         "edge_exponent",
         "left_out",
         "left_out_beyond",
+        "weight_distance",
         "seconds_per_step",
         "status",
     ]
