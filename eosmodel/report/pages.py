@@ -168,6 +168,12 @@ def _data(config: Mapping[str, Any]) -> str:
     return f"{config['data']}, {config['samples']} samples, SHA-256 {hashes}" if hashes else ""
 
 
+def meanings(specs: Iterable[str], registry: Mapping[str, Any]) -> dict[str, str]:
+    """What each tuner or theory is, in one line."""
+    entries = {spec: registry.get(spec.partition(":")[0]) for spec in specs}
+    return {spec: "your own" if entry is None else entry.description for spec, entry in entries.items()}
+
+
 def references(datasets: Iterable[xr.Dataset | None]) -> tuple[Reference, ...]:
     """What to cite for these results."""
     names: set[str] = {"software:matplotlib"}

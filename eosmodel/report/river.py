@@ -11,6 +11,7 @@ from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
 from eosmodel.results.formatting import number, setting
 from eosmodel.studies import rivers
+from eosmodel.tuners.registry import REGISTRY as TUNERS
 
 
 def write_river(
@@ -36,6 +37,7 @@ def write_river(
     page = pages.render(
         "river.html.jinja",
         rows=table,
+        tuners=pages.meanings((row["tuner"] for row in table), TUNERS),
         pictures=pictures,
         setting=setting(origin["config"]),
         sentences=_summary(measured, table),

@@ -1,7 +1,7 @@
 """The report of a folder of runs: figures, `scoreboard.json`, and one HTML page."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,11 @@ def write_report(
         "report.html.jinja",
         rows=rows,
         theories=words.theories_of(rows),
-        tuners=_meanings((row["tuner"] for row in rows), TUNERS),
-        meanings=_meanings(words.theories_of(rows), THEORIES),
+        tuners=pages.meanings((row["tuner"] for row in rows), TUNERS),
+        meanings=pages.meanings(words.theories_of(rows), THEORIES),
         errors={error: VARIABLES[name].symbol for error, name in ERRORS.items()},
         claims=[(claim, _evidence(claim)) for claim in judged],
-        others=_meanings((name for name in _CLAIMED if name not in ran), TUNERS),
+        others=pages.meanings((name for name in _CLAIMED if name not in ran), TUNERS),
         # Of one seed the table of errors is this picture already.
         pictures=[one for one in pictures if one.name != "errors" or experiment.sizes["seed"] > 1],
         setting=setting(origin["config"]),
@@ -129,12 +129,6 @@ def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[
         )
         pictures.append(Picture("errors", plotting.errors(rows), caption, words.shows_errors(rows)))
     return pictures
-
-
-def _meanings(specs: Iterable[str], registry: Mapping[str, Any]) -> dict[str, str]:
-    """What each tuner or theory is, in one line."""
-    entries = {spec: registry.get(spec.partition(":")[0]) for spec in specs}
-    return {spec: "your own" if entry is None else entry.description for spec, entry in entries.items()}
 
 
 def _evidence(claim: Claim) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS
 from eosmodel.results.measures import WINDOW, edge_of
 from eosmodel.results.names import VARIABLES
+from eosmodel.theory import THEORIES
+from eosmodel.tuners.registry import REGISTRY as TUNERS
 
 FINAL = {
     "final_loss": "final loss",
@@ -92,6 +94,7 @@ def write_comparison(runs: Mapping[str, tuple[xr.Dataset, xr.Dataset | None]], o
         finals={tuner: [[_final(folder, tuner, key) for folder in folders] for key in FINAL] for tuner in tuners},
         errors={error: VARIABLES[name].symbol for error, name in ERRORS.items()},
         theories=_theories(folders),
+        meanings=pages.meanings(tuners, TUNERS) | pages.meanings(_named_theories(folders), THEORIES),
         claims=judged,
         pictures=[_picture(tuner, folders) for tuner in tuners if len(_having(tuner, folders)) > 1],
         window=WINDOW,
@@ -142,6 +145,10 @@ def _final(folder: _Folder, tuner: str, key: str) -> str:
     return number(words.medians(done, key).get(tuner), _FORMATS.get(key, ".3g")) + "*" * (len(done) < len(rows))
 
 
+def _named_theories(folders: list[_Folder]) -> list[str]:
+    return _ordered(name for folder in folders for name in words.theories_of(folder.rows))
+
+
 def _theories(folders: list[_Folder]) -> list[tuple[str, str, list[list[float | None]]]]:
     """Theory, tuner, and by error and folder the median over seeds."""
     known = {error: [words.error_medians(folder.rows, error) for folder in folders] for error in ERRORS}
@@ -182,7 +189,7 @@ def _summary(
     others = [name for name in _OF_THE_LOSS if name in differing]
     if others:
         sentences.append(f"Final losses cannot be ranked across folders that differ in {', '.join(others)}.")
-    for theory in _ordered(name for folder in folders for name in words.theories_of(folder.rows)):
+    for theory in _named_theories(folders):
         parts = []
         for folder in folders:
             known = [

@@ -14,6 +14,7 @@ from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
 from eosmodel.results.formatting import number, setting
 from eosmodel.studies import sweep as sweeps
+from eosmodel.tuners.registry import REGISTRY as TUNERS
 
 
 def write_sweep(sweep: xr.Dataset, claims: Sequence[Claim], out: str | Path) -> Path:
@@ -36,6 +37,7 @@ def write_sweep(sweep: xr.Dataset, claims: Sequence[Claim], out: str | Path) -> 
     page = pages.render(
         "sweep.html.jinja",
         claims=claims,
+        tuners=pages.meanings(map(str, sweep.tuner.values), TUNERS),
         pictures=pictures,
         setting=setting(origin["config"]),
         sentences=_summary(sweep, claims),

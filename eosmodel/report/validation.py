@@ -17,6 +17,9 @@ from eosmodel.report.pages import Picture
 from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS
 from eosmodel.studies import validation
+from eosmodel.studies.validated import TUNERS as MATRIX
+from eosmodel.theory import THEORIES
+from eosmodel.tuners.registry import REGISTRY as TUNERS
 
 
 def write_validation(dataset: xr.Dataset, out: str | Path) -> Path:
@@ -45,6 +48,7 @@ def write_validation(dataset: xr.Dataset, out: str | Path) -> Path:
         rows=[row | _of_first_theory(row) for row in rows],
         theories=_theories(dataset),
         pictures=pictures,
+        meanings=_meanings(dataset),
         summary=_summary(dataset),
         variables=[
             (v.symbol, v.meaning) for v in (*validation.RUN_NUMBERS.values(), *validation.THEORY_NUMBERS.values())
@@ -65,6 +69,14 @@ def _of_first_theory(row: dict[str, Any]) -> dict[str, Any]:
         "compared_by": compared_by(row),
         "theory": theory | {"coverage": least_coverage(theory), "early": set(theory["ended"]) - SUCCESS},
     }
+
+
+def _meanings(dataset: xr.Dataset) -> dict[str, str]:
+    """What the tuners, known by their names in the matrix, and the theories are."""
+    tuners = {name: MATRIX.get(name, name) for name in map(str, dataset.tuner.values)}
+    known = pages.meanings(tuners.values(), TUNERS)
+    of = {name: f"{spec}: {known[spec]}" if spec != name else known[spec] for name, spec in tuners.items()}
+    return of | pages.meanings(map(str, dataset.theory.values), THEORIES)
 
 
 def _theories(dataset: xr.Dataset) -> list[dict[str, Any]]:
