@@ -69,10 +69,11 @@ def read_records(name: str, file: pathlib.Path, labels: int, size: int) -> tuple
     """Labels and pixels of a binary file of records, each of some bytes of labels, the last of which counts, and of so
     many pixels."""
     length = labels + size
-    raw = np.fromfile(file, np.uint8)
-    if raw.size % length or not raw.size:
+    size_of_file = file.stat().st_size
+    if size_of_file % length or not size_of_file:
         raise ValueError(f"{name}: {file} is damaged: its size is not a multiple of {length} bytes")
-    records = raw.reshape(-1, length)
+    # Only what is taken of it is read.
+    records = np.memmap(file, np.uint8, mode="r", shape=(size_of_file // length, length))
     return records[:, labels - 1], records[:, labels:]
 
 

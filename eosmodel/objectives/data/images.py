@@ -130,8 +130,16 @@ def _cifar(name: str, number: int, forms: Sequence[_Cifar], path, get: str, samp
 
     def part(files):
         labels, pixels = zip(*(form.read(name, file) for file in files), strict=True)
-        planes = np.concatenate(pixels).reshape(-1, 3, 32, 32)
-        return np.concatenate(labels), lambda chosen: planes[chosen].transpose(0, 2, 3, 1)
+        starts = np.cumsum([0, *map(len, labels)])
+
+        def read(chosen):
+            planes = np.empty((len(chosen), _PIXELS), np.uint8)
+            for rows, first, end in zip(pixels, starts, starts[1:], strict=False):  # of one file each
+                here = (chosen >= first) & (chosen < end)
+                planes[here] = rows[chosen[here] - first]
+            return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+
+        return np.concatenate(labels), read
 
     tested = (folder / form.test).is_file() and choice.get("test_samples")
     files = [folder / file for file in form.train if (folder / file).is_file()]
