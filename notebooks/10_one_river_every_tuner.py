@@ -142,6 +142,7 @@ eos.plotting.river_response(river_dataset(river))
 # %%
 theory = xr.concat([eos.predict(river, rule, steps) for rule in rules], xr.IndexVariable("tuner", rules))
 figure, panels = plt.subplots(2, len(rules), figsize=(1.9 * len(rules), 4), sharey="row", layout="constrained")
+panels[0, 0].set_ylim(0.5 * float(runs.sharpness.min()), 1.5 * float(runs.sharpness.max()))
 for column, rule in zip(panels.T, rules, strict=True):
     for name, panel in zip(("sharpness", "center_loss"), column, strict=True):
         for data, style in (
@@ -149,6 +150,9 @@ for column, rule in zip(panels.T, rules, strict=True):
             (theory, {"color": "#0072B2", "linewidth": 1.2}),
         ):
             panel.semilogy(data.step, smooth(data[name].sel(tuner=rule)), **style)
+    said = theory.sel(tuner=rule)
+    around = smooth(said.sharpness) * np.exp(np.outer([-1, 1], said.sharpness_uncertainty))
+    column[0].fill_between(said.step, *around, color="#0072B2", alpha=0.15, linewidth=0)
     column[0].set_title(rule, fontsize=9)
     column[1].set_xlabel("step")
 panels[0, 0].set_ylabel("λ")
@@ -162,9 +166,9 @@ for rule in rules:
     print(f"{rule:14} median |Δ ln| of λ, η, loss: {numbers} over {int(said.steps)} steps ({status})")
 
 # %% [markdown]
-# Grey is the network, blue the prediction. Where a rule pushes $\lambda$ below a sixth of the river's, linear response has
-# ended, and the theory says so (out-of-range) instead of going on. Polyak's step without a cap does that within a few
-# steps, and is chaotic besides: this theory shows *why* it wins and does not follow how.
+# Grey is the network, blue the prediction, the band its uncertainty: what linear response leaves out grows with the
+# displacement of $\lambda$ from the river's. Polyak's step without a cap pushes it far within a few steps, and is chaotic
+# besides: this theory shows *why* it wins and does not follow how.
 #
 # ## Choose before you train
 #

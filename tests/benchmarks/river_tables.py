@@ -104,8 +104,14 @@ def orders(found, kind):
         known = [pair for pair in pairs if pair[0] is not None and np.isfinite(pair).all()]
         value = spearmanr(*zip(*known, strict=True)).statistic if len(known) > 2 else np.nan
         values.append(value)
-        print(f"  {network} {seed}: {value:.2f} over {len(known)} of {len(pairs)}")
-    print(f"order of final losses, from {kind}: Spearman {np.nanmedian(values):.2f} in the median network")
+        missed = [true for told, true in pairs if told is None]
+        below = sum(true < min(pair[1] for pair in known) for true in missed) if known else 0
+        print(
+            f"  {network} {seed}: {value:.2f} over {len(known)} of {len(pairs)}; "
+            f"{below} of the other {len(missed)} end lower than all of these"
+        )
+    middle = np.nanmedian(values) if np.isfinite(values).any() else np.nan
+    print(f"order of final losses, from {kind}: Spearman {middle:.2f} in the median network")
 
 
 def costs(folder, found, modes):
@@ -153,7 +159,7 @@ def main():
     for kind in KINDS[:3]:
         by_tuner(found, kind)
     bars(found)
-    for kind in KINDS[:2]:
+    for kind in KINDS[:3]:
         coverage(found, kind)
         chaotic(found, kind)
         orders(found, kind)

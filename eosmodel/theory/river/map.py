@@ -48,7 +48,8 @@ class RiverMap(AbstractDynamics):
     Fields
         river: of the network, from the weights at which the prediction begins or a run has begun.
         tuner: the rule.
-        reach: the theory has left its range where λ is below 1/reach of the river's.
+        reach: the theory has left its range where λ is below 1/reach of the river's. It is wide: a displacement that
+            has grown slowly is predicted well at a twentieth of the river's λ, one from a kick is not at a third.
         divergence: a loss above this multiple of the river's first one ends the run. Of runs ½λ‖w₀‖² counts as well,
             see `divergence_bound`; a river does not know the weights.
 
@@ -61,7 +62,7 @@ class RiverMap(AbstractDynamics):
 
     river: River
     tuner: AbstractTuner
-    reach: float = eqx.field(static=True, default=6.0)
+    reach: float = eqx.field(static=True, default=50.0)
     divergence: float = eqx.field(static=True, default=1e6)
 
     class State(eqx.Module):
