@@ -16,12 +16,25 @@ TESTS := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(H
 # The theories beside the experiment: river is measured once for all tuners, then predicts each in milliseconds.
 DEMO := oscillation river valley valley-frozen edge-only gradient-flow
 
-.PHONY: setup demo sweep validate figures notebooks docs test test-slow wheel-test release bench lint clean help
+# One network of each kind with 10⁵ to 3·10⁵ weights: what is found on small ones, on these. Convolutions are what two cores
+# are slow at, so the image networks but the MLP see 200 samples.
+LARGE := mlp cnn vgg resnet vit mixer gpt
+FASHION := --data fashion-mnist --loss mse
+large-mlp := $(FASHION) --samples 1000 --net mlp --width 200 --depth 3
+large-cnn := $(FASHION) --samples 200 --net cnn --width 72 --depth 3
+large-vgg := $(FASHION) --samples 200 --net vgg --width 16 --depth 4
+large-resnet := $(FASHION) --samples 200 --net resnet --width 20 --depth 1
+large-vit := $(FASHION) --samples 200 --net vit --width 64 --depth 2
+large-mixer := $(FASHION) --samples 200 --net mixer --width 80 --depth 2
+large-gpt := --data markov --samples 500 --net gpt --width 64 --depth 2 --loss ce
+
+.PHONY: setup demo sweep validate study-large figures notebooks docs test test-slow wheel-test release bench lint clean help FORCE
 
 help:
 	@echo "make demo       train digits under six tuners, compare with theory; results in runs/demo/"
 	@echo "make sweep      tuners, batch sizes and seeds on digits, on two cores; results in runs/sweep/"
 	@echo "make validate   theories against runs over networks, losses and tuners; most of a day; results in runs/validation/"
+	@echo "make study-large  claims and theories on networks of 10⁵ weights and more; a night; results in runs/large/"
 	@echo "make figures    the figures of the field; results in runs/figures/"
 	@echo "make notebooks  execute the notebooks and write them beside their sources"
 	@echo "make docs       build the documentation from the docstrings and eosmodel/docs; open runs/docs/index.html"
@@ -55,6 +68,14 @@ sweep: $(PACKAGE)
 
 validate: $(PACKAGE)
 	$(BIN)/eosmodel validate --out runs/validation --workers 2 --resume
+
+study-large: $(LARGE:%=runs/large/%)
+	$(BIN)/eosmodel report $(LARGE:%=runs/large/%) --out runs/large
+
+runs/large/%: $(PACKAGE) FORCE
+	$(BIN)/eosmodel compare $(large-$*) --steps 300 --seeds 11 --theories oscillation edge-only gradient-flow --out $@ --resume
+
+FORCE:
 
 figures: $(PACKAGE)
 	$(BIN)/python -m paper_figures
