@@ -77,11 +77,11 @@ _NO_LINKS = (
 
 
 def _with_notebooks() -> None:
-    """Copy the notebooks to where Sphinx looks for pages."""
+    """Copy the notebooks to where Sphinx looks for pages; their links to pages lead from there."""
     shutil.rmtree(_NOTEBOOKS, ignore_errors=True)
     _NOTEBOOKS.mkdir()
     for path in (_HERE.parents[1] / "notebooks").glob("*.ipynb"):
-        shutil.copy(path, _NOTEBOOKS)
+        (_NOTEBOOKS / path.name).write_text(path.read_text().replace("](../eosmodel/docs/", "](../"))
 
 
 def _linked(app, docname: str, source: list[str]) -> None:

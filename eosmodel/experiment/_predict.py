@@ -63,12 +63,13 @@ def predict(
     """What a theory says that `simulate` with the same arguments will give: the same variables, from the same start.
 
     Args:
-        objective, tuner, steps, seeds, start, modes, record_every, keep_weights, diverged_at, progress, checkpoint,
-            throw, log, mesh: as in `simulate`; weights are the modelled ones, of theories that have some. A theory
-            without samples stays on one device, and so does all that precedes a theory's own steps. On a `River` (see
+        objective, tuner, steps, seeds, start, modes, record_every, diverged_at: as in `simulate`. On a `River` (see
             `measure_river`) any tuner is predicted within milliseconds; only tuner, steps, at, diverged_at and throw
             apply. Of a stochastic objective the theory knows the mean and the covariance over samples, not which
             batches the run will see (`surrogate`).
+        keep_weights, progress, checkpoint, throw, log, mesh: as in `simulate`; weights are the modelled ones, of
+            theories that have some. A theory without samples stays on one device, and so does all that precedes a
+            theory's own steps.
         theory: a specification, as "oscillation" or "oscillation:modes=6,force=cubic" (names, parameters and meanings
             are in `theory.THEORIES` and `eosmodel list`), or an `AbstractTheory`.
         experiment: the run that a theory with `needs_run` takes its coefficients from, one run with `measure_every` >
