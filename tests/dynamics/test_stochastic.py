@@ -95,6 +95,7 @@ def test_a_tuner_sees_only_its_batch_and_the_record_what_it_says(net):
         tracked = t % 4 == 0
         assert np.isfinite(made.loss[t]) == np.isfinite(made.sharpness[t]) == tracked
         assert np.isfinite(made.batch_sharpness[t]) == tracked
+        assert 0 < made.alignment[t] <= 1  # with the eigenvector last solved for
         if tracked:
             np.testing.assert_allclose(made.loss[t], net(weights), rtol=1e-10)
             bend = g @ jax.hessian(batch.loss)(weights) @ g / (g @ g)
