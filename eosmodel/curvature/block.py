@@ -8,7 +8,7 @@ from eosmodel._checks import check_count, check_range
 from eosmodel._units import unit_of
 from eosmodel.curvature.ritz import DENSE_DIM, TrackInfo, dense_pairs, orthogonalize, rayleigh_ritz
 from eosmodel.curvature.scout import look_on
-from eosmodel.curvature.tracker import MAX_ELAPSED, OTHERS, AbstractTracker, Tracked, Tracker
+from eosmodel.curvature.tracker import OTHERS, AbstractTracker, Tracked, Tracker
 
 
 class BlockTracker(AbstractTracker):
@@ -26,7 +26,7 @@ class BlockTracker(AbstractTracker):
     Args:
         modes: number of pairs k, ≥ 1; as many as there are weights if that is less.
         rtol: tolerance by which `converged` is decided, as of `Tracker`; > 0.
-        rounds: rounds with residuals, ≥ 1, for each elapsed step up to five.
+        rounds: rounds with residuals, ≥ 1; one more where several steps have elapsed.
 
     Raises:
         ValueError: an argument outside its range.
@@ -71,7 +71,7 @@ class BlockTracker(AbstractTracker):
         products = products / unit
         seen = products[-1]
         values, vectors, hvps, moved = _solve(basis, products, modes)
-        rounds = self.rounds * min(elapsed, MAX_ELAPSED)
+        rounds = self.rounds + (elapsed > 1)
         for _ in range(rounds):
             # Unit rows along the residuals; zeros where nothing but rounding is left.
             rest = jax.vmap(orthogonalize, (0, None))(hvps - values[:, None] * vectors, vectors)

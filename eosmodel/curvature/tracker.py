@@ -17,7 +17,7 @@ from eosmodel.curvature.scout import Scout, look_later, look_on, new_scout
 # The other modes must be known well enough to notice in time that one overtakes the first.
 OTHERS = 4
 # An update pays for at most that many steps since the one before.
-MAX_ELAPSED = 5
+_MAX_ELAPSED = 5
 # A tracker looks outside its modes at every such update.
 _LOOK = 2
 
@@ -107,7 +107,7 @@ class Tracker(AbstractTracker):
 
     def update(self, matvec, pairs, elapsed=1):
         scout = pairs.scout if isinstance(pairs, Tracked) else None
-        budget = self.budget * min(elapsed, MAX_ELAPSED)
+        budget = self.budget * min(elapsed, _MAX_ELAPSED)
         found, info, scout = _track(matvec, pairs, self.rtol, budget, scout)
         return (Tracked(found.values, found.vectors, scout) if isinstance(pairs, Tracked) else found), info
 
