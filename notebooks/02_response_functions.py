@@ -368,7 +368,7 @@ for one in floors:
 watershed = float(valley.sharpness(jnp.array([0.0, np.interp(-1, -np.array(q), floors)])))
 ax.axhline(watershed, color="black", linestyle=":", label=f"q = 1, at λ = {watershed:.2f}")
 ax.set(xlabel="step t", ylabel="sharpness λ")
-ax.legend(frameon=False, loc="lower right")
+figure.legend(frameon=False, loc="outside upper center")
 plt.show()
 
 # %% [markdown]

@@ -379,7 +379,7 @@ for moment, color in zip(moments, plt.cm.viridis(np.linspace(0, 0.85, len(moment
     print(f"frozen at {moment:3}, {edge - moment:3} steps before the edge: right for {horizon:3} steps")
 ax.axhline(2 / eta, color="black", linestyle="--", linewidth=1)
 ax.set(xlabel="step t", ylabel="sharpness λ", ylim=(0, 4 / eta))
-ax.legend(frameon=False, ncols=3, loc="upper left")
+figure.legend(frameon=False, ncols=3, loc="outside upper center")
 plt.show()
 
 # %% [markdown]
