@@ -91,7 +91,7 @@ def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
     names = {path.name for path in out.iterdir()}
     pictures = {"sweep-loss.png", "sweep-sharpness.png", "sweep-trajectories.png", "sweep-losses.png"}
     assert names == {"config.json", "run.toml", "blocks", "log", "sweep.nc", "findings.json", "sweep.html"} | pictures
-    logged = {path.name: [json.loads(line) for line in path.open()] for path in (out / "log").iterdir()}
+    logged = {path.name: list(map(json.loads, path.read_text().splitlines())) for path in (out / "log").iterdir()}
     assert len(logged) == 4
     for rows in logged.values():
         assert [row["seed"] for row in rows] == [0] * (len(rows) // 2) + [1] * (len(rows) // 2)
