@@ -117,7 +117,9 @@ def branching(experiment: xr.Dataset, trunk: xr.Dataset) -> str:
     rest = starts.rest_of(trunk, at, int(experiment.step[-1]))
     if rest.sizes["step"] == 0:
         return f"\nThese runs go on from step {at} of {own}, where that run ended."
-    lines = [f"\nThese runs branch off {own} at its step {at}. In the same steps the run itself came to:"]
+    rows = rest.sizes["step"]
+    shared_steps = "the same steps" if rows == experiment.sizes["step"] else f"the {rows} recorded steps that it has"
+    lines = [f"\nThese runs branch off {own} at its step {at}. In {shared_steps}, the run itself came to:"]
     lines.append(str(compare(rest.drop_vars("tuner").expand_dims(tuner=[f"{own}, the run"]))))
     if own in experiment.tuner.values:
         branch, run = xr.align(experiment.loss.sel(tuner=own, drop=True), rest.loss.drop_vars("tuner"), join="inner")

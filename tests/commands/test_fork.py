@@ -31,6 +31,7 @@ def test_branches_go_on_from_a_kept_step_and_the_one_without_memory_is_the_run(k
     assert branches.sizes["step"] == 20
     said = capsys.readouterr().out
     assert "branch off constant:0.02 at its step 10" in said
+    assert "In the same steps, the run itself" in said
     assert "constant:0.02, the run" in said
     assert (out / "fork.png").stat().st_size > 10_000
     assert "Branches off the run under constant:0.02" in (out / "report.html").read_text()

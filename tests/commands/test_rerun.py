@@ -54,7 +54,8 @@ def test_what_cannot_be_run_again_is_one_line(tmp_path, capsys, fails):
     x = np.arange(24.0).reshape(8, 3) / 24
     np.savez(data, x=x, y=np.arange(8) % 2)
     small = ["--data", str(data), "--width", "2", "--depth", "1", "--tuners", "constant:0.1", "--steps", "2"]
-    main(["train", *small, "--out", str(out)])
+    main(["train", *small, "--samples", "6", "--test-samples", "2", "--out", str(out)])
+    main(["rerun", str(out), "--out", str(tmp_path / "before")])  # samples that are held out belong to the data
     np.savez(data, x=x + 1, y=np.arange(8) % 2)
     capsys.readouterr()
     assert "were replaced" in fails("rerun", str(out))
