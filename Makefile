@@ -61,7 +61,7 @@ $(DEVELOPER): $(PACKAGE)
 	@touch $@
 
 demo: $(PACKAGE)
-	$(BIN)/eosmodel compare --theories $(DEMO) --out runs/demo --resume
+	$(BIN)/eosmodel compare --theories $(DEMO) --out runs/demo --workers 2 --resume
 
 sweep: $(PACKAGE)
 	$(BIN)/eosmodel sweep --out runs/sweep --workers 2 --resume
