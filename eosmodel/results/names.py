@@ -48,7 +48,11 @@ VARIABLES: dict[str, Variable] = {
         "u", "bound of |Δ ln λ| that a theory gives for itself, meant to hold at 90 % of the steps"
     ),
     "center_loss": Variable("L̄", "loss at the centre of the oscillation"),
-    "left_out": Variable("ε", "share of the gradient that the centre–oscillation model leaves out, ‖P⊥(A − HX)‖/‖g₊‖"),
+    "left_out": Variable(
+        "ε",
+        "share of the gradient that the centre–oscillation model leaves out: what ½(∇L(w̄ + x) − ∇L(w̄ − x)) − Hx has "
+        "off the tracked modes, over ‖∇L(w̄ + x)‖, with w̄ the centre, x the oscillation and H the Hessian at w̄",
+    ),
     "gradient_norm": Variable("‖g‖", "norm of the gradient at the iterate"),
     "alignment": Variable("|u·g|/‖g‖", "cosine between the gradient and the leading eigenvector last solved for"),
     "eigenvalues": Variable("λ_i", "leading Hessian eigenvalues at the centre"),
