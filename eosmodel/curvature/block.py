@@ -6,9 +6,18 @@ import jax.numpy as jnp
 
 from eosmodel._checks import check_count, check_range
 from eosmodel._units import unit_of
-from eosmodel.curvature.ritz import DENSE_DIM, TrackInfo, dense_pairs, orthogonalize, rayleigh_ritz
+from eosmodel.curvature.ritz import (
+    DENSE_DIM,
+    TrackInfo,
+    dense_pairs,
+    orthogonalize,
+    rayleigh_ritz,
+    residuals,
+    tolerances,
+    turned_like,
+)
 from eosmodel.curvature.scout import look_on
-from eosmodel.curvature.tracker import OTHERS, AbstractTracker, Tracked, Tracker
+from eosmodel.curvature.tracker import AbstractTracker, Tracked, Tracker
 
 
 class BlockTracker(AbstractTracker):
@@ -74,18 +83,16 @@ class BlockTracker(AbstractTracker):
         rounds = self.rounds + (elapsed > 1)
         for _ in range(rounds):
             # Unit rows along the residuals; zeros where nothing but rounding is left.
-            rest = jax.vmap(orthogonalize, (0, None))(hvps - values[:, None] * vectors, vectors)
+            rest = jax.vmap(orthogonalize, (0, None))(residuals(values, vectors, hvps)[0], vectors)
             basis = jnp.concatenate([vectors, moved[0], rest])
             products = jnp.concatenate([hvps, moved[1], product(rest) / unit])
             values, vectors, hvps, moved = _solve(basis, products, modes)
-        scale = jnp.maximum(jnp.abs(values[0]), jnp.finfo(dtype).tiny)
-        size = jnp.linalg.norm(hvps - values[:, None] * vectors, axis=1) / scale
-        tolerance = self.rtol * jnp.where(jnp.arange(modes) == 0, 1, OTHERS).astype(dtype)
-        # A larger Ritz problem may turn a vector round, and with it the sign of an amplitude.
-        vectors = vectors * jnp.where(jnp.sum(vectors * pairs.vectors, axis=1) < 0, -1, 1).astype(dtype)[:, None]
+        _, size = residuals(values, vectors, hvps)
+        vectors = turned_like(vectors, pairs.vectors)
         taken = jnp.asarray(count + rounds * modes, jnp.int32)
         scout = None if scout is None else look_on(scout, outside, seen, values, vectors, unit)
-        return Tracked(values * unit, vectors, scout), TrackInfo(size[0], taken, jnp.all(size <= tolerance))
+        info = TrackInfo(size[0], taken, jnp.all(size <= tolerances(self.rtol, modes, dtype)))
+        return Tracked(values * unit, vectors, scout), info
 
 
 def _solve(basis, products, modes):

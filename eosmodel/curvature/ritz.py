@@ -11,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 DENSE_DIM = 24
 # A direction whose squared length left after orthogonalisation is below this (relative to 1) adds only rounding.
 RANK_FLOOR = 1e-3
+# The other modes must be known well enough to notice in time that one overtakes the first.
+_OTHERS = 4
 
 
 class Modes(eqx.Module):
@@ -59,6 +61,24 @@ def rayleigh_ritz(basis, products, modes):
     bound = 2 * jnp.max(jnp.sum(jnp.abs(reduced), axis=0)) + 1
     values, coefficients = jnp.linalg.eigh(reduced - jnp.diag(jnp.where(kept, 0, bound)))
     return values[::-1][:modes], (whiten @ coefficients)[:, ::-1][:, :modes].T
+
+
+def residuals(values, vectors, products):
+    """Hu_i − λ_iu_i of Ritz pairs, and their norms relative to |λ_1|."""
+    rest = products - values[:, None] * vectors
+    scale = jnp.maximum(jnp.abs(values[0]), jnp.finfo(values.dtype).tiny)
+    return rest, jnp.linalg.norm(rest, axis=1) / scale
+
+
+def tolerances(rtol, modes, dtype):
+    """The largest relative residual of each mode: rtol for the first, more for the others."""
+    return rtol * jnp.where(jnp.arange(modes) == 0, 1, _OTHERS).astype(dtype)
+
+
+def turned_like(vectors, before):
+    """Vectors in the sense of those before; a larger Ritz problem may turn one round, and with it the sign of an
+    amplitude."""
+    return vectors * jnp.where(jnp.sum(vectors * before, axis=1) < 0, -1, 1).astype(vectors.dtype)[:, None]
 
 
 def dense_pairs(matvec, dim, modes, dtype):

@@ -11,11 +11,20 @@ from jaxtyping import Array, Float
 from eosmodel._checks import check_count, check_range
 from eosmodel._units import unit_of
 from eosmodel.curvature.products import linearize
-from eosmodel.curvature.ritz import DENSE_DIM, Modes, TrackInfo, dense_pairs, orthogonalize, rayleigh_ritz, unit_vector
+from eosmodel.curvature.ritz import (
+    DENSE_DIM,
+    Modes,
+    TrackInfo,
+    dense_pairs,
+    orthogonalize,
+    rayleigh_ritz,
+    residuals,
+    tolerances,
+    turned_like,
+    unit_vector,
+)
 from eosmodel.curvature.scout import Scout, look_later, look_on, new_scout
 
-# The other modes must be known well enough to notice in time that one overtakes the first.
-OTHERS = 4
 # An update pays for at most that many steps since the one before.
 _MAX_ELAPSED = 5
 # A tracker looks outside its modes at every such update.
@@ -121,13 +130,7 @@ def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, Trac
     modes, dim = pairs.vectors.shape
     if dim <= DENSE_DIM:
         return *dense_pairs(matvec, dim, modes, pairs.vectors.dtype), None
-    dtype = pairs.vectors.dtype
-    tolerance = rtol * jnp.where(jnp.arange(modes) == 0, 1, OTHERS).astype(dtype)
-
-    def residuals(values, vectors, products):
-        rest = products - values[:, None] * vectors
-        scale = jnp.maximum(jnp.abs(values[0]), jnp.finfo(dtype).tiny)
-        return rest, jnp.linalg.norm(rest, axis=1) / scale
+    tolerance = tolerances(rtol, modes, pairs.vectors.dtype)
 
     def solve(basis, products):
         values, c = rayleigh_ritz(basis, products, modes)
@@ -170,8 +173,7 @@ def _track(matvec, pairs, rtol, max_expansions, scout=None) -> tuple[Modes, Trac
     (values, vectors, hvps, _, _), count = jax.lax.while_loop(unfinished, expand, carry)
     _, size = residuals(values, vectors, hvps)
     if scout is not None:
-        # A larger Ritz problem may turn a vector round, and with it the sign of an amplitude.
-        vectors = vectors * jnp.where(jnp.sum(vectors * pairs.vectors, axis=1) < 0, -1, 1).astype(dtype)[:, None]
+        vectors = turned_like(vectors, pairs.vectors)
         scout = jax.lax.cond(look, look_on, look_later, scout, outside, seen, values, vectors, unit)
     return Modes(values * unit, vectors), TrackInfo(size[0], taken + count, jnp.all(size <= tolerance)), scout
 

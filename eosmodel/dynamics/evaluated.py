@@ -3,11 +3,11 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from eosmodel._status import Status
 from eosmodel.dynamics.base import AbstractDynamics
+from eosmodel.dynamics.center import run_every
 from eosmodel.objectives.networks import Network
 
 
@@ -64,6 +64,4 @@ class Evaluated(AbstractDynamics):
                 row |= {} if net.classes is None else {"test_accuracy": test.accuracy(weights)}
             return row
 
-        shapes = jax.eval_shape(evaluate)
-        nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
-        return jax.lax.cond(t % self.every == 0, evaluate, lambda: nothing)
+        return run_every(t, self.every, None, lambda _: (None, evaluate()))[1]
