@@ -49,7 +49,11 @@ def setting(config: Mapping[str, Any]) -> str:
         return str(config["objective"])
     if "net" not in config:
         return ""
-    samples = "all samples" if config["samples"] is None else f"the first {config['samples']} samples"
+    count, seed, classes = config["samples"], config.get("subset_seed"), config.get("classes")
+    samples = "all samples" if count is None else f"the first {count} samples"
+    if count is not None and seed is not None:
+        samples = f"{count} random samples (seed {seed})"
+    samples += "" if classes is None else f" of classes {classes}"
     size = config.get("batch_size")
     batch = "" if "batch_sizes" in config else ", full batch" if size is None else f", batches of {size}"
     return (
