@@ -26,7 +26,8 @@ def check_kinds(experiment: xr.Dataset, theory: xr.Dataset | None) -> None:
 
 
 def check_same(experiment: xr.Dataset, theory: xr.Dataset) -> None:
-    """Raise ValueError where a theory is not of the run, as far as both say what they are of."""
+    """Raise ValueError where a theory is not of the run, as far as both say what they are of. Of the data those that
+    are trained on count, for a theory says nothing of what is held out."""
     pair = experiment, theory
     differing = [name for name in ("dtype", "data", "direction") if _unequal(experiment, theory, name)]
     losses = {loss for loss in (_identity(dataset).get("loss") for dataset in pair) if loss is not None}
@@ -70,8 +71,16 @@ def common_attrs(datasets: Sequence[xr.Dataset]) -> dict[str, Any]:
 
 
 def _unequal(experiment: xr.Dataset, theory: xr.Dataset, name: str) -> bool:
-    both = name in experiment.attrs and name in theory.attrs
-    return both and experiment.attrs[name] != theory.attrs[name]
+    pair = experiment.attrs, theory.attrs
+    if any(name not in attrs for attrs in pair):
+        return False
+    first, second = (_trained_on(attrs[name]) if name == "data" else attrs[name] for attrs in pair)
+    return first != second
+
+
+def _trained_on(data: str) -> dict[str, Any]:
+    """What an attribute `data` says of the samples that are trained on."""
+    return {key: value for key, value in json.loads(data).items() if not key.startswith("held_out")}
 
 
 def _said(experiment: xr.Dataset, theory: xr.Dataset, name: str) -> str:

@@ -119,6 +119,16 @@ def test_other_data_are_named(digits):
         eos.compare(known, predicted(net(replaced), seeds=3))
 
 
+def test_held_out_samples_do_not_keep_a_theory_from_its_run(digits):
+    """Nothing of a theory depends on them; other training samples, or other ones held out, stay apart in the record."""
+    split = eos.data.digits(20, test_samples=5)
+    of_run = run(net(split), seeds=3, test_every=3)
+    assert eos.compare(of_run, predicted(net(digits), seeds=3)).rows()[0]["theories"]
+    said = json.loads(of_run.attrs["data"])
+    assert (said["sha256"], said["held_out_sha256"]) == (digits.sha256, split.test.sha256)
+    assert split.sha256 not in said.values()
+
+
 def test_schedules_are_told_apart_by_what_they_compute():
     one, other = (tuners.Schedule(optax.cosine_decay_schedule(size, 50)) for size in (0.1, 0.2))
     with pytest.raises(ValueError, match="it differs in tuner"):

@@ -47,9 +47,10 @@ def chunked(net: Network, chunk: int | None) -> Network:
 
 
 def origin_of(data: Data) -> Origin:
-    """What a record says of the data."""
-    held_out = {} if data.test is None else {"held_out": len(data.test.x)}
-    return Origin(name=data.name, sha256=data.sha256, samples=len(data.x), **held_out)
+    """What a record says of the data: the samples for training, and apart from them those that are held out."""
+    test = data.test
+    held_out = {} if test is None else {"held_out": len(test.x), "held_out_sha256": test.sha256}
+    return Origin(name=data.name, sha256=dataclasses.replace(data, test=None).sha256, samples=len(data.x), **held_out)
 
 
 def arrays_of(data: Data, dtype) -> tuple[Array, Array]:

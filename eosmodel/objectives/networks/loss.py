@@ -38,7 +38,8 @@ class Network(AbstractObjective):
         loss_name: "mse" or "ce".
         classes: number of classes; None for regression.
         frozen: the arrays of the model that are not weights, and None elsewhere; None where all are weights.
-        origin: `name`, `sha256` and `samples` of the `Data`, for records.
+        origin: `name`, `sha256` and `samples` of the data that are trained on, `held_out` and `held_out_sha256` of
+            those that are held out, for records.
         chunk: samples in memory at once, on each device; None for all. Loss, predictions and their derivatives of any
             order are summed over chunks, and differ by rounding alone.
         weight_decay: ω.
