@@ -189,6 +189,9 @@ class Sweep(NetworkOptions):
     an oscillation of period two."""
     modes: int = 3
     """Number of leading eigenpairs followed."""
+    test_samples: int = 0
+    """Hold out so many samples, as for `train`, and record loss and accuracy on them, and the training accuracy, every
+    --track-every steps."""
     log: Literal["jsonl", "tensorboard", "wandb"] | None = None
     """Write the seeds of every block while it is under way, as for `train`."""
     devices: int | None = None

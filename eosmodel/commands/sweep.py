@@ -5,6 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from eosmodel import logs
+from eosmodel._checks import check_range
 from eosmodel.commands import shared
 from eosmodel.commands.options import Sweep
 from eosmodel.objectives.recipes import network
@@ -31,7 +32,7 @@ def run(options: Sweep) -> None:
         name: list(dict.fromkeys(block.config[key] for block in plan.blocks))
         for name, key in (("tuners", "tuner"), ("batch_sizes", "batch_size"))
     }
-    config = shared.config_of(options, **shared.network_options(options), **grown)
+    config = shared.config_of(options, **shared.network_options(options, options.test_samples), **grown)
     shared.prepare(options, config, growing=GROWING)
     shared.save(shared.compute(plan, options, runner, options.log), options, DATASET, config)
     redraw(options.out)
@@ -48,7 +49,8 @@ def redraw(folder: Path) -> None:
 
 def _plan(options: Sweep) -> Plan[xr.Dataset]:
     """Everything that can be wrong with the input, before anything is written."""
-    net = shared.network_options(options)
+    check_range("eosmodel", "--test-samples", options.test_samples, 0)
+    net = shared.network_options(options, options.test_samples)
     with shared.precision(options):
         samples = network(**net, seed=0).x.shape[0]
         if options.devices is not None:

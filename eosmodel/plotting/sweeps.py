@@ -21,30 +21,32 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
     """One number of a sweep by tuner and batch size: the median over seeds, written and as a colour on a log scale.
 
     Runs that ended early count as infinite, and their number is written; a cell with an infinite median has no colour.
-    A frame marks the lowest value of every batch size.
+    A frame marks the lowest value of every batch size. Accuracies are the other way round: the highest is the best,
+    and runs that ended early count as −∞; their colours are on a linear scale.
 
     Args:
         sweep: dataset over (tuner, batch_size, seed).
-        name: a positive variable of it.
+        name: a positive variable of it, or an accuracy.
         axes: axes to draw on; a new figure when None.
 
     Raises:
         ValueError: the sweep does not have this variable for every run.
     """
-    from matplotlib.colors import LogNorm
+    from matplotlib.colors import LogNorm, Normalize
     from matplotlib.patches import Rectangle
 
     known = [str(key) for key, var in sweep.data_vars.items() if var.dims == ("tuner", "batch_size", "seed")]
     if name not in known:
         raise ValueError(f"sweep_map: name must be one of {', '.join(known)}, got {name!r}")
     ended = ~np.isin(sweep.status, SUCCESSES)
-    median = np.median(np.where(ended, np.inf, sweep[name].values), axis=-1)
-    values = np.where(np.isfinite(median) & (median > 0), median, np.nan)
+    share = name.endswith("accuracy")
+    median = np.median(np.where(ended, -np.inf if share else np.inf, sweep[name].values), axis=-1)
+    values = np.where(np.isfinite(median) & (share | (median > 0)), median, np.nan)
     rows, columns = values.shape
     ax: Any = new_figure(3.2 + 1.0 * columns, 1.4 + 0.36 * rows).subplots() if axes is None else axes
     known_values = values[np.isfinite(values)]
     low, high = (known_values.min(), known_values.max()) if known_values.size else (1.0, 10.0)
-    norm = LogNorm(low, max(high, low * 1.01))
+    norm = Normalize(low, max(high, low + 0.01)) if share else LogNorm(low, max(high, low * 1.01))
     image = ax.imshow(values, norm=norm, cmap="viridis", aspect="auto")
     ax.set_facecolor("#dddddd")
     for i, j in np.ndindex(rows, columns):
@@ -56,14 +58,15 @@ def sweep_map(sweep: xr.Dataset, name: str = "final_loss", *, axes: Any = None) 
         ax.text(j, i, text, ha="center", va="center", fontsize=6 if early else 9, color="white" if light else "black")
     for j in range(columns):
         if np.isfinite(values[:, j]).any():
-            best = np.nanargmin(values[:, j])
+            best = np.nanargmax(values[:, j]) if share else np.nanargmin(values[:, j])
             ax.add_patch(Rectangle((j - 0.47, best - 0.46), 0.94, 0.92, fill=False, edgecolor="#D55E00", linewidth=1.8))
     ax.set_xticks(range(columns), _sizes(sweep))
     ax.set_yticks(range(rows), [str(label) for label in sweep.tuner.values])
     ax.set_xlabel("batch size $B$")
     attrs = sweep[name].attrs
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02)
-    _plain_numbers(bar.ax.yaxis)
+    if not share:
+        _plain_numbers(bar.ax.yaxis)
     bar.set_label(f"{attrs.get('symbol', name)}, median over {sweep.sizes['seed']} seeds", fontsize=9)
     ax.set_title(name.replace("_", " "), fontsize=10)
     if axes is None:
@@ -78,7 +81,7 @@ def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any 
 
     Args:
         sweep: dataset over (tuner, batch_size, seed, step).
-        name: "sharpness", "loss" or "stepsize".
+        name: "sharpness", "loss", "stepsize" or "test_loss".
         axes: as many axes as there are batch sizes; a new figure when None.
 
     Raises:

@@ -1,7 +1,7 @@
 """The page of a sweep over tuners, batch sizes and seeds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def write_sweep(sweep: xr.Dataset, claims: Sequence[Claim], out: str | Path) -> 
         setting=setting(origin["config"]),
         sentences=_summary(sweep, claims),
         samples=sweep.attrs["samples"],
-        variables=[(variable.symbol, variable.meaning) for variable in sweeps.SCALARS.values()],
+        variables=[(of.symbol, of.meaning) for name, of in (sweeps.SCALARS | sweeps.HELD_OUT).items() if name in sweep],
         confidence=sweeps.LEVEL,
         least=sweeps.LEAST_SEEDS,
         origin=origin,
@@ -62,7 +62,19 @@ def _summary(sweep: xr.Dataset, claims: Sequence[Claim]) -> list[str]:
             sentences.append(
                 f"At {size} the lowest final loss, as median over seeds, is {number(losses[best])} with {best}."
             )
+    if "final_test_loss" in sweep:
+        sentences += [_held_out(sweep, size, losses) for size, losses in _medians(sweep, "final_test_loss").items()]
     return [*sentences, words.verdicts(claims)]
+
+
+def _held_out(sweep: xr.Dataset, size: str, losses: Mapping[str, float]) -> str:
+    """The tuner that does best on held-out samples at a batch size."""
+    if not losses:
+        return f"At {size} no tuner that was evaluated on held-out samples finished with every seed."
+    best = min(losses, key=losses.__getitem__)
+    right = _medians(sweep, "final_test_accuracy")[size] if "final_test_accuracy" in sweep else {}
+    share = f", of which it classifies {number(right[best], '.1%')} correctly" if best in right else ""
+    return f"At {size} the loss on held-out samples ends lowest, at {number(losses[best])}, with {best}{share}."
 
 
 _AXES = {"tuner": "tuner", "batch_size": "batch size", "seed": "seed"}
@@ -94,19 +106,42 @@ def _shows(sweep: xr.Dataset, name: str, symbol: str) -> str:
 
 
 def _pictures(sweep: xr.Dataset) -> list[Picture]:
-    cell = "Median over seeds of the final {}, by tuner and batch size. A frame: the lowest of a batch size."
+    cell = "Median over seeds of the final {}, by tuner and batch size. A frame: the {} of a batch size."
     loss, sharpness = _shows(sweep, "final_loss", "final loss"), _shows(sweep, "final_sharpness", "final λ")
+    held_out = [
+        Picture(
+            f"sweep-{name.removeprefix('final_').replace('_', '-')}",
+            plotting.sweep_map(sweep, name),
+            cell.format(what, best),
+            f"Heat map, tuner by batch size, of the {_shows(sweep, name, what)}",
+        )
+        for name, what, best in (
+            ("final_test_loss", "loss on held-out samples", "lowest"),
+            ("final_test_accuracy", "accuracy on held-out samples", "highest"),
+        )
+        if name in sweep
+    ]
+    if held_out:
+        held_out.append(
+            Picture(
+                "sweep-test-losses",
+                plotting.sweep_trajectories(sweep, "test_loss"),
+                "Loss on held-out samples along the runs.",
+                "Lines of the loss on held-out samples against the step, a panel for each batch size and a line for "
+                f"each tuner; {_shows(sweep, 'final_test_loss', 'final loss on held-out samples')}",
+            )
+        )
     return [
         Picture(
             "sweep-loss",
             plotting.sweep_map(sweep, "final_loss"),
-            cell.format("full-batch loss"),
+            cell.format("full-batch loss", "lowest"),
             f"Heat map, tuner by batch size, of the {loss}",
         ),
         Picture(
             "sweep-sharpness",
             plotting.sweep_map(sweep, "final_sharpness"),
-            cell.format("sharpness"),
+            cell.format("sharpness", "lowest"),
             f"Heat map, tuner by batch size, of the {sharpness}",
         ),
         Picture(
@@ -121,4 +156,5 @@ def _pictures(sweep: xr.Dataset) -> list[Picture]:
             "Full-batch loss along the runs.",
             f"Lines of the loss against the step, a panel for each batch size and a line for each tuner; {loss}",
         ),
+        *held_out,
     ]

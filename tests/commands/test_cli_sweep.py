@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -67,6 +68,8 @@ def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
         "--seeds",
         "0",
         "1",
+        "--test-samples",
+        "10",
         "--log",
         "jsonl",
     ]
@@ -90,6 +93,7 @@ def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     names = {path.name for path in out.iterdir()}
     pictures = {"sweep-loss.png", "sweep-sharpness.png", "sweep-trajectories.png", "sweep-losses.png"}
+    pictures |= {"sweep-test-loss.png", "sweep-test-accuracy.png", "sweep-test-losses.png"}
     assert names == {"config.json", "run.toml", "blocks", "log", "sweep.nc", "findings.json", "sweep.html"} | pictures
     logged = {path.name: list(map(json.loads, path.read_text().splitlines())) for path in (out / "log").iterdir()}
     assert len(logged) == 4
@@ -102,7 +106,9 @@ def test_a_killed_sweep_loses_nothing_done_and_grows(tmp_path, capsys, fails):
     assert json.loads(found.attrs["config"])["width"] == 4
     assert "not tested" in (out / "sweep.html").read_text()
     assert {finding["id"] for finding in json.loads((out / "findings.json").read_text())} == set("abcd")
+    assert np.isfinite(found.final_test_accuracy).all()
     page = (out / "sweep.html").read_text()
+    assert page.count("the loss on held-out samples ends lowest") == 2
     (out / "sweep.html").unlink()
     main(["report", str(out)])
     assert (out / "sweep.html").read_text() == page

@@ -118,16 +118,17 @@ def test_plans_name_what_is_wrong(change, words):
 
 def test_a_block_says_what_the_runs_say():
     """Its numbers against those of runs of one seed each, put together here from their rows."""
-    net = NETWORK | {"dtype": "float64"}
+    net = NETWORK | {"dtype": "float64", "test_samples": 20}
     made = sweeps.make_block(net, "constant:0.4", 10, seeds=[3, 4], steps=40, modes=1, track_every=5)
     with jax.enable_x64(False):
         block = made.run()
-    net = eos.objectives.mlp(eos.data.digits(60), width=4, depth=1, init_scale=0.5, dtype="float64")
+    net = eos.objectives.mlp(eos.data.digits(60, test_samples=20), width=4, depth=1, init_scale=0.5, dtype="float64")
     batches, tuner = eos.objectives.MiniBatches(net, 10), eos.tuners.Constant(0.4)
     # A batch of runs and one run are different machine code.
     close = partial(np.testing.assert_allclose, rtol=1e-6)
+    options = {"modes": 1, "track_every": 5, "test_every": 5, "measure_every": 0, "progress": False}
     for seed in (3, 4):
-        run = eos.simulate(batches, tuner, 40, seeds=seed, modes=1, track_every=5, measure_every=0, progress=False)
+        run = eos.simulate(batches, tuner, 40, seeds=seed, **options)
         got = block.sel(seed=seed)
         rows = run.isel(step=slice(None, None, 5))
         close(got.sharpness, rows.sharpness)
@@ -140,6 +141,9 @@ def test_a_block_says_what_the_runs_say():
         close(got.median_edge_product, np.median(late.stepsize * late.sharpness))
         close(got.mean_stepsize, run.stepsize.sel(step=slice(20, None)).mean())
         close(got.failed_share, run.search_failed.mean())
+        for name in ("accuracy", "test_loss", "test_accuracy"):
+            close(got[name], rows[name])
+            close(got[f"final_{name}"], rows[name].sel(step=slice(15, None)).mean())
         assert int(got.status) == 0
         assert int(got.steps) == 40
     assert block.attrs["done"] == 1
@@ -345,6 +349,18 @@ def test_maps_write_the_medians_and_frame_the_best():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["full (100)", "40", "10"]
     with pytest.raises(ValueError, match="final_loss"):
         plotting.sweep_map(dataset, "loss")
+
+
+def test_the_best_accuracy_is_the_highest():
+    loss = [[0.5, 0.9, 0.4], [0.8, 0.7, 0.2]]
+    status = np.zeros((2, 3, 5), int)
+    status[0, 1] = 1
+    dataset = made_up(loss, status=status, tuners=("constant:0.4", "armijo"))
+    dataset["final_test_accuracy"] = dataset.final_loss.copy(data=np.repeat(np.array(loss)[..., None], 5, -1))
+    ax = plotting.sweep_map(dataset, "final_test_accuracy").axes[0]
+    assert ax.texts[1].get_text() == "–\n5 of 5 ended early"
+    frames = [(round(patch.get_x() + 0.47), round(patch.get_y() + 0.46)) for patch in ax.patches]
+    assert frames == [(0, 1), (1, 1), (2, 0)]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.01, 0.013), (2.05, 2.09), (1.999, 2.001), (1e-5, 3.0), (5.0, 5.0)])

@@ -1,6 +1,6 @@
 """A block of a sweep: one tuner at one batch size, all seeds in one batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ ROWS = 60
 """Rows of a trajectory that a block keeps, at most."""
 
 TRAJECTORIES = ("loss", "stepsize", "sharpness", "residual")
+"""What a block keeps of every seed along its runs; with held-out samples also what they are evaluated by."""
 SCALARS: dict[str, Variable] = {
     "final_loss": Variable("L", f"full-batch loss, mean over the tracked rows of the last {measures.WINDOW} steps"),
     "initial_sharpness": Variable("λ₀", "sharpness at the first tracked row"),
@@ -39,12 +40,22 @@ SCALARS: dict[str, Variable] = {
 }
 """What a block keeps of every seed, beside `status` and `steps`."""
 
+HELD_OUT: dict[str, Variable] = {
+    f"final_{name}": Variable(
+        VARIABLES[name].symbol,
+        f"{VARIABLES[name].meaning}; mean over the tracked rows of the last {measures.WINDOW} steps",
+    )
+    for name in ("accuracy", "test_loss", "test_accuracy")
+}
+"""What a block keeps of every seed of a network with held-out samples; the accuracies, where there are classes."""
+
 
 def make_block(network: Mapping[str, Any], tuner: str, batch_size: int | str, **run: Any) -> Block:
     """A block of a sweep.
 
     Args:
-        network: arguments of `objectives.recipes.network`, the seed left out.
+        network: arguments of `objectives.recipes.network`, the seed left out; with `test_samples` runs are evaluated on
+            held-out samples at every tracked row.
         tuner: specification of the tuner.
         batch_size: number of samples, or "full".
         run: `steps`, `seeds`, `modes`, `track_every` and perhaps `mesh` of `simulate`.
@@ -71,7 +82,8 @@ def compute(
 
     Returns:
         Dataset over seed of the variables of `SCALARS`, `status` and `steps`; over (seed, step) of loss, step size,
-        sharpness and its residual on at most 60 tracked rows.
+        sharpness and its residual on at most 60 tracked rows. With held-out samples, also the variables of `HELD_OUT`,
+        and the accuracies and the held-out loss on these rows.
     """
     options = dict(config)
     tuner, size, dtype = options.pop("tuner"), options.pop("batch_size"), options["dtype"]
@@ -82,7 +94,8 @@ def compute(
         net = network(**options, seed=run["seeds"][0])
         objective = net if size == FULL else MiniBatches(net, size)
         shown: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "log": log}
-        runs = simulate(objective, from_spec(tuner), **run, measure_every=0, **shown)
+        evaluated = {"test_every": run["track_every"]}
+        runs = simulate(objective, from_spec(tuner), **run, **evaluated, measure_every=0, **shown)
     return _summary(runs.assign_coords(seed=run["seeds"]), run["track_every"])
 
 
@@ -97,16 +110,19 @@ def ended(block: xr.Dataset) -> str:
 def _summary(run: xr.Dataset, track_every: int) -> xr.Dataset:
     # Full-batch runs know the loss on every row, stochastic ones on tracked rows: the same rows of both.
     tracked = run.isel(step=slice(None, None, track_every))
-    numbers = [_numbers(run.sel(seed=seed), tracked.sel(seed=seed)) for seed in run.seed]
-    data: dict[str, Any] = {name: ("seed", [n[name] for n in numbers], SCALARS[name].attrs()) for name in SCALARS}
+    evaluated = [name for name in HELD_OUT if name.removeprefix("final_") in run]
+    numbers = [_numbers(run.sel(seed=seed), tracked.sel(seed=seed), evaluated) for seed in run.seed]
+    kept = SCALARS | {name: HELD_OUT[name] for name in evaluated}
+    data: dict[str, Any] = {name: ("seed", [n[name] for n in numbers], kept[name].attrs()) for name in kept}
     thin = tracked.isel(step=slice(None, None, -(-tracked.sizes["step"] // ROWS)))
-    data |= {name: (("seed", "step"), thin[name].values) for name in TRAJECTORIES}
+    along = *TRAJECTORIES, *(name.removeprefix("final_") for name in evaluated)
+    data |= {name: (("seed", "step"), thin[name].values) for name in along}
     data |= {name: ("seed", run[name].values) for name in ("status", "steps")}
     seed = ("seed", run.seed.values, VARIABLES["seed"].attrs())
     return record.describe(xr.Dataset(data, {"seed": seed, "step": thin.step.values}))
 
 
-def _numbers(run: xr.Dataset, tracked: xr.Dataset) -> dict[str, float]:
+def _numbers(run: xr.Dataset, tracked: xr.Dataset, evaluated: Sequence[str]) -> dict[str, float]:
     taken = measures.steps_of(run)
     known = tracked.sharpness.values[np.isfinite(tracked.sharpness.values)]
     products = measures.edge_products(tracked)
@@ -123,6 +139,7 @@ def _numbers(run: xr.Dataset, tracked: xr.Dataset) -> dict[str, float]:
         "median_stepsize": _or_nan(np.median, sizes),
         "failed_share": _or_nan(np.mean, run.search_failed.values[:taken]),
         "residual_share": _or_nan(np.mean, residual > 0.1),
+        **{name: measures.final_mean(tracked, name.removeprefix("final_")) for name in evaluated},
     }
 
 
