@@ -8,7 +8,8 @@ cannot be tested. Bounds, all over the last half of the completed steps unless s
   sharpening without end: drift of λ > 0.05; η falls: its drift is negative;
 - rises: the median λ is at least 1.1 times the first λ of the run;
 - ahead early: lower loss, as a 25-step mean, at 10 % of the horizon; at the end: mean of the last 25 steps, infinite
-  for a run that did not finish; the constant step compared with is the one of lowest final loss of the same seed;
+  for a run that did not finish; the constant step compared with is the one of lowest final loss of the same seed.
+  Where one of two runs stopped on purpose (status "reached"), their losses are those of the steps that both have;
 - a run oscillates if s exceeds 2 at some step of the last half.
 """
 
@@ -51,10 +52,12 @@ class Runs:
         return [seed for seed in self.seeds if status_of(self.get(tuner, seed)) is not Status.STALLED]
 
     def best(self, prefix: str, seed: int) -> xr.Dataset | None:
-        """The finished run of lowest final loss among the tuners whose name has the prefix."""
+        """The finished run of lowest final loss among the tuners whose name has the prefix; one that reached the loss
+        or the accuracy at which it was to stop is better than others, the sooner the better."""
         runs = [self.get(label, seed) for label in self.tuners if label.partition(":")[0].startswith(prefix)]
         runs = [run for run in runs if status_of(run).ok]
-        return min(runs, key=_final_loss, default=None)
+        reached = [run for run in runs if status_of(run) is Status.REACHED]
+        return min(reached, key=steps_of) if reached else min(runs, key=_final_loss, default=None)
 
 
 Tested = tuple[list[bool], dict[str, float]]
@@ -90,8 +93,8 @@ def is_overtaken(runs: Runs, tuner: str, seed: int) -> Tested | None:
     run, constant = runs.get(tuner, seed), runs.best("constant", seed)
     if constant is None or status_of(run) is Status.NOT_RUN:
         return None
-    early = ratio(_early_loss(run), _early_loss(constant))
-    end = ratio(_final_loss(run), _final_loss(constant))
+    pair = _shared(run, constant)
+    early, end = ratio(*map(_early_loss, pair)), ratio(*map(_final_loss, pair))
     return [end > 1, early < 1], {"loss over the best constant's, early": early, "at the end": end}
 
 
@@ -101,7 +104,7 @@ def beats_both(runs: Runs, tuner: str, seed: int) -> Tested | None:
         return None
     s, exponent = edge_products(run), edge_exponent(run)
     mean = float(np.mean(s)) if s.size else np.nan
-    ratios = [ratio(_final_loss(run), _final_loss(other)) for other in (constant, armijo)]
+    ratios = [ratio(*map(_final_loss, _shared(run, other))) for other in (constant, armijo)]
     numbers = {"mean ηλ": mean, "median ηλ": _median(s), "Λ": exponent}
     numbers |= {"final loss over the best constant's": ratios[0], "over Armijo's": ratios[1]}
     at_edge = mean >= 2 * (1 - NEAR) and abs(exponent) <= EXPONENT
@@ -118,6 +121,17 @@ def has_zero_exponent(runs: Runs, tuner: str, seed: int) -> Tested | None:
 def ratio(a: float, b: float) -> float:
     """a/b; 0/0 is NaN, and a/0 infinite."""
     return a / b if b > 0 else float("nan") if a == b else float("inf")
+
+
+def _shared(run: xr.Dataset, other: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Two runs, cut to the steps that both have where one of them stopped on purpose: after that its loss did not rise,
+    it was just not looked at."""
+    pair = run, other
+    if not any(status_of(one) is Status.REACHED for one in pair):
+        return pair
+    steps = max(min(map(steps_of, pair)), 1)
+    first, second = (one.sel(step=one.step < steps).assign(steps=min(steps_of(one), steps)) for one in pair)
+    return first, second
 
 
 def _drift(run: xr.Dataset, name: str) -> float:

@@ -16,6 +16,7 @@ from eosmodel.results.measures import (
     edge_exponent,
     edge_products,
     failed_share,
+    final_loss,
     final_mean,
     last_known,
     log_error,
@@ -46,7 +47,8 @@ class Comparison:
         - `sharpness_error`, `stepsize_error`, `loss_error`: median over steps of |ln a − ln b|, with a and b the
           25-step moving averages of experiment and theory over the rows that both have; None without such rows. Rows at
           which both losses are rounding, below ε of the first loss, are not compared (`measures.above_rounding`).
-        - `final_loss`, `final_sharpness`: means over the last 25 completed steps.
+        - `final_loss`, `final_sharpness`: means over the last 25 completed steps; the loss of a run that stopped where
+          it was to (status "reached") is its last. Theories beside such a run are compared up to there.
         - `median_edge_product`: median of η_t λ_t over the last half of the completed steps.
         - `edge_exponent`: Λ = ⟨ln|1 − η_t λ_t|⟩ over the same half, rows without λ left out.
         - `accuracy`, `test_loss`, `test_accuracy`: the last ones known, of runs that have them.
@@ -117,7 +119,7 @@ def _row(experiment: xr.Dataset, theory: xr.Dataset | None, tuner: str, seed: in
         "status": status_of(run).label,
         "steps": steps_of(run),
         "experiment": {
-            "final_loss": _finite(final_mean(run, "loss")),
+            "final_loss": _finite(final_loss(run)),
             "final_sharpness": _finite(final_mean(run, "sharpness")),
             "median_edge_product": _finite(median),
             "edge_exponent": _finite(edge_exponent(run)),

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from eosmodel import plotting
-from eosmodel._status import Status
+from eosmodel._status import SUCCESS, Status
 from eosmodel.judging import claims
 from eosmodel.judging.scoreboard import compare, scoreboard
 from eosmodel.judging.verdicts import Claim, Verdict
@@ -75,6 +75,7 @@ def write_report(
         pictures=[one for one in pictures if one.name != "errors" or experiment.sizes["seed"] > 1],
         setting=setting(origin["config"]),
         sentences=words.summary(rows, judged),
+        success=SUCCESS,
         statuses=[status for status in Status if status.label in ended],
         left_out=VARIABLES["left_out"].meaning if theory is not None and "left_out" in theory else None,
         origin=origin,

@@ -179,6 +179,8 @@ def _summary(
     ]
     shared = set.intersection(*({row["tuner"] for row in folder.rows} for folder in folders))
     sentences.append(f"Tuners in all of them: {words.listed(sorted(shared)) or 'none'}.")
+    for folder in folders:
+        sentences += [f"In {folder.name}: {sentence}" for sentence in words.stopped(folder.rows)]
     loss = [words.medians(words.finished(folder.rows), "final_loss") for folder in folders]
     lowest = [
         f"{number(min(of.values()))} with {min(of, key=of.__getitem__)} in {folder.name}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eosmodel._status import SUCCESS
+from eosmodel._status import SUCCESS, Status
 from eosmodel.judging import conditions
 from eosmodel.judging.verdicts import Claim, Verdict
 from eosmodel.results.formatting import number
@@ -32,6 +32,25 @@ def listed(items: Iterable[str], most: int = _MOST) -> str:
 def finished(rows: Rows) -> Rows:
     """Rows of runs that did not end early; the last loss of a run that diverged is not ranked."""
     return [row for row in rows if row["status"] in SUCCESS]
+
+
+def stopped(rows: Rows) -> list[str]:
+    """Which runs stopped on purpose, the soonest first, and what that means for the numbers; nothing if none did."""
+    steps: dict[str, list[int]] = {}
+    for row in rows:
+        if row["status"] == Status.REACHED.label:
+            steps.setdefault(row["tuner"], []).append(row["steps"])
+    soonest = sorted(steps, key=lambda tuner: np.median(steps[tuner]))
+    named = listed(f"{tuner} after {_spread(steps[tuner])} steps" for tuner in soonest)
+    if not named:
+        return []
+    compared = " The theories beside them are compared up to there." if theories_of(rows) else ""
+    return [f"Stopped on purpose, where the loss or the accuracy asked for was reached: {named}.{compared}"]
+
+
+def _spread(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def medians(rows: Rows, key: str) -> dict[str, float]:
@@ -62,10 +81,13 @@ def summary(rows: Rows, judged: Sequence[Claim]) -> list[str]:
         f"{count(len(tuners), 'step-size tuner')} {'was' if len(tuners) == 1 else 'were'} run in "
         f"{count(len(rows), 'run')} of up to {steps} steps; {len(done)} of them finished."
     ]
-    loss = medians(done, "final_loss")
+    halted = stopped(rows)
+    sentences += halted
+    loss = medians([row for row in done if row["status"] == Status.OK.label], "final_loss")
     if len(loss) > 1:
         best, worst = min(loss, key=loss.__getitem__), max(loss, key=loss.__getitem__)
-        sentences.append(f"Lowest final loss with {best}, highest with {worst}.")
+        of = "Of the runs that took all steps, lowest" if halted else "Lowest"
+        sentences.append(f"{of} final loss with {best}, highest with {worst}.")
     product = medians(done, "median_edge_product")
     near = [name for name, value in product.items() if abs(value / 2 - 1) <= conditions.NEAR]
     if product:

@@ -55,6 +55,8 @@ def label_runs(dataset: xr.Dataset, what: str = "experiment", like: xr.Dataset |
 def label_pair(experiment: xr.Dataset, theory: xr.Dataset | None) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Runs over (tuner, seed, step) and the theories of them over (theory, tuner, seed, step).
 
+    A theory of a run that stopped where it was to has no rows after that: there is nothing to compare them with.
+
     Raises:
         ValueError: a variable is missing; the first is no run, or the second no prediction of it, by what they say that
             they are of; or the two have no tuner, seed or step in common.
@@ -78,4 +80,21 @@ def label_pair(experiment: xr.Dataset, theory: xr.Dataset | None) -> tuple[xr.Da
         if not np.isin(theory[name], experiment[name]).any():
             values = [", ".join(map(str, d[name].values[:6])) for d in (experiment, theory)]
             raise ValueError(f"compare: no {name} in common; experiment has {values[0]}, theory has {values[1]}")
-    return experiment, theory
+    return experiment, _up_to_stops(experiment, theory)
+
+
+def _up_to_stops(experiment: xr.Dataset, theory: xr.Dataset) -> xr.Dataset:
+    """Theories without the rows after the end of a run with the status REACHED; those that went on ended well."""
+    reached = experiment.status == int(Status.REACHED)
+    if not reached.any():
+        return theory
+    end = experiment.steps.where(reached, np.inf).reindex(tuner=theory.tuner, seed=theory.seed, fill_value=np.inf)
+    blank = {"b": False, "i": -1}
+    cut = {
+        name: values.where(theory.step < end, blank.get(values.dtype.kind, np.nan))
+        for name, values in theory.data_vars.items()
+        if "step" in values.dims
+    }
+    within = theory.steps <= end
+    ends = {"steps": theory.steps.where(within, end), "status": theory.status.where(within, int(Status.OK))}
+    return theory.assign(cut | ends)

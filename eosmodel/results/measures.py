@@ -106,6 +106,11 @@ def final_mean(run: xr.Dataset, name: str) -> float:
     return float(values[known][-1]) if known.any() else float("nan")
 
 
+def final_loss(run: xr.Dataset) -> float:
+    """`final_mean` of the loss; of a run that stopped where it was to, the last loss, which was low enough."""
+    return last_known(run, "loss") if status_of(run) is Status.REACHED else final_mean(run, "loss")
+
+
 def last_known(run: xr.Dataset, name: str) -> float:
     """The last value of a variable that is known; NaN if none is, or the run does not have it."""
     values = run[name].dropna("step").values if name in run else np.zeros(0)

@@ -122,6 +122,28 @@ def test_a_majority_of_seeds_decides_and_is_counted():
     assert verdicts(world(seeds, armijo_loss=np.stack([good, bad, bad])))["3"] == "not supported"
 
 
+def test_a_run_that_stopped_at_its_loss_is_not_behind():
+    """Armijo's rule is down to 0.3 after 100 steps, and stops; the constant step gets there at the end."""
+    fall = np.exp(-STEP / 100)
+    experiment = world(constant_loss=np.exp(-STEP * 1.2 / STEPS), armijo_loss=fall)
+    steps, status = np.full((len(TUNERS), 1), STEPS), np.zeros((len(TUNERS), 1), int)
+    steps[1], status[1] = 121, int(Status.REACHED)
+    steps[2] = 500
+    experiment = experiment.assign(steps=(("tuner", "seed"), steps), status=(("tuner", "seed"), status))
+    stopped = experiment.where(experiment.step < experiment.steps).assign(
+        steps=experiment.steps, status=experiment.status
+    )
+    claim = {claim.id: claim for claim in evaluate(stopped)}["3"]
+    assert claim.verdict == "partly"  # ahead early, and not behind at the end
+    late = slice(96, 121)
+    end = claim.evidence[0].numbers["at the end"]
+    np.testing.assert_allclose(end, fall[late].mean() / np.exp(-STEP * 1.2 / STEPS)[late].mean())
+    # Of two constant steps the one that stopped first is the best, with whatever loss.
+    both = xr.concat([stopped, stopped.sel(tuner=["armijo"]).assign_coords(tuner=["constant:1"])], "tuner")
+    armijo = {claim.id: claim for claim in evaluate(both)}["3"].evidence[0]
+    assert armijo.numbers["at the end"] == 1
+
+
 def test_a_run_that_did_not_finish_never_wins():
     experiment = world()
     status = xr.where(experiment.tuner == "sps-max", int(Status.DIVERGED), 0).expand_dims(seed=[0])

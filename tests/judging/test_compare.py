@@ -161,6 +161,33 @@ def test_a_theory_that_ended_early_is_compared_up_to_there():
     assert entry["final_sharpness"] == pytest.approx(float(theory.sharpness[25:50].mean()))
 
 
+def test_a_theory_of_a_run_that_stopped_is_compared_up_to_there():
+    """Whatever the theory does after that, and however it ends."""
+    run = single()
+    theory = shifted(run, loss=0.1, sharpness=5.0 * (run.step >= 20))
+    theory = theory.assign(left_out=("step", np.where(run.step < 20, 0.1, 5.0)))
+    theory = theory.assign(status=int(Status.DIVERGED), steps=30)
+    stopped = run.where(run.step < 20).assign(status=int(Status.REACHED), steps=20)
+    comparison = compare(stopped, theory)
+    row = only(comparison)
+    entry = row["theories"]["theory"]
+    assert (row["status"], entry["status"]) == ("reached", "ok")
+    assert (entry["left_out"], entry["left_out_beyond"]) == (pytest.approx(0.1), None)
+    np.testing.assert_allclose(entry["loss_error"], 0.1)
+    assert entry["final_sharpness"] == pytest.approx(float(run.sharpness[:20].mean()))
+    assert row["experiment"]["final_loss"] == float(run.loss[19])
+    assert comparison.theory.steps.item() == 20
+    assert words.stopped([row]) == [
+        "Stopped on purpose, where the loss or the accuracy asked for was reached: run after 20 steps. The theories "
+        "beside them are compared up to there."
+    ]
+    again = only(compare(comparison.experiment, comparison.theory))
+    assert again == row
+    # A run that diverged did not stop on purpose: a theory that goes on says that it does not diverge.
+    went_on = only(compare(stopped.assign(status=int(Status.DIVERGED)), theory))["theories"]["theory"]
+    assert (went_on["status"], went_on["left_out_beyond"]) == ("diverged", 20)
+
+
 def test_a_theory_that_leaves_out_more_than_the_gradient_records_the_first_step():
     run = single()
     share = xr.where(run.step == 7, 1.5, 0.1)
