@@ -64,6 +64,7 @@ class Picture:
     def _drawn(self, kind: str, dpi: float, **options: Any) -> bytes:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format=kind, dpi=dpi, facecolor="white", **options)
+        self.figure.set_layout_engine("none")  # what the first drawing laid out holds for the next
         return buffer.getvalue()
 
 

@@ -52,9 +52,9 @@ def program(fn: Any, *args: Any) -> str:
 
 def trace(fn: Any, *args: Any) -> tuple[str, Any]:
     """`program`, and the shapes of what `fn` returns, from a single trace."""
-    traced, shapes, _ = eqx.filter_make_jaxpr(fn)(*args)
+    traced, shapes, static = eqx.filter_make_jaxpr(fn)(*args)
     # In the text of a program only the addresses differ between processes.
-    return digest(_ADDRESS.sub("", str(traced)), *_constants(traced)), shapes
+    return digest(_ADDRESS.sub("", str(traced)), *_constants(traced)), eqx.combine(shapes, static)
 
 
 def _constants(traced: Any) -> Iterable[Any]:
@@ -146,10 +146,9 @@ def arrays_of(tree: Any) -> dict[str, Any]:
 
 
 def _programs(dynamics, start, axes) -> tuple[str, str]:
-    carry = eqx.filter_eval_shape(initial_carry, dynamics, start, axes)
+    initial, carry = trace(initial_carry, dynamics, start, axes)
     step = jax.ShapeDtypeStruct((), np.int32)
-    chunk = program(chunk_of, dynamics, carry, step, step, 1, 1, axes)
-    return program(initial_carry, dynamics, start, axes), chunk
+    return initial, program(chunk_of, dynamics, carry, step, step, 1, 1, axes)
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> str:

@@ -75,12 +75,17 @@ def run_plan(
         leave=False,
         dynamic_ncols=True,
     )
+    done = {}
     with bar, closing(run_blocks(plan.blocks, folder, runner, titles if progress else None, log)) as stream:
         for block, dataset, new in stream:
             bar.update()
-            if new and progress:
+            if not new:
+                done[block.name] = dataset
+            elif progress:
                 bar.write(f"{titles[block.name]}: {plan.ended(dataset)}")
-    return plan.combine(load_all(folder, plan.blocks))
+    # What was computed now is read back, so that the result is the same as that of a later call.
+    read = iter(load_all(folder, [block for block in plan.blocks if block.name not in done]))
+    return plan.combine([done[block.name] if block.name in done else next(read) for block in plan.blocks])
 
 
 def run_blocks(
@@ -119,8 +124,16 @@ def run_blocks(
         missing = [block for block in missing if block not in ready]
         # Bars of several processes would overwrite each other.
         shown = titles if titles is not None and runner is here else {}
+        needs = list({need.name: need for block in ready for need in block.needs}.values())
+        needed = {need.name: dataset for need, dataset in zip(needs, load_all(folder, needs), strict=True)}
         jobs = [
-            _Job(block, load_all(folder, block.needs), checkpoint_of(folder, block), shown.get(block.name, False), log)
+            _Job(
+                block,
+                [needed[need.name] for need in block.needs],
+                checkpoint_of(folder, block),
+                shown.get(block.name, False),
+                log,
+            )
             for block in ready
         ]
         with closing(runner(_run, jobs)) as results:
