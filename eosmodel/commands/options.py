@@ -98,7 +98,8 @@ class Train(NetworkOptions):
     test_every: int = 1
     """Evaluate these every that many steps."""
     stop_loss: float | None = None
-    """End a run once its loss is at most this, with the status reached, which is a success."""
+    """End a run once its loss is at most this, with the status reached, which is a success; with mini-batches the full
+    loss, every --track-every steps."""
     stop_accuracy: float | None = None
     """End a run once its training accuracy, at the steps of --test-every, is at least this: 0.99."""
     log: Literal["jsonl", "tensorboard", "wandb"] | None = None

@@ -47,6 +47,7 @@ def predict_on(
     progress = run(dynamics, start, steps, rows_per_chunk=steps, axes=axes)
     result = record.to_dataset(progress, 1, dims)
     result = result.assign_coords(step=result.step.copy(data=result.step.values + first))
+    result = result.assign(steps=result.steps.copy(data=result.steps.values + first))
     result = label(result, rule, river.origin.facts.get("seeds"), "river")
     result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.rate.dtype)})
     result.attrs |= provenance(river.origin, result, rule, steps, theory="river")

@@ -78,7 +78,7 @@ def predict(
             its flow ended; measured here when not given.
         at: on a river, where the prediction begins: (run, step), a run from the river's weights by any tuner with
             every step recorded and as many modes, to go on from its step under this tuner, which starts afresh there
-            (steps are those that follow, and are numbered as in the run); or a `theory.river.RiverStart`. None for the
+            (`steps` are those that follow; in the result they are numbered and counted as in the run); or a `theory.river.RiverStart`. None for the
             river's own start.
         members: so many runs of the theory (dimension "member", see `measures.band` and `measures.coverage`): of a
             stochastic objective with other draws of the noise, of another from starts that differ by 1e-4 of the

@@ -91,7 +91,9 @@ def simulate(
         test_every: evaluate a network every that many steps, where it has samples that are held out (`accuracy`,
             `test_loss` and `test_accuracy`, NaN in between) or an accuracy is waited for.
         stop_loss: a run ends with the status "reached", which is a success, after the first step whose `loss` is at
-            most this; of a stochastic run that is the full loss, on tracked steps. None for no such end.
+            most this. That is the full loss, with the weight decay, at the iterate before the update, looked at in
+            every step whether its row is kept or not; of a stochastic run in every `track_every`-th, where it is known,
+            and never a batch's loss, which may be low by chance. None for no such end.
         stop_accuracy: the same for an `accuracy` on the training samples of at least this; in (0, 1].
         progress: show a progress bar; a string is its label. "plot" instead draws the rows so far below the cell of a
             notebook, after every chunk (`plotting.live`; needs IPython).

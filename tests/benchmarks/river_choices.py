@@ -98,7 +98,7 @@ def forks(net, river, start, first, after, specs):
     for spec in specs:
         true = eos.simulate(net, spec, after, start=state.weights, **options)
         said = eos.predict(river, spec, after, at=(before, first))
-        said = said.assign_coords(step=said.step - first)
+        said = said.assign_coords(step=said.step - first).assign(steps=said.steps - first)
         reached = int(said.steps)
         errors = [measures.log_error(true[name][:reached], said[name][:reached]) for name in NAMES]
         status = Status(int(said.status)).label

@@ -53,6 +53,8 @@ def test_prediction_goes_on_from_a_run(net, river):
     run = eos.simulate(net, eos.tuners.Constant(0.2), 30, modes=2, progress=False)
     said = eos.predict(river, eos.tuners.OnEdge(), 20, at=(run, 20))
     assert said.step.values.tolist() == list(range(20, 40))
+    assert int(said.steps) == 40  # as the steps of a run are counted, so that its last ones are the last
+    assert eos.measures.last_half(said, "sharpness").size == 20
     assert float(said.sharpness.sel(step=20)) == pytest.approx(float(run.sharpness.sel(step=20)), rel=0.02)
     given = eos.predict(river, eos.tuners.OnEdge(), 20, at=at_step(river, run, 20))
     np.testing.assert_array_equal(given.loss, said.loss)
