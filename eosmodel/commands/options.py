@@ -44,7 +44,8 @@ class NetworkOptions:
     dtype: Literal["float32", "float64"] = "float32"
     """Floating type of the whole computation."""
     chunk: int | Literal["all", "auto"] = "auto"
-    """Samples in memory at once: a number, all, or auto, as the memory allows. Results differ by rounding alone."""
+    """Samples in memory at once, for each of the seeds that are computed together: a number, all, or auto, as the
+    memory allows. Results differ by rounding alone."""
 
 
 @dataclass(frozen=True)

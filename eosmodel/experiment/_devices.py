@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from eosmodel._checks import check_count, refused
 from eosmodel.objectives.networks import Network
 from eosmodel.objectives.networks.sharding import copied_to, sharded_over
+from eosmodel.tuners._labels import vectors_of
 
 
 class Placed(NamedTuple):
@@ -32,6 +33,24 @@ def as_mesh(owner: str, mesh: Mesh | int | None, name: str = "mesh") -> Mesh | N
         kind = devices[0].platform
         raise ValueError(f"{owner}: {name} must lie in [1, {len(devices)}], the number of {kind} devices, got {mesh}")
     return Mesh(np.asarray(devices[:mesh]), ("devices",))
+
+
+def for_batch(objective: Any, tuner: Any, seeds: Any, mesh: Mesh | None, members: int | None = None) -> Any:
+    """The objective with the networks in it for all runs of a batch at once, see `Network.for_runs`.
+
+    Args:
+        objective: as in `simulate`.
+        tuner: whose vectors make one run of each entry.
+        seeds: a list makes one run of each.
+        mesh: devices among which the runs are divided, if their number divides them.
+        members: of an ensemble.
+    """
+    vectors = [values.size for values in vectors_of(tuner).values()]
+    runs = members or (len(seeds) if isinstance(seeds, list) else max(vectors, default=1))
+    runs //= mesh.size if mesh is not None and runs % mesh.size == 0 else 1
+    if runs == 1:
+        return objective
+    return jax.tree.map(lambda node: node.for_runs(runs) if _is_network(node) else node, objective, is_leaf=_is_network)
 
 
 def placed(dynamics: Any, start: Any, axes: Any, mesh: Mesh | None) -> Placed:

@@ -15,7 +15,7 @@ from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent, SeededStart
 from eosmodel.experiment._arguments import as_objective, as_progress, as_theory, check_counts
 from eosmodel.experiment._coefficients import coefficients
-from eosmodel.experiment._devices import as_mesh, has_samples
+from eosmodel.experiment._devices import as_mesh, for_batch, has_samples
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._on_river import predict_on
 from eosmodel.experiment._provenance import provenance, source_of
@@ -78,8 +78,8 @@ def predict(
             its flow ended; measured here when not given.
         at: on a river, where the prediction begins: (run, step), a run from the river's weights by any tuner with
             every step recorded and as many modes, to go on from its step under this tuner, which starts afresh there
-            (`steps` are those that follow; in the result they are numbered and counted as in the run); or a `theory.river.RiverStart`. None for the
-            river's own start.
+            (`steps` are those that follow; in the result they are numbered and counted as in the run); or a
+            `theory.river.RiverStart`. None for the river's own start.
         members: so many runs of the theory (dimension "member", see `measures.band` and `measures.coverage`): of a
             stochastic objective with other draws of the noise, of another from starts that differ by 1e-4 of the
             weights' size, which shows how far a chaotic run can be known.
@@ -112,6 +112,7 @@ def predict(
     config = {"steps": steps, "modes": modes, "record_every": record_every, "theory": spec}
     config["diverged_at"] = diverged_at
     given, seeds, _ = as_start("predict", start, seeds)
+    objective = for_batch(objective, tuner, seeds, devices, members)
     check_count("predict", "keep_weights", keep_weights, 0)
     if keep_weights and not asked.has_weights:
         known = ", ".join(known for known, entry in THEORIES.items() if entry.factory.has_weights)

@@ -13,7 +13,7 @@ from eosmodel._checks import as_arrays, check_count, check_range, one_line
 from eosmodel.curvature import AbstractTracker, Tracker
 from eosmodel.dynamics import Descent, StochasticDescent
 from eosmodel.experiment._arguments import as_direction, as_objective, as_progress, as_tracked, check_counts
-from eosmodel.experiment._devices import as_mesh
+from eosmodel.experiment._devices import as_mesh, for_batch
 from eosmodel.experiment._evaluated import as_evaluated
 from eosmodel.experiment._labels import label
 from eosmodel.experiment._provenance import provenance, source_of
@@ -128,7 +128,6 @@ def simulate(
     check_count("simulate", "keep_weights", keep_weights, 0)
     check_range("simulate", "diverged_at", diverged_at, 1, low_open=True)
     loss, tuner = as_objective("simulate", objective), as_tuner("simulate", tuner)
-    evaluated = as_evaluated(loss, record_every, test_every, stop_loss, stop_accuracy)
     direction = as_direction("simulate", direction)
     tracked = as_tracked("simulate", track)
     if tracker is not None and not isinstance(tracker, AbstractTracker):
@@ -146,11 +145,12 @@ def simulate(
     config |= {"stop_loss": stop_loss} if stop_loss is not None else {}
     config |= {"stop_accuracy": stop_accuracy} if stop_accuracy is not None else {}
     given, seeds, first = as_start("simulate", start, seeds)
+    devices = as_mesh("simulate", mesh)
+    loss = for_batch(loss, tuner, seeds, devices)
+    evaluated = as_evaluated(loss, record_every, test_every, stop_loss, stop_accuracy)
     shown, bar, log = as_progress("simulate", progress, type(tuner).__name__, log)
     rows = None if log is None else lambda rows: log(label(rows, tuner, seeds))
-    settings = Settings(
-        record_every, config, shown, bar, checkpoint, throw, rows, keep_weights, as_mesh("simulate", mesh)
-    )
+    settings = Settings(record_every, config, shown, bar, checkpoint, throw, rows, keep_weights, devices)
     if isinstance(loss, AbstractBatches):
         seeded = seeded_start(loss, seeds, given)
         weights = seeded.weights

@@ -6,6 +6,7 @@ import pytest
 
 import eosmodel as eos
 from eosmodel._status import Status
+from eosmodel.experiment import _running
 from eosmodel.judging.scoreboard import compare
 from eosmodel.objectives import MiniBatches, cnn, data, mlp
 from eosmodel.report import words
@@ -90,6 +91,41 @@ def test_runs_of_a_batch_end_each_alone_and_go_on_from_a_checkpoint(run, tmp_pat
         np.testing.assert_array_equal(kept[name], again[name])
     with pytest.raises(ValueError, match="belongs to another run"):
         eos.simulate(net, "constant:0.2", **OPTIONS, seeds=[0, 1, 2], stop_accuracy=0.5 * wanted, checkpoint=path)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", ["loss", "accuracy"])
+def test_a_run_killed_before_its_end_goes_on_to_the_same_end(stop, run, tmp_path, monkeypatch):
+    """Chunks of four rows; one run that stops in the second, and three seeds that stop in different ones, or never."""
+    net, result = run
+    monkeypatch.setattr(_running, "_ROWS_PER_CHUNK", 4)
+    if stop == "loss":
+        options = OPTIONS | {"stop_loss": float(result.loss[5]), "keep_weights": 2}
+    else:
+        options = OPTIONS | {"seeds": [0, 1, 2], "stop_accuracy": float(result.accuracy.max())}
+    whole = eos.simulate(net, "constant:0.2", **options)
+    assert int(Status.REACHED) in whole.status
+    ends = whole.steps.values
+
+    def go_on(killed_in):
+        chunks = []
+
+        def log(rows):
+            chunks.append(rows)
+            if len(chunks) == killed_in:
+                raise Killed
+
+        return eos.simulate(net, "constant:0.2", **options, checkpoint=tmp_path / f"run{killed_in}", log=log)
+
+    for killed_in in range(2, -(-int(ends.max()) // 4) + 1):
+        with pytest.raises(Killed):
+            go_on(killed_in)
+        resumed = eos.simulate(net, "constant:0.2", **options, checkpoint=tmp_path / f"run{killed_in}")
+        for name in set(whole.data_vars) - {"seconds_per_step", "compile_seconds"}:
+            np.testing.assert_array_equal(resumed[name], whole[name], err_msg=name)
 
 
 def test_mini_batches_wait_for_the_full_loss(run):

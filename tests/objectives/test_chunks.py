@@ -14,6 +14,7 @@ import eosmodel as eos
 from eosmodel.commands import train
 from eosmodel.commands.options import Train
 from eosmodel.curvature import hvp, linearize, sharpness_gradient
+from eosmodel.experiment._devices import for_batch
 from eosmodel.objectives import MiniBatches, cnn, data, mlp, network
 from eosmodel.objectives.networks import chunks
 from eosmodel.simulation import loss_identity
@@ -153,6 +154,25 @@ def test_a_chunk_is_chosen_by_the_memory_there_is(monkeypatch):
     assert sizes[3e6][0] == pytest.approx(10 * sizes[3e5][0], rel=0.2)
     # Wider networks get fewer.
     assert mlp(images(4000), width=64, depth=1).chunk == pytest.approx(sizes[3e6][1] / 2, rel=0.3)
+
+
+def test_the_runs_of_a_batch_share_the_memory(monkeypatch):
+    monkeypatch.setattr(chunks, "_memory", lambda: 3e5)
+    net = mlp(images(400), width=32, depth=1)
+    assert 1 < 2 * net.for_runs(3).chunk < net.chunk
+    batches = MiniBatches(net, 5)
+    for batch in ({"seeds": [0, 1, 2]}, {"tuner": eos.tuners.Constant(jnp.asarray([0.1, 0.2, 0.3]))}, {"members": 3}):
+        seeds, tuner = batch.get("seeds"), batch.get("tuner", eos.tuners.Constant(0.1))
+        of_batch = for_batch(batches, tuner, seeds, None, batch.get("members"))
+        assert of_batch.objective.chunk == net.for_runs(3).chunk
+    assert for_batch(net, eos.tuners.Constant(0.1), 0, None).chunk == net.chunk
+    # What was asked for stays.
+    assert net_of("mlp", chunk=4).for_runs(50).chunk == 4
+    # And a run says which it had.
+    small = mlp(images(), width=2, depth=1)
+    monkeypatch.setattr(chunks, "_memory", lambda: 1e4)
+    run = eos.simulate(small, "constant:0.1", steps=1, seeds=[0, 1], track=(), progress=False)
+    assert run.attrs["chunk"] == small.for_runs(2).chunk < SAMPLES
 
 
 @pytest.mark.parametrize("chunk", [0, -3, 2.5, "all"])

@@ -42,8 +42,8 @@ def decayed(net: Network, weight_decay: float) -> Network:
 
 
 def chunked(net: Network, chunk: int | None) -> Network:
-    """The network with the chunk asked for; None chooses one, see `chosen_chunk`."""
-    return dataclasses.replace(net, chunk=chosen_chunk(chunk, net.losses, net.initial()))
+    """The network with the chunk asked for; None chooses one, see `chosen_chunk`, and another for a batch of runs."""
+    return dataclasses.replace(net, chunk=chosen_chunk(chunk, net.losses, net.initial()), any_chunk=chunk is None)
 
 
 def origin_of(data: Data) -> Origin:

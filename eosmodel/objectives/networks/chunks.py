@@ -14,8 +14,8 @@ from jaxtyping import Array
 
 from eosmodel._checks import check_count
 
-# Share of the memory there is that the samples of a chunk may take. A batch of runs takes as much for each of them, and
-# so does every worker process.
+# Share of the memory there is that the samples of a chunk may take, of all runs of a batch together. Every worker
+# process takes as much.
 _SHARE = 1 / 16
 # Bytes that a sample takes in Hessian–vector products, in multiples of those of its forward pass. Compiled programs of
 # the architectures here take 1.1 to 2.3.
@@ -75,22 +75,23 @@ def in_chunks(fn: Callable[..., Array], weights: Array, arrays: tuple[Array, ...
     return jnp.concatenate([out[:-1].reshape(-1, *out.shape[2:]), out[-1, count * size - samples :]])
 
 
-def chosen_chunk(chunk: int | None, losses: Callable[[Array], Array], weights: Array) -> int | None:
+def chosen_chunk(chunk: int | None, losses: Callable[[Array], Array], weights: Array, runs: int = 1) -> int | None:
     """How many samples are in memory at once; None where they all are.
 
     Args:
-        chunk: as asked for, an integer ≥ 1. None for all samples, if the Hessian–vector products of one run then take
+        chunk: as asked for, an integer ≥ 1. None for all samples, if the Hessian–vector products of all runs then take
             at most a sixteenth of the memory there is; otherwise for as many as take that much, or on a CPU 64 MiB,
             which is faster.
         losses: w ↦ the loss of every sample.
         weights: any.
+        runs: that are computed together, each with a chunk of its own in memory.
 
     Raises:
         ValueError: no integer ≥ 1.
     """
     samples = jax.eval_shape(losses, weights).shape[0]
     if chunk is None:
-        each = _DERIVATIVES * _bytes(jax.make_jaxpr(losses)(weights).jaxpr) / samples
+        each = runs * _DERIVATIVES * _bytes(jax.make_jaxpr(losses)(weights).jaxpr) / samples
         room = _SHARE * _memory()
         if each * samples > room and jax.default_backend() == "cpu":
             room = min(room, _FAST)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from eosmodel._origin import Origin
 from eosmodel.objectives.base import AbstractObjective
-from eosmodel.objectives.networks.chunks import per_sample
+from eosmodel.objectives.networks.chunks import chosen_chunk, per_sample
 from eosmodel.objectives.networks.layers import Each, draw
 from eosmodel.objectives.networks.sharding import check_divides, copied_to, sharded_over
 
@@ -42,6 +42,7 @@ class Network(AbstractObjective):
             those that are held out, for records.
         chunk: samples in memory at once, on each device; None for all. Loss, predictions and their derivatives of any
             order are summed over chunks, and differ by rounding alone.
+        any_chunk: whether the chunk was chosen by the memory there is, and may be another for a batch of runs.
         weight_decay: ω.
         test: inputs and targets of samples that are held out; None without any.
         drawn: the weights of a random key, for a user-supplied model that can be drawn anew.
@@ -57,6 +58,7 @@ class Network(AbstractObjective):
     frozen: Any = None
     origin: Origin = eqx.field(static=True, default=Origin())
     chunk: int | None = eqx.field(static=True, default=None)
+    any_chunk: bool = eqx.field(static=True, default=False)
     weight_decay: float = eqx.field(static=True, default=0.0)
     test: tuple[Float[Array, "held_out *features"], Float[Array, "held_out *positions outputs"]] | None = None
     drawn: Callable[[Array], Array] | None = eqx.field(static=True, default=None)
@@ -135,6 +137,12 @@ class Network(AbstractObjective):
     def at_once(self) -> "Network":
         """The same network with all samples in memory at once, on one device."""
         return dataclasses.replace(self, chunk=None, sharding=None)
+
+    def for_runs(self, runs: int) -> "Network":
+        """The same network for so many runs at once: with a smaller chunk, if it was chosen by the memory there is."""
+        if not self.any_chunk or runs == 1:
+            return self
+        return dataclasses.replace(self, chunk=chosen_chunk(None, self.at_once().losses, self.initial(), runs))
 
     def over(self, mesh: Mesh) -> "Network":
         """The same network with its samples sharded over the devices of a mesh, and all else on each of them.

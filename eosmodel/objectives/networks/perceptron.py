@@ -50,7 +50,8 @@ def mlp(
         seed: seed of the initial weights.
         dtype: dtype of weights and data; None for jax's default float.
         chunk: samples in memory at once, an integer ≥ 1; None for all where they take a sixteenth of the memory there
-            is, else for as many as are fast, see [chunks](devices.md#samples-in-chunks). Results differ by rounding.
+            is, else for as many as are fast, see [chunks](devices.md#samples-in-chunks); a batch of runs counts as many
+            times as it has runs. Results differ by rounding.
         weight_decay: ω ≥ 0, by which ½ω‖w‖² is added to the loss, of biases and norms too.
 
     Raises:
