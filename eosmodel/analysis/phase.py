@@ -35,7 +35,7 @@ OBSERVABLES: dict[str, tuple[str, str]] = {
     "period": ("period", f"period of the fast coordinates, −1 if none up to {MAX_PERIOD}"),
     "edge_exponent": ("Λ", "edge exponent ⟨ln|1 − ηλ|⟩"),
     "lyapunov": ("Lyapunov exponent", "largest Lyapunov exponent per step"),
-    "lyapunov_error": ("error of the Lyapunov exponent", "its standard error"),
+    "lyapunov_error": ("error of the Lyapunov exponent", "standard error of the Lyapunov exponent"),
     "s": ("⟨ηλ⟩", "mean normalised step"),
     "log_s": ("⟨ln|ηλ|⟩", "mean ln of the normalised step"),
     "final_sharpness": ("λ", "sharpness before the last step"),

@@ -16,6 +16,7 @@ from eosmodel.judging.scoreboard import compare
 from eosmodel.objectives import registry as toys
 from eosmodel.report import write_report
 from eosmodel.results import record
+from eosmodel.results.formatting import megabytes
 from eosmodel.studies import comparison, runners
 from eosmodel.tuners.registry import from_spec
 
@@ -100,15 +101,6 @@ def _size(options: Train, dim: int, runs: int) -> str:
     steps = options.steps // options.keep_weights + 1
     size = steps * dim * np.dtype(options.dtype).itemsize
     return f"weights of {steps} steps are kept, {megabytes(size)} for each of {runs} run{'s' * (runs > 1)}"
-
-
-def megabytes(size: float) -> str:
-    """A number of bytes in megabytes, or gigabytes from a thousand of them on.
-
-    >>> megabytes(65_000), megabytes(3.2e9)
-    ('0.065 MB', '3.2 GB')
-    """
-    return f"{size / 1e6:.2g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"
 
 
 def branching(experiment: xr.Dataset, trunk: xr.Dataset) -> str:

@@ -12,11 +12,12 @@ from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from eosmodel._status import Status
-from eosmodel.dynamics import AbstractDynamics
+from eosmodel.dynamics import AbstractDynamics, Evaluated
 from eosmodel.experiment._devices import placed
 from eosmodel.experiment._labels import axis_of
 from eosmodel.logs import Log
 from eosmodel.results import record
+from eosmodel.results.formatting import megabytes
 from eosmodel.simulation import Progress, identity, load, run, save, template
 from eosmodel.tuners._labels import vectors_of
 
@@ -95,7 +96,8 @@ def run_to_dataset(
             sharding=sharding,
         )
     result = record.to_dataset(progress, record_every, batched if dims is None else dims, keep)
-    made_of: dict[str, Any] = {"dynamics": type(dynamics).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
+    inner = dynamics.inner if isinstance(dynamics, Evaluated) else dynamics
+    made_of: dict[str, Any] = {"dynamics": type(inner).__name__, "dtype": str(jax.tree.leaves(start)[0].dtype)}
     made_of |= {} if settings.mesh is None else {"devices": settings.mesh.size}
     result.attrs = record.provenance(settings.config | made_of)
     if settings.throw:
@@ -112,8 +114,8 @@ def _warn_of_size(label: str, start: Any, steps: int, keep: int) -> None:
         size = weights.nbytes * (steps // keep + 1)
         if size >= 1e9:
             warnings.warn(
-                f"{label}: keep_weights={keep} keeps {size / 1e9:.1f} GB, in memory and in files; "
-                f"{weights.nbytes / 1e6:.0f} MB for each of {steps // keep + 1} steps",
+                f"{label}: keep_weights={keep} keeps {megabytes(size)}, in memory and in files; "
+                f"{megabytes(weights.nbytes)} for each of {steps // keep + 1} steps",
                 stacklevel=4,
             )
 

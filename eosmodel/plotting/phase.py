@@ -156,7 +156,8 @@ def _scale(ax: "Axes", dataset: xr.Dataset, observable: str, edges) -> None:
     attrs = dataset[observable].attrs
     bar = ax.figure.colorbar(image, ax=ax, extend="both", pad=0.02)
     symbol = attrs.get("symbol", observable)
-    bar.set_label(symbol if attrs.get("long_name", symbol) == symbol else f"{symbol}: {attrs['long_name']}", fontsize=9)
+    meaning = attrs.get("long_name", symbol)
+    bar.set_label(meaning if symbol in meaning else f"{symbol}: {meaning}", fontsize=9)
 
 
 def _geometric(values: np.ndarray) -> bool:

@@ -24,6 +24,17 @@ def number(value: float | None, digits: str = ".3g") -> str:
     return text.replace("-", "−").replace("inf", "∞").replace("%", " %")
 
 
+def megabytes(size: float) -> str:
+    """A number of bytes in megabytes, or gigabytes from a thousand of them on.
+
+    >>> megabytes(65_000), megabytes(123_456_789), megabytes(3.2e9)
+    ('0.065 MB', '123 MB', '3.2 GB')
+    """
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.2g} MB" if size < 99.5e6 else f"{size / 1e6:.0f} MB"
+
+
 def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     """Lines of cells as columns, the first line a header with a rule under it.
 

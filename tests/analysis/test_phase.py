@@ -291,9 +291,11 @@ def test_pictures_show_what_the_dataset_holds(diagram):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("c", "A")
     assert "chaotic" in {text.get_text() for text in ax.texts}
     figure.canvas.draw()
-    for name in ("edge_exponent", "lyapunov", "period"):
+    named = {"edge_exponent": "Λ: edge exponent", "lyapunov": "largest Lyapunov exponent per step", "period": "period"}
+    for name, label in named.items():
         ax = Figure().subplots()
         drawn = plotting.phase_diagram(diagram, name, axes=ax)
+        assert drawn.axes[1].get_ylabel().startswith(label)
         np.testing.assert_array_equal(np.ma.filled(ax.collections[0].get_array(), np.nan), diagram[name])
         drawn.canvas.draw()
     with pytest.raises(ValueError, match="observable must be one of"):

@@ -40,6 +40,7 @@ def test_rows_have_loss_and_accuracy_at_the_iterate(split, run):
         np.testing.assert_allclose(result.accuracy[row], net.accuracy(w))
     assert result.test_loss.attrs["symbol"] == "L_test"
     assert '"held_out": 30' in result.attrs["data"]
+    assert '"dynamics": "Descent"' in result.attrs["config"]
 
 
 def test_a_run_that_is_looked_at_is_the_same_run(split, run):
