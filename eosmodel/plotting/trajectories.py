@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from eosmodel._status import SUCCESS, Status
+from eosmodel._status import SUCCESS, SUCCESSES, Status
 from eosmodel.plotting._canvas import error_map, new_figure, subject, theory_styles, tuner_style
 from eosmodel.results.formatting import number
 from eosmodel.results.labels import ERRORS, label_pair, label_runs
@@ -103,6 +103,8 @@ def trajectories(
 def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None) -> "Figure":
     """Loss, η, λ and ηλ of all tuners together (25-step moving averages), with 2/η of the constant steps.
 
+    The axes have the limits of the runs that did not end early, if there are any: one that diverges leaves them.
+
     Args:
         experiment: dataset over (tuner, seed, step), or one run.
         seed: which seed; the first when None.
@@ -118,6 +120,7 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
         figure = grid[0].figure
     handles: dict[str, Any] = {}
     shown: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
+    well = np.isin(experiment.status, SUCCESSES)
     for i, tuner in enumerate(str(label) for label in experiment.tuner.values):
         run = experiment.sel(tuner=tuner)
         style = tuner_style(i) | {"linewidth": 1.8}
@@ -125,7 +128,8 @@ def summary(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = None
             line = _line(ax, run, name, **style)
             if line is not None:
                 handles.setdefault(tuner, line)
-                shown[name].append(line.get_ydata())
+                if well[i] or not well.any():
+                    shown[name].append(line.get_ydata())
         eta = run.stepsize.values[np.isfinite(run.stepsize.values)]
         if tuner.partition(":")[0] == "constant" and eta.size:
             limit = grid[2].axhline(edge_of(run) / eta[0], color=style["color"], linewidth=1.0, linestyle=(0, (2, 2)))

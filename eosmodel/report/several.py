@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import plotting
+from eosmodel._status import SUCCESS
 from eosmodel.judging import claims
 from eosmodel.judging.scoreboard import Comparison, compare
 from eosmodel.judging.verdicts import Claim
 from eosmodel.report import pages, words
 from eosmodel.report.pages import Picture
-from eosmodel.results.formatting import number
+from eosmodel.results.formatting import number, setting
 from eosmodel.results.labels import ERRORS
 from eosmodel.results.measures import WINDOW, edge_of
 from eosmodel.results.names import VARIABLES
@@ -31,7 +32,7 @@ FINAL = {
 _FORMATS = {"median_edge_product": ".2f", "edge_exponent": "+.3f"}
 
 # Losses can be compared only where these options agree.
-_OF_THE_LOSS = ("objective", "data", "samples", "loss")
+_OF_THE_LOSS = ("objective", "data", "samples", "subset_seed", "classes", "loss", "weight_decay")
 
 _GENERATOR = "eosmodel comparison"
 
@@ -86,6 +87,7 @@ def write_comparison(runs: Mapping[str, tuple[xr.Dataset, xr.Dataset | None]], o
         generator=_GENERATOR,
         folders=[folder.name for folder in folders],
         origins={folder.name: folder.origin for folder in folders},
+        settings={folder.name: text for folder in folders if (text := _setting(folder))},
         sentences=_summary(folders, differing, judged),
         differing=differing,
         shared=shared,
@@ -116,6 +118,12 @@ def _is_comparison(path: Path) -> bool:
 
 def _ordered(items: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
+
+
+def _setting(folder: _Folder) -> str:
+    """The objective of a folder in a few words, and how many weights it has."""
+    weights = re.search(r"\d+ weights", folder.comparison.experiment.attrs.get("objective", ""))
+    return ", ".join(filter(None, (setting(folder.config), weights and weights.group())))
 
 
 def _options(folders: list[_Folder]) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -149,14 +157,27 @@ def _named_theories(folders: list[_Folder]) -> list[str]:
     return _ordered(name for folder in folders for name in words.theories_of(folder.rows))
 
 
-def _theories(folders: list[_Folder]) -> list[tuple[str, str, list[list[float | None]]]]:
-    """Theory, tuner, and by error and folder the median over seeds."""
+def _theories(folders: list[_Folder]) -> list[tuple[str, str, list[list[tuple[float | None, str]]]]]:
+    """Theory, tuner, and by error and folder the median over seeds, with an asterisk where the run or the theory ended
+    early for one of them."""
     known = {error: [words.error_medians(folder.rows, error) for folder in folders] for error in ERRORS}
     keys = _ordered((theory, row["tuner"]) for folder in folders for row in folder.rows for theory in row["theories"])
     order = _ordered(theory for theory, _ in keys)
+    ended = [
+        {
+            (theory, row["tuner"])
+            for row in folder.rows
+            for theory, entry in row["theories"].items()
+            if not {row["status"], entry["status"]} <= SUCCESS
+        }
+        for folder in folders
+    ]
     return [
-        (theory, tuner, [[medians.get((theory, tuner)) for medians in known[error]] for error in ERRORS])
-        for theory, tuner in sorted(keys, key=lambda key: order.index(key[0]))
+        (
+            *key,
+            [[(of.get(key), "*" * (key in early)) for of, early in zip(known[e], ended, strict=True)] for e in ERRORS],
+        )
+        for key in sorted(keys, key=lambda key: order.index(key[0]))
     ]
 
 
@@ -218,6 +239,7 @@ def _picture(tuner: str, folders: list[_Folder]) -> Picture:
         first = next(row for row in folder.rows if row["tuner"] == tuner)
         rows.append({**first, "tuner": folder.name, "seed": 0})
     joined = xr.concat(parts, "tuner", join="outer", combine_attrs="drop")
+    joined.attrs["objective"] = f"under {tuner}"  # the title
     return Picture(
         f"tuner-{tuner}",
         plotting.summary(joined),

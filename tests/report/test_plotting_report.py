@@ -161,6 +161,11 @@ def test_summary_draws_the_edge_of_the_constant_step(study):
     assert "2/η of the constant step" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_a_run_that_diverged_does_not_flatten_the_others(study):
+    axis = plotting.summary(study[0]).axes[0]
+    assert axis.get_ylim()[1] < 1e3 < max(line.get_ydata().max() for line in axis.lines)
+
+
 def test_error_maps_show_the_median_over_seeds(study):
     rows = compare(*study).rows()
     figure = plotting.errors(rows)
@@ -215,6 +220,7 @@ def compared(study, tmp_path_factory):
     """The study beside itself with one seed, another loss, one tuner less and no theory."""
     experiment, theory = study
     attrs = {"config": json.dumps({"objective": "network", "loss": "ce", "steps": STEPS})}
+    attrs["objective"] = "Network(MLP, 634 weights, ce, 60 samples, float32)"
     other = experiment.isel(tuner=[0, 2], seed=[0]).assign(loss=experiment.loss / 2).assign_attrs(attrs)
     out = tmp_path_factory.mktemp("comparison") / "new" / "both.html"
     return write_comparison({"first": (experiment, theory), "<i>second</i>": (other, None)}, out)
@@ -397,6 +403,9 @@ def test_comparison_puts_folders_side_by_side(study, compared):
     assert finals["&lt;b&gt;odd&lt;/b&gt;"][:2] == ["diverged", "diverged"]
     errors = {tuple(row[:2]): row[2:] for row in cells(text, "Errors of the theories")}
     assert errors["oscillation", TUNERS[0]][:2] == ["0.000", "–"]
+    assert errors["oscillation", html.escape(TUNERS[2])][0].endswith("*")
+    # What a folder is of, beside its name.
+    assert "<dt>&lt;i&gt;second&lt;/i&gt;</dt><dd>634 weights</dd>" in text
 
 
 def test_losses_of_different_things_are_not_ranked(study, compared):
