@@ -56,7 +56,8 @@ def details(name: str) -> str:
             given = ",".join(f"{key}={_as_text(value)}" for key, value in parameters_of(name) if value is not None)
             documented = factory.func if isinstance(factory, partial) else factory
             example = f"{option} {name}" + ":" * bool(given) + given
-            parts += [f"{name} ({kind}): {description}", "", f"    {example}", "", inspect.getdoc(documented) or ""]
+            parts += [f"{name} ({kind}): {description}", "", f"    {example}"]
+            parts += ["", text] if (text := inspect.getdoc(documented)) else []
             if kind == "tuner":
                 parts += ["", f"Every tuner also takes {', '.join(tuners.MODIFIERS)} (`eosmodel list`)."]
             parts += ["", f"In Python: {documented.__module__}.{documented.__qualname__}", ""]

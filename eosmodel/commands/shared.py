@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import re
 import shutil
 import sys
 from collections.abc import Collection
@@ -75,7 +76,7 @@ def network_options(options: NetworkOptions, test_samples: int = 0) -> dict[str,
         data = load(chosen["data"], "all" if samples is None else samples, **choice)
     except (ValueError, FileNotFoundError) as error:
         asked = "" if options.samples == NetworkOptions.samples else f" --samples {options.samples}"
-        raise ValueError(f"--data {options.data}{asked}: {str(error).removeprefix('path: ')}") from None
+        raise ValueError(f"--data {options.data}{asked}: {re.sub('^(path|spec): ', '', str(error))}") from None
     check_range("eosmodel", "--weight-decay", options.weight_decay, 0, high_open=True)
     chunk = chosen.pop("chunk")
     if chunk != "auto":

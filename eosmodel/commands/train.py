@@ -116,9 +116,8 @@ def branching(experiment: xr.Dataset, trunk: xr.Dataset) -> str:
     if own in experiment.tuner.values:
         branch, run = xr.align(experiment.loss.sel(tuner=own, drop=True), rest.loss.drop_vars("tuner"), join="inner")
         apart = float(np.abs(branch / run - 1).max())
-        lines.append(
-            f"The tuner of the branch {own} starts afresh: its loss differs from the run's by up to {apart:.1g} of it."
-        )
+        differs = f"differs from the run's by up to {apart:.1g} of it" if apart else "is the run's"
+        lines.append(f"The tuner of the branch {own} starts afresh: its loss {differs}.")
     return "\n".join(lines)
 
 

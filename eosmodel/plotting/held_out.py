@@ -22,6 +22,8 @@ def held_out(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = Non
         seed: which seed; the first when None.
         axes: array of two axes to draw on; a new figure when None.
     """
+    from matplotlib.ticker import MaxNLocator
+
     experiment = label_runs(experiment)
     experiment = experiment.isel(seed=0) if seed is None else experiment.sel(seed=seed)
     if axes is None:
@@ -42,6 +44,7 @@ def held_out(experiment: xr.Dataset, *, seed: int | None = None, axes: Any = Non
     for ax, name in zip(grid, _PANELS, strict=True):
         ax.set_ylabel(name)
         ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         ax.grid(True, color="#e6e6e6", linewidth=0.6)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)

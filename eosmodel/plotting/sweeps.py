@@ -112,7 +112,7 @@ def sweep_trajectories(sweep: xr.Dataset, name: str = "sharpness", *, axes: Any 
     for ax in axes[count:]:
         ax.set_axis_off()
     attrs = sweep[name].attrs
-    axes[0].set_ylabel(f"{name} {attrs.get('symbol', '')}")
+    axes[0].set_ylabel(f"{name.replace('_', ' ')} {attrs.get('symbol', '')}")
     figure = axes[0].figure
     if alone:
         name_subject(figure, sweep)

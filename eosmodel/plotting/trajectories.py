@@ -42,7 +42,7 @@ def trajectories(
     experiment: xr.Dataset, theory: xr.Dataset | None = None, *, seed: int | None = None, axes: Any = None
 ) -> "Figure":
     """Loss, η, λ, ηλ and alignment against the step, one column per tuner, experiment and theories together; λ_c for λ
-    where that alone was tracked.
+    where that alone was tracked, without theories, which are about λ.
 
     Thin light lines are the experiment as recorded, the others 25-step moving averages; a cross marks a run that
     ended early. A theory that gives an uncertainty of λ has a band. The axes have the limits of the experiment, so that
@@ -79,7 +79,7 @@ def trajectories(
             # The first theory is drawn last, on top of the others.
             for kind, style in reversed(styles.items()):
                 prediction = _prediction(theory, kind, tuner, run.seed.item())
-                if prediction is None:
+                if prediction is None or (name in _CRITICAL_TITLES and _tracked(prediction) != _tracked(run)):
                     continue
                 line = _line(ax, prediction, name, linewidth=1.5, **style)
                 if line is not None:

@@ -161,6 +161,14 @@ def test_summary_draws_the_edge_of_the_constant_step(study):
     assert "2/η of the constant step" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_the_sharpness_of_a_theory_is_not_drawn_as_critical_sharpness(study):
+    experiment, theory = study
+    critical = experiment.assign(critical_sharpness=experiment.sharpness / 2, sharpness=experiment.sharpness * np.nan)
+    count = [len(ax.lines) for ax in plotting.trajectories(critical, theory).axes[:: len(TUNERS)]]
+    own = [len(ax.lines) for ax in plotting.trajectories(critical).axes[:: len(TUNERS)]]
+    assert [more > least for more, least in zip(count, own, strict=True)][:4] == [True, True, False, False]
+
+
 def test_a_run_that_diverged_does_not_flatten_the_others(study):
     axis = plotting.summary(study[0]).axes[0]
     assert axis.get_ylim()[1] < 1e3 < max(line.get_ydata().max() for line in axis.lines)
