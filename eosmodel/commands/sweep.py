@@ -1,6 +1,7 @@
 """`eosmodel sweep`: check the input, prepare the folder, compute the blocks, judge, draw."""
 
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -25,14 +26,16 @@ def run(options: Sweep) -> None:
     """Write sweep.nc, pictures, and what the numbers say."""
     if options.log is not None:
         logs.check(options.log)
-    plan = _plan(options)
+    check_range("eosmodel", "--test-samples", options.test_samples, 0)
+    net = shared.network_options(options, options.test_samples)
+    plan = _plan(options, net)
     runner = runners.chosen(options.workers, options.scheduler)
     # As the plan has them: grids expanded, all samples as the full batch.
     grown = {
         name: list(dict.fromkeys(block.config[key] for block in plan.blocks))
         for name, key in (("tuners", "tuner"), ("batch_sizes", "batch_size"))
     }
-    config = shared.config_of(options, **shared.network_options(options, options.test_samples), **grown)
+    config = shared.config_of(options, **net, **grown)
     shared.prepare(options, config, growing=GROWING)
     shared.save(shared.compute(plan, options, runner, options.log), options, DATASET, config)
     redraw(options.out)
@@ -47,10 +50,8 @@ def redraw(folder: Path) -> None:
     print(f"\nwrote {page}")
 
 
-def _plan(options: Sweep) -> Plan[xr.Dataset]:
+def _plan(options: Sweep, net: dict[str, Any]) -> Plan[xr.Dataset]:
     """Everything that can be wrong with the input, before anything is written."""
-    check_range("eosmodel", "--test-samples", options.test_samples, 0)
-    net = shared.network_options(options, options.test_samples)
     with shared.precision(options):
         samples = network(**net, seed=0).x.shape[0]
         if options.devices is not None:

@@ -81,7 +81,7 @@ def compute(options: Train, theories: tuple[str, ...] = ()) -> None:
         stop_accuracy=options.stop_accuracy,
         devices=options.devices,
     )
-    config = config_of(options)
+    config = config_of(options, objective)
     shared.prepare(options, config)
     if options.modes > dim:
         print(f"{options.objective} has {dim} weight{'s' * (dim > 1)}: {dim} of --modes {options.modes} are followed")
@@ -121,10 +121,10 @@ def branching(experiment: xr.Dataset, trunk: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def config_of(options: Train) -> dict[str, Any]:
-    """What decides the results; see `shared.config_of`."""
+def config_of(options: Train, objective: dict[str, Any]) -> dict[str, Any]:
+    """What decides the results, see `shared.config_of`; the objective, from `check`, has the hash of the data."""
     if options.objective == NETWORK:
-        return shared.config_of(options, **shared.network_options(options, options.test_samples), seeds=_seeds(options))
+        return shared.config_of(options, **objective, seeds=_seeds(options))
     config = shared.config_of(options)
     return {name: value for name, value in config.items() if name not in NETWORK_OPTIONS}
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eosmodel as eos
-from eosmodel.commands import train
+from eosmodel.commands import shared, train
 from eosmodel.commands.options import Train
 from eosmodel.curvature import hvp, linearize, sharpness_gradient
 from eosmodel.experiment._devices import for_batch
@@ -140,7 +140,9 @@ def test_a_chunk_is_how_and_not_what():
     blocks = [Block(images, plain(objective={"data": "digits"} | how, steps=3)) for how in ({}, {"chunk": 5})]
     assert blocks[0].name == blocks[1].name
     small = Train(samples=10)
-    assert train.config_of(small) == train.config_of(dataclasses.replace(small, chunk=5))
+    both = (small, dataclasses.replace(small, chunk=5))
+    first, second = (train.config_of(options, shared.network_options(options)) for options in both)
+    assert first == second
 
 
 def test_a_chunk_is_chosen_by_the_memory_there_is(monkeypatch):

@@ -355,12 +355,14 @@ def test_levels_are_half_open(value, expected):
 def test_the_full_command_gives_the_configuration_back():
     import tyro
 
+    from eosmodel.commands import shared
     from eosmodel.commands.parsing import Command
     from eosmodel.commands.train import config_of
 
     def parse(line):
         config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
-        return config_of(tyro.cli(Command, args=shlex.split(line)[1:], config=config))
+        options = tyro.cli(Command, args=shlex.split(line)[1:], config=config)
+        return config_of(options, shared.network_options(options))
 
     for line in (
         "eosmodel compare",
