@@ -38,15 +38,19 @@ def _compare(folders: tuple[Path, ...], out: Path | None) -> None:
                 f"report: {folder} was written by `eosmodel {command}`; only those of {' and '.join(RUNS)} are compared"
             )
     if out is not None:
-        _check_folder(out)
+        _check_folder(out, folders)
     names = [folder.resolve().name for folder in folders]
     names = names if len({*names}) == len(names) else [str(folder) for folder in folders]
     runs = {name: train.load(folder) for name, folder in zip(names, folders, strict=True)}
     print(f"wrote {write_comparison(runs, (out or Path()) / COMPARISON)}")
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a file, and a folder of something else; an earlier comparison is replaced."""
+def _check_folder(out: Path, folders: tuple[Path, ...]) -> None:
+    """Refuse a file, and a folder of something else; an earlier comparison is replaced, and one may stand beside the
+    folders that it compares."""
     shared.check_folder(out)
-    if out.is_dir() and any(out.iterdir()) and shared.config_in(out) is None and not (out / COMPARISON).exists():
+    if not out.is_dir() or shared.config_in(out) is not None or (out / COMPARISON).exists():
+        return
+    compared = {folder.resolve() for folder in folders}
+    if any(path.resolve() not in compared and shared.config_in(path) is None for path in out.iterdir()):
         raise shared.foreign(out)

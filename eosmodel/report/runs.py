@@ -109,7 +109,7 @@ def _pictures(experiment: xr.Dataset, theory: xr.Dataset | None, rows: Sequence[
             "summary",
             plotting.summary(experiment),
             f"All tuners: loss, step size, sharpness and their product, as moving averages over {WINDOW} steps. "
-            f"Dotted: 2/η of a constant step. Dashed: ηλ = 2.{shown}",
+            f"Dotted: 2/η of a constant step. Dashed: ηλ = 2.{words.left(rows)}{shown}",
             words.shows_runs(rows),
         ),
         Picture(

@@ -244,6 +244,6 @@ def _picture(tuner: str, folders: list[_Folder]) -> Picture:
         f"tuner-{tuner}",
         plotting.summary(joined),
         f"{tuner}: loss, step size, sharpness and their product, as moving averages over {WINDOW} steps, in every "
-        "folder that has it (first seed). Dashed: ηλ = 2.",
+        f"folder that has it (first seed). Dashed: ηλ = 2.{words.left(rows)}",
         f"Under {tuner}. {words.shows_runs(rows)}",
     )

@@ -131,6 +131,16 @@ def shows_runs(rows: Rows) -> str:
     )
 
 
+def left(rows: Rows) -> str:
+    """Which runs of the summary picture ended early, and may have left its axes; empty if none did."""
+    early = (
+        f"{row['tuner']} ({row['status']} after {row['steps']} steps)"
+        for row in _first_seed(rows)
+        if row["status"] not in SUCCESS
+    )
+    return f" Ended early, and perhaps outside the axes: {named}." if (named := listed(early)) else ""
+
+
 def shows_theories(rows: Rows) -> str:
     """The picture of experiment and theories in words."""
     names = theories_of(rows)

@@ -414,6 +414,7 @@ def test_comparison_puts_folders_side_by_side(study, compared):
     errors = {tuple(row[:2]): row[2:] for row in cells(text, "Errors of the theories")}
     assert errors["oscillation", TUNERS[0]][:2] == ["0.000", "–"]
     assert errors["oscillation", html.escape(TUNERS[2])][0].endswith("*")
+    assert "Ended early, and perhaps outside the axes: first (diverged after 60 steps)" in text
     # What a folder is of, beside its name.
     assert "<dt>&lt;i&gt;second&lt;/i&gt;</dt><dd>634 weights</dd>" in text
 
@@ -445,6 +446,12 @@ def test_several_folders_on_the_command_line(study, written, tmp_path, monkeypat
     main(["report", "b", "a", "--out", "runs/both"])
     assert "b, a compared" in (tmp_path / "runs" / "both" / "comparison.html").read_text()
     assert "a/report.html is a file; name a folder" in fails("report", "a", "b", "--out", "a/report.html")
+    # It may stand in the folder of the folders, as that of `make study-large` does.
+    for name in ("a", "b"):
+        (tmp_path / "study" / name).mkdir(parents=True)
+        record.save(experiment.isel(seed=[0]), tmp_path / "study" / name / "experiment.nc")
+    main(["report", "study/a", "study/b", "--out", "study"])
+    assert (tmp_path / "study" / "comparison.html").exists()
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "notes.txt").write_text("mine")
     assert "was not written by eosmodel" in fails("report", "a", "b", "--out", "foreign")
