@@ -60,6 +60,13 @@ class Progress(NamedTuple):
         return {name: np.concatenate([chunk[name] for chunk in self.chunks], axis=self.axis) for name in names}
 
 
+@eqx.filter_jit
+def _step(dynamics, state, t):
+    """A step of which only the shapes are asked for: jit keeps its trace for the next program or run that asks. The
+    programs themselves hold the step as it is, or their text would say what jit has kept."""
+    return dynamics.step(state, t)
+
+
 def _advance(dynamics, carry, t, last, batched):
     """The carry after step t and the row of step t; a run that has ended keeps its carry and gets a blank row."""
 
@@ -70,7 +77,7 @@ def _advance(dynamics, carry, t, last, batched):
         return Carry(state, carry.t + good.astype(carry.t.dtype), status), row
 
     def stay(carry):
-        row = eqx.filter_eval_shape(lambda c: dynamics.step(c.state, t)[1], carry)
+        row = eqx.filter_eval_shape(_step, dynamics, carry.state, t)[1]
         return carry, blank(row)
 
     alive = carry.status == int(Status.OK)
