@@ -9,8 +9,6 @@ import eosmodel as eos
 from eosmodel.analysis import Regime
 from eosmodel.objectives import valley
 
-pytestmark = pytest.mark.usefixtures("lightly_compiled")
-
 STEPS = 80
 
 
