@@ -15,8 +15,6 @@ import pytest
 import xarray as xr
 
 from eosmodel.cli import main
-from eosmodel.commands import shared
-from eosmodel.commands.options import Compare
 from eosmodel.studies import comparison
 from eosmodel.studies.blocks import checkpoint_of
 
@@ -199,17 +197,10 @@ def test_a_diverging_run_is_a_result(tmp_path, capsys):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     """Killed while starting, between two checkpoints of the first block, and in a later block."""
-    # Enough small steps that a kill lands inside a block.
-    arguments = [
-        *SMALL[:4],
-        "--steps",
-        "3000",
-        "--tuners",
-        "armijo",
-        "--theories",
-        "oscillation",
-        "valley",
-    ]
+    # Of a toy, so that a process is mostly its start, with so many steps that a kill lands inside a block.
+    spec = "two-layer-scalar:width=3"
+    arguments = ["--objective", spec, "--seeds", "0", "--steps", "6000", "--tuners", "armijo"]
+    arguments += ["--theories", "oscillation"]
     environment = os.environ | {"PYTHONWARNINGS": "default"}
 
     def start(out, *extra):
@@ -220,13 +211,12 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
         _, error = process.communicate(timeout=300)
         assert process.returncode == 0, error.decode()
 
-    finish(start(tmp_path / "whole"))
+    main(["compare", *arguments, "--out", str(tmp_path / "whole")])
 
     broken = tmp_path / "broken"
-    objective = shared.network_options(Compare(samples=60, width=6))
-    plan = comparison.make_plan(objective, ["armijo"], ["oscillation", "valley"], seeds=[0], steps=3000)
-    run, oscillation, _ = (checkpoint_of(Path("blocks"), block) for block in plan.blocks)
-    moments = ["config.json", run, oscillation]
+    toy = {"toy": spec, "dtype": "float32"}
+    plan = comparison.make_plan(toy, ["armijo"], ["oscillation"], seeds=[0], steps=6000)
+    moments = ["config.json", *(checkpoint_of(Path("blocks"), block) for block in plan.blocks)]
     killed = 0
     for moment in moments:
         process = start(broken, "--resume")
