@@ -37,7 +37,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 def pytest_collection_finish():
     """The garbage collector leaves alone what lives to the end, the modules and their tests, and looks for garbage less
-    often: tracing makes millions of objects that are soon gone, and a sixth of the time went into visiting them."""
+    often: tracing makes millions of objects that are soon gone, and visiting them took a fifth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 10)
