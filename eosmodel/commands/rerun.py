@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from eosmodel.commands import config_file, module_of, shared, words
-from eosmodel.commands.options import NetworkOptions, Rerun, Sweep, Train, flag, name_of
+from eosmodel.commands.options import NetworkOptions, Rerun, flag, name_of
 from eosmodel.commands.parsing import parse
 from eosmodel.results import record
 
@@ -38,8 +38,7 @@ def _check_data(folder: Path, config: dict[str, Any], again: Any) -> None:
     """Refuse a data set that was replaced in the meantime."""
     before = config.get("data_sha256")
     if isinstance(again, NetworkOptions) and before is not None:
-        held_out = again.test_samples if isinstance(again, Train | Sweep) else 0
-        now = shared.network_options(again, held_out)["data_sha256"]
+        now = shared.network_options(again)["data_sha256"]
         if now != before:
             raise ValueError(
                 f"rerun: the data of {folder} were replaced: {again.data} had SHA-256 {before[:12]}…, now {now[:12]}…"

@@ -50,19 +50,19 @@ def precision(options: Any) -> AbstractContextManager[None]:
     return jax.enable_x64(options.dtype == "float64")
 
 
-def network_options(options: NetworkOptions, test_samples: int = 0) -> dict[str, Any]:
+def network_options(options: NetworkOptions) -> dict[str, Any]:
     """The arguments of `objectives.recipes.network`: a path made absolute, the samples counted, the data hashed;
     what is off, as a chunk or a weight decay that is not asked for, is left out.
 
     The hash keeps results of other data apart, should the file be replaced.
 
     Args:
-        options: of a command.
-        test_samples: number of samples to hold out.
+        options: of a command; one with `test_samples` holds so many out.
     """
     fields = dataclasses.fields(NetworkOptions)
     chosen = {field.name: getattr(options, field.name) for field in fields}
-    chosen |= {"test_samples": test_samples} if test_samples else {}
+    held_out = getattr(options, "test_samples", 0)
+    chosen |= {"test_samples": held_out} if held_out else {}
     off = [
         field.name
         for field in fields

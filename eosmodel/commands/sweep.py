@@ -27,7 +27,7 @@ def run(options: Sweep) -> None:
     if options.log is not None:
         logs.check(options.log)
     check_range("eosmodel", "--test-samples", options.test_samples, 0)
-    net = shared.network_options(options, options.test_samples)
+    net = shared.network_options(options)
     plan = _plan(options, net)
     runner = runners.chosen(options.workers, options.scheduler)
     # As the plan has them: grids expanded, all samples as the full batch.

@@ -180,9 +180,9 @@ def _network(options: Train) -> dict[str, Any]:
     if options.batch_size is None:
         if options.replacement:
             raise ValueError("--replacement is for mini-batches; give --batch-size")
-        return shared.network_options(options, options.test_samples)
+        return shared.network_options(options)
     batches = {"batch_size": options.batch_size, "replacement": options.replacement}
-    return shared.network_options(options, options.test_samples) | batches
+    return shared.network_options(options) | batches
 
 
 def _toy(options: Train) -> dict[str, Any]:
