@@ -36,7 +36,7 @@ from eosmodel.experiment import river_dataset
 
 quick = bool(os.environ.get("EOSMODEL_QUICK"))  # the project's tests run a small version of this notebook
 colors = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000"]
-modes = 1 if quick else 4
+modes = 1 if quick else 8
 steps = 40 if quick else 800
 
 net = eos.objectives.mlp(
@@ -136,7 +136,7 @@ for rule in rules:
 eos.plotting.river_response(river_dataset(river))
 
 # %% [markdown]
-# With the oscillation $x'=(1-\eta\lambda)x$ and the rule itself, this is a map of a few dozen numbers. `predict` runs it:
+# With the oscillation $x'=(1-\eta\lambda)x$ and the rule itself, this is a map of a few hundred numbers. `predict` runs it:
 # milliseconds for any rule, from the initial weights alone.
 
 # %%

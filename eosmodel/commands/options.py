@@ -150,7 +150,7 @@ class River(NetworkOptions):
     """Updates to predict."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the initial weights."""
-    modes: int = 4
+    modes: int = 8
     """Number of leading modes that may oscillate."""
     length: float = 4.0
     """Flow time of the river in multiples of steps/λ at the start; predictions that need more end there."""

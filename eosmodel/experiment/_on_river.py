@@ -74,7 +74,8 @@ def _start(river: River, at: Any) -> tuple[RiverStart, int]:
     if len(known) < len(needed) or not all(np.isfinite(rows[name].values[: step + 1]).all() for name in needed):
         raise ValueError(f"predict: at needs a run with {', '.join(needed)} at every step up to {step} (track_every=1)")
     if rows.sizes["mode"] < river.modes:
-        raise ValueError(f"predict: the river has {river.modes} modes, the run only {rows.sizes['mode']}")
+        need = f"the river has {river.modes} modes, the run only {rows.sizes['mode']}"
+        raise ValueError(f"predict: {need}: simulate(…, modes={river.modes}), or measure_river(…, modes=) with fewer")
     return at_step(river, {name: rows[name].values for name in needed}, step), step
 
 

@@ -46,7 +46,7 @@ def measure_river(
     steps: int = 1000,
     seed: int | None = None,
     start: Any = None,
-    modes: int = 4,
+    modes: int = 8,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
 ) -> River:

@@ -41,7 +41,7 @@ def make_plan(
     *,
     seeds: Sequence[int],
     steps: int,
-    modes: int = 4,
+    modes: int = 8,
     length: float = 4.0,
 ) -> Plan[Rivers]:
     """The blocks of rivers and of predictions on them.

@@ -121,8 +121,8 @@ def main():
     parser.add_argument("--loss", choices=("mse", "ce"), default="mse")
     parser.add_argument("--tuners", nargs="+", default=[name for name in TUNERS if name != "rmsprop"])
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--modes", nargs="+", type=int, default=[4], help="of rivers")
-    parser.add_argument("--run-modes", type=int, default=4, help="followed in runs, at least those of the rivers")
+    parser.add_argument("--modes", nargs="+", type=int, default=[8], help="of rivers")
+    parser.add_argument("--run-modes", type=int, default=8, help="followed in runs, at least those of the rivers")
     parser.add_argument("--folder", type=Path, default=Path("runs/river-matrix"))
     given = parser.parse_args()
     for workload in given.workloads:
@@ -157,9 +157,9 @@ def cell(folder, net, given, seed, name, modes, river):
         return
     start = net.initial(seed)
     rule = as_arrays(tuner_at(TUNERS.get(name, name), net, start), jnp.float32)
-    label = f"{seed}_{name}_run{given.run_modes}"
-    truth = experiment(folder / f"{label}.nc", net, rule, start, given.steps, given.run_modes)
-    copy = experiment(folder / f"{label}_copy.nc", net, rule, nearby(start, 2)[-1], given.steps, given.run_modes)
+    label = f"{seed}_{name}"
+    truth = experiment(folder / f"{label}_run{given.run_modes}.nc", net, rule, start, given.steps, given.run_modes)
+    copy = experiment(folder / f"{label}_copy.nc", net, rule, nearby(start, 2)[-1], given.steps, 1)
     apart = [measures.log_error(truth[key], copy[key]) for key in NAMES if key != "center_loss"]
     truth = seen_with(truth, modes)
     variants = {str(first): compared(truth, river, rule, first) for first in STARTS}

@@ -1,6 +1,6 @@
 """Tables of what `river_matrix.py` has kept: errors by tuner, the bars, the ablation, the order of tuners, isotropy.
 
-    python tests/benchmarks/river_tables.py runs/river-matrix --modes 4
+    python tests/benchmarks/river_tables.py runs/river-matrix --modes 8
 
 A prediction that ends before its run does counts as missed in every share.
 """
@@ -153,7 +153,7 @@ def isotropy(folder, modes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--modes", type=int, default=4)
+    parser.add_argument("--modes", type=int, default=8)
     given = parser.parse_args()
     found = cells(given.folder, given.modes)
     for kind in KINDS[:3]:

@@ -23,7 +23,7 @@ class RiverTheory(AbstractTheory):
         ValueError: modes < 1, landing < 0 or length ≤ 0.
     """
 
-    modes: int = 4
+    modes: int = 8
     landing: int = 20
     length: float = 4.0
 

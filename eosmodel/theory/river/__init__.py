@@ -1,4 +1,4 @@
-"""The river: a network's gradient flow, measured once, as a map of a few dozen numbers that any tuner drives."""
+"""The river: a network's gradient flow, measured once, as a map of a few hundred numbers that any tuner drives."""
 
 from eosmodel.theory.river.coefficients import RiverCoefficients, classify_at, coefficients_at
 from eosmodel.theory.river.flow import RiverFlow

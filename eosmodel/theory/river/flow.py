@@ -64,7 +64,8 @@ class RiverFlow(AbstractDynamics):
         climb: −v_i·(w − w_0) along the frame: its integral over τ, shape (k,).
         ritz: curvatures of the spectral measure, shape (n,); NaN where it was not due.
         weights: components along them of B_ij = P⊥∇(ln H)_ij and of g, shape (n·(p + 1),).
-        born: flow times at which displacements along b = Σ_i B_ii have been launched, shape (launches,); NaN before.
+        born: flow times at which displacements along b = P⊥∇(Σ_i λ_i)/λ have been launched, shape (launches,); NaN
+            before.
         memory: b(τ)·δ_j, δ_j the displacement of the flow that the j-th launch has become, shape (launches,).
         toll: ∇L·δ_j, shape (launches,).
 
@@ -76,8 +77,8 @@ class RiverFlow(AbstractDynamics):
     """
 
     objective: AbstractObjective
-    modes: int = eqx.field(static=True, default=4)
-    blocks: int = eqx.field(static=True, default=10)
+    modes: int = eqx.field(static=True, default=8)
+    blocks: int = eqx.field(static=True, default=6)
     krylov: int = eqx.field(static=True, default=12)
     measure_every: int = eqx.field(static=True, default=4)
     launches: int = eqx.field(static=True, default=14)
@@ -150,7 +151,7 @@ class RiverFlow(AbstractDynamics):
         floor = jnp.maximum(pairs.values, LEAST_EIGENVALUE * pairs.values[0])
         root = turn @ (jnp.sqrt(floor)[:, None] * turn.T)
 
-        trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors) / floor[:, None], axis=0))
+        trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors), axis=0)) / floor[0]
         launching = jnp.isnan(state.born) & (state.tau >= state.due)
         born = jnp.where(launching, state.tau, state.born)
         launched = jnp.where(launching[:, None], trace, jax.vmap(off)(state.launched))

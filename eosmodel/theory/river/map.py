@@ -1,4 +1,4 @@
-"""The river's map: oscillation, springs, flow time and the tuner, a few dozen numbers from step to step."""
+"""The river's map: oscillation, springs, flow time and the tuner, a few hundred numbers from step to step."""
 
 from typing import Any
 

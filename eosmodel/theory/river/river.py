@@ -133,7 +133,7 @@ def moves(rows: Mapping[str, np.ndarray]) -> bool:
     return bool(rows["loss"][1] > 0 and np.any(parts[np.isfinite(parts)]))
 
 
-def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, dtype=None) -> River:
+def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 6, dtype=None) -> River:
     """The table of a `RiverFlow`'s rows.
 
     Args:
@@ -177,7 +177,7 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 10, d
     share = (grid - tau[row]) / width
     climb = _hermite(rows["climb"], pull, row, share[:, None], width[:, None])
     response = resampled(at, measure[:, :, :-1, :-1])
-    launches, recall = _recall(rows, grid, curvature, response, modes)
+    launches, recall = _recall(rows, grid, curvature, response, resampled(tau, root))
     dtype = jnp.result_type(float) if dtype is None else dtype
 
     def array(values):
@@ -213,24 +213,27 @@ def _monotone(x, values, slopes):
     return np.clip(slopes, np.minimum(steepest, 0), 0)
 
 
-def _recall(rows, grid, curvature, response, modes):
+def _recall(rows, grid, curvature, response, root):
     """Launch times, and what e^{−μ_b(τ − τ_j)} lacks of the measured response: (rows, springs, launches).
 
-    The measured response of b = Σ_i B_ii to its own launch, relative to the one that the springs of that moment give,
-    is taken for that of every pair.
+    The measured response of b = P⊥∇(Σ_i λ_i)/λ to its own launch, relative to the one that the springs of that moment
+    give, is taken for that of every pair.
     """
     born = rows["born"][-1]
     known = np.isfinite(born)
     launches, index = np.unique(born[known], return_index=True)
     memory = rows["memory"][:, known][:, index]
-    trace = np.einsum("nii->n", symmetric_basis(modes))
-    whole = np.einsum("i,tbij,j->tb", trace, response, trace)
+    # b in the coordinates of the pairs: H/λ.
+    hessian = root @ root.swapaxes(-1, -2)
+    sum_ = np.einsum("nij,tij->tn", symmetric_basis(root.shape[-1]), hessian)
+    sum_ /= np.linalg.eigvalsh(hessian)[:, -1:]
     recall = np.zeros((len(grid), len(curvature), len(launches)))
     for j, time in enumerate(launches):
         after = rows["tau"] >= time
         later = np.maximum(grid - time, 0)
         fading = np.exp(-np.outer(later, curvature))
-        fixed = np.sum(whole * fading, axis=1)
+        then = sum_[np.searchsorted(grid, time)]
+        fixed = np.einsum("ti,tbij,j,tb->t", sum_, response, then, fading, optimize=True)
         ratio = np.interp(grid, rows["tau"][after], memory[after, j]) / np.maximum(fixed, np.finfo(float).tiny)
         recall[:, :, j] = np.where(grid >= time, np.clip(ratio, 0, _MOST) - 1, 0)[:, None] * fading
     return launches, recall
