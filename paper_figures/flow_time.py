@@ -43,7 +43,7 @@ def settings(quick: bool) -> dict[str, Any]:
         "network": digits(quick),
         "tuners": tuners[1:2] if quick else tuners,
         "steps": 60 if quick else 800,
-        "modes": 1 if quick else 8,
+        "modes": 1 if quick else 4,
     }
 
 
