@@ -12,6 +12,7 @@ from eosmodel._status import Status
 from eosmodel.dynamics import Descent
 from eosmodel.simulation import run
 from eosmodel.theory import FastMap
+from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, river_of
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
@@ -209,6 +210,18 @@ def test_response_is_that_of_gradient_flow_to_a_push(small):
     up, down = step(w + size * push), step(w - size * push)
     change = float(net(up) - net(down)) / (2 * size)
     np.testing.assert_allclose(rows["toll"][late, j], change, rtol=0.1)
+
+
+def test_launch_is_made_of_the_pairs_that_the_springs_answer_to(small):
+    """At its own time a launch b = P⊥∇Σλ_i/λ answers to itself by ‖b‖², which the spectral measure has as H·W·H/λ²."""
+    _, _, rows = small
+    basis = symmetric_basis(2)
+    for j, born in enumerate(rows["born"][-1, :6]):
+        at = int(np.flatnonzero(rows["tau"] >= born)[0])
+        root = rows["root"][at].reshape(2, 2)
+        parts = rows["weights"][at].reshape(rows["ritz"].shape[1], -1)[:, :-1]
+        own = np.einsum("nij,ij->n", basis, root @ root) / rows["eigenvalues"][at, 0]
+        np.testing.assert_allclose(rows["memory"][at, j], np.sum((parts @ own) ** 2), rtol=1e-3)
 
 
 def test_start_on_a_run_meets_it(small):
