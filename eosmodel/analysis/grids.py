@@ -26,11 +26,11 @@ _CHUNK = 16 * _LANES
 
 
 def sweep(
-    fn: Callable[[Any], Any], points: Any, *, chunk: int | None = None, start: int = 0
+    fn: Callable[[Any], Any], points: Any, *, chunk: int | None = None, start: int = 0, lanes: int | None = None
 ) -> Iterator[tuple[int, int, Any]]:
     """Evaluate a function at every point of a grid, in chunks.
 
-    Each core computes one chunk at a time, in blocks of 512 points. There is one compilation for any number of points,
+    Each core computes one chunk at a time, `lanes` points together. There is one compilation for any number of points,
     and none for new numbers of the same shapes, if `fn` is the same function or an equinox module of the same structure
     (its arrays are arguments, not constants). In addition to the points, at most three chunks per core are in memory.
 
@@ -39,6 +39,7 @@ def sweep(
         points: a pytree of arrays with a common leading axis of length n ≥ 1, which runs over the points.
         chunk: number of points in a chunk, ≥ 1; 8192, or fewer so that each core has a chunk.
         start: first point, 0 ≤ start ≤ n; the last `last` of an interrupted sweep to continue it.
+        lanes: number of points advanced together, ≥ 1; 512 by default.
 
     Returns:
         An iterator over (first, last, results) in order: the results of points first, …, last − 1 along a leading axis,
@@ -70,13 +71,15 @@ def sweep(
     check_count("sweep", "chunk", chunk)
     check_count("sweep", "start", start, 0)
     check_range("sweep", "start", start, 0, count)
-    return _sweep(fn, points, count, min(chunk, count), start, cores)
+    lanes = _LANES if lanes is None else lanes
+    check_count("sweep", "lanes", lanes)
+    return _sweep(fn, points, count, min(chunk, count), start, cores, lanes)
 
 
-def _sweep(fn, points, count, chunk, start, cores):
+def _sweep(fn, points, count, chunk, start, cores, most):
     if start == count:
         return
-    blocks = -(-chunk // _LANES)
+    blocks = -(-chunk // most)
     lanes = -(-chunk // blocks)
     # The workers are given jax arrays, because another thread may have a different default precision.
     fn = jax.tree.map(lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, fn)

@@ -278,7 +278,7 @@ def _fill(point, dataset, refine, chunk, path, progress):
             # Every level is padded to whole chunks of one size, for a single compilation.
             short = -len(index) % chunk if refine else 0
             points = tuple(np.pad(at.astype(dtype), (0, short), "edge") for at in (x[columns], y[rows]))
-            for first, last, results in sweep(point, points, chunk=chunk, start=start):
+            for first, last, results in sweep(point, points, chunk=chunk, start=start, lanes=point.probe.lanes):
                 last = min(last, len(index))
                 at = rows[first:last], columns[first:last]
                 for name, values in results.items():

@@ -56,12 +56,14 @@ class AbstractProbe(eqx.Module):
         frozen: λ is constant.
         training: it is the training of a network, with the regimes of `decide_training`.
         first: what the first coordinate of z is, in a few words.
+        lanes: how many of them a sweep advances together; None for its own default.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     frozen: ClassVar[bool] = False
     training: ClassVar[bool] = False
     first: ClassVar[str] = "first coordinate of the state"
+    lanes: ClassVar[int | None] = None
 
     @abc.abstractmethod
     def init(self) -> Float[Array, " dim"]: ...
@@ -168,6 +170,9 @@ class RiverProbe(AbstractProbe):
     start: RiverStart
     parts: ClassVar = {"tuner": ("river_map", "tuner")}
     training: ClassVar = True
+    # XLA spreads the eigenvalues of a large batch of matrices over its threads, and two cores that both do so wait for
+    # each other without end (jaxlib 0.10, hundreds of 8 × 8 matrices). A few are also faster: the tables fit in cache.
+    lanes: ClassVar = 16
 
     def init(self):
         return ravel_pytree(self.river_map.init(self.start))[0]
