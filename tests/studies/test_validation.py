@@ -100,7 +100,7 @@ def test_a_river_is_measured_once_for_all_tuners_of_a_network():
     for i, cell in enumerate(cells):
         assert cell.needs == rivers[4 * (i // 2) : 4 * (i // 2) + 4]
         modes = [(need.config["modes"], need.config["seed"]) for need in cell.needs]
-        assert modes == [(4, 11), (4, 12), (2, 11), (2, 12)]
+        assert modes == [(8, 11), (8, 12), (2, 11), (2, 12)]
         assert {need.config["objective"]["loss"] for need in cell.needs} == {cell.config["loss_function"]}
 
 

@@ -225,15 +225,15 @@ def _recall(rows, grid, curvature, response, root):
     memory = rows["memory"][:, known][:, index]
     # b in the coordinates of the pairs: H/λ.
     hessian = root @ root.swapaxes(-1, -2)
-    sum_ = np.einsum("nij,tij->tn", symmetric_basis(root.shape[-1]), hessian)
-    sum_ /= np.linalg.eigvalsh(hessian)[:, -1:]
+    trace = np.einsum("nij,tij->tn", symmetric_basis(root.shape[-1]), hessian)
+    trace /= np.linalg.eigvalsh(hessian)[:, -1:]
     recall = np.zeros((len(grid), len(curvature), len(launches)))
     for j, time in enumerate(launches):
         after = rows["tau"] >= time
         later = np.maximum(grid - time, 0)
         fading = np.exp(-np.outer(later, curvature))
-        then = sum_[np.searchsorted(grid, time)]
-        fixed = np.einsum("ti,tbij,j,tb->t", sum_, response, then, fading, optimize=True)
+        then = trace[min(np.searchsorted(grid, time), len(grid) - 1)]
+        fixed = np.einsum("ti,tbij,j,tb->t", trace, response, then, fading, optimize=True)
         ratio = np.interp(grid, rows["tau"][after], memory[after, j]) / np.maximum(fixed, np.finfo(float).tiny)
         recall[:, :, j] = np.where(grid >= time, np.clip(ratio, 0, _MOST) - 1, 0)[:, None] * fading
     return launches, recall
