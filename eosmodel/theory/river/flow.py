@@ -64,8 +64,7 @@ class RiverFlow(AbstractDynamics):
         climb: −v_i·(w − w_0) along the frame: its integral over τ, shape (k,).
         ritz: curvatures of the spectral measure, shape (n,); NaN where it was not due.
         weights: components along them of B_ij = P⊥∇(ln H)_ij and of g, shape (n·(p + 1),).
-        born: flow times at which displacements along b = P⊥∇(Σ_i λ_i)/λ have been launched, shape (launches,); NaN
-            before.
+        born: flow times of the launches along b = P⊥∇(Σ_i λ_i)/λ, shape (launches,); NaN before.
         memory: b(τ)·δ_j, δ_j the displacement of the flow that the j-th launch has become, shape (launches,).
         toll: ∇L·δ_j, shape (launches,).
 
