@@ -59,6 +59,13 @@ def test_a_sweep_is_a_loop_over_the_points(count, chunk):
         assert all(last - first == chunk for first, last in bounds[:-1])
 
 
+@pytest.mark.parametrize("lanes", [1, 3, 2000])
+def test_points_are_the_same_however_many_are_advanced_together(lanes):
+    _, values = gather(sweep(some, points(9), chunk=4, lanes=lanes))
+    _, default = gather(sweep(some, points(9), chunk=4))
+    jax.tree.map(np.testing.assert_array_equal, values, default)
+
+
 @pytest.mark.parametrize("start", [0, 4, 5, 10])
 def test_start_goes_on_where_a_sweep_stopped(start):
     given = points(10)
@@ -77,6 +84,7 @@ def test_start_goes_on_where_a_sweep_stopped(start):
         ({"a": np.zeros(3), "b": np.zeros((4, 3))}, {}, r"points must be .* got shapes \[\(3,\), \(4, 3\)\]"),
         (points(3), {"chunk": 0}, "chunk must lie in"),
         (points(3), {"chunk": 2.5}, "chunk must be an integer"),
+        (points(3), {"lanes": 0}, "lanes must lie in"),
         (points(3), {"start": -1}, "start must lie in"),
         (points(3), {"start": 4}, r"start must lie in \[0, 3\]"),
     ],

@@ -177,7 +177,8 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 6, dt
     share = (grid - tau[row]) / width
     climb = _hermite(rows["climb"], pull, row, share[:, None], width[:, None])
     response = resampled(at, measure[:, :, :-1, :-1])
-    launches, recall = _recall(rows, grid, curvature, response, resampled(tau, root))
+    roots = resampled(tau, root)
+    launches, recall = _recall(rows, grid, curvature, response, roots)
     dtype = jnp.result_type(float) if dtype is None else dtype
 
     def array(values):
@@ -186,7 +187,7 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 6, dt
     places = Place(
         loss=array(np.exp(_hermite(log_loss, slope, row, share, width))),
         sharpness=array(resampled(tau, rows["eigenvalues"][:, 0])),
-        root=array(resampled(tau, root)),
+        root=array(roots),
         pull=array(_hermite_slope(rows["climb"], pull, row, share[:, None], width[:, None])),
         climb=array(climb),
         gradient=array(resampled(at, measure[:, :, -1, -1] / unit**2) * now[:, None] ** 2),
@@ -225,15 +226,15 @@ def _recall(rows, grid, curvature, response, root):
     memory = rows["memory"][:, known][:, index]
     # b in the coordinates of the pairs: H/λ.
     hessian = root @ root.swapaxes(-1, -2)
-    trace = np.einsum("nij,tij->tn", symmetric_basis(root.shape[-1]), hessian)
-    trace /= np.linalg.eigvalsh(hessian)[:, -1:]
+    b = np.einsum("nij,tij->tn", symmetric_basis(root.shape[-1]), hessian)
+    b /= np.linalg.eigvalsh(hessian)[:, -1:]
     recall = np.zeros((len(grid), len(curvature), len(launches)))
     for j, time in enumerate(launches):
         after = rows["tau"] >= time
         later = np.maximum(grid - time, 0)
         fading = np.exp(-np.outer(later, curvature))
-        then = trace[min(np.searchsorted(grid, time), len(grid) - 1)]
-        fixed = np.einsum("ti,tbij,j,tb->t", trace, response, then, fading, optimize=True)
+        first = b[min(np.searchsorted(grid, time), len(grid) - 1)]
+        fixed = np.einsum("ti,tbij,j,tb->t", b, response, first, fading, optimize=True)
         ratio = np.interp(grid, rows["tau"][after], memory[after, j]) / np.maximum(fixed, np.finfo(float).tiny)
         recall[:, :, j] = np.where(grid >= time, np.clip(ratio, 0, _MOST) - 1, 0)[:, None] * fading
     return launches, recall
