@@ -53,8 +53,8 @@ def compute(quick: bool) -> xr.Dataset:
     steps, modes = chosen["steps"], chosen["modes"]
     keep = (*KEPT, "center_loss")
     runs = simulations(net, chosen["tuners"], steps, keep=keep, modes=modes, measure_every=0)
-    river = river_dataset(measure_river(net, steps=steps, modes=modes))
-    return pack({"network": runs, "river": river[["tau", "loss", "sharpness"]]})
+    river = river_dataset(measure_river(net, steps=steps, modes=modes, caps=())).isel(flow=0)
+    return pack({"network": runs, "river": river.reset_coords("tau")[["tau", "loss", "sharpness"]].drop_vars("cap")})
 
 
 def gaps(dataset: xr.Dataset) -> dict[str, float]:

@@ -185,13 +185,14 @@ class RiverProbe(AbstractProbe):
         new, row, status = self.river_map.step(self._state(z), jnp.asarray(step))
         eta, nan = row["stepsize"], jnp.full_like(row["loss"], jnp.nan)
         # The map keeps η²‖g‖² for secant rules; without a step the training rests.
-        gradient_sq = new.secant.ss / jnp.where(eta == 0, 1, eta**2)
+        gradient_sq = new.maps.secant.ss[new.nearest] / jnp.where(eta == 0, 1, eta**2)
         within = status != int(Status.OUT_OF_RANGE)
         now = Observation(row["loss"], gradient_sq, eta, row["sharpness"], nan, nan, within)
         return ravel_pytree(new)[0].astype(z.dtype), now
 
     def fast(self, z):
-        return jnp.abs(self._state(z).amplitude)
+        state = self._state(z)
+        return jnp.abs(state.maps.amplitude[state.nearest])
 
 
 def sharpness_at(objective: AbstractObjective, weights: Float[Array, " dim"]) -> Float[Array, ""]:
@@ -223,7 +224,7 @@ def probe(system: Any, tuner: Any = None) -> AbstractProbe:
     if not isinstance(tuner, AbstractTuner):
         raise ValueError(f"phase_diagram: tuner must be a tuner, as the system is no FastMap, got {tuner!r}")
     if isinstance(system, River):
-        return as_arrays(RiverProbe(RiverMap(system, tuner), at_weights(system)), system.rate.dtype)
+        return as_arrays(RiverProbe(RiverMap(system, tuner), at_weights(system)), system.dtype)
     start = system.initial()
     if start.size > DENSE and getattr(system, "sharpness", None) is None:
         raise ValueError(

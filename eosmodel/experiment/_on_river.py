@@ -40,7 +40,7 @@ def predict_on(
     throw: bool = False,
 ) -> xr.Dataset:
     """`predict` on a river."""
-    rule = as_arrays(tuner, river.rate.dtype)
+    rule = as_arrays(tuner, river.dtype)
     dynamics = RiverMap(river, rule, divergence=diverged_at)
     start, first = _start(river, at)
     axes, dims = batch_axes(dynamics, start)
@@ -49,7 +49,7 @@ def predict_on(
     result = result.assign_coords(step=result.step.copy(data=result.step.values + first))
     result = result.assign(steps=result.steps.copy(data=result.steps.values + first))
     result = label(result, rule, river.origin.facts.get("seeds"), "river")
-    result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.rate.dtype)})
+    result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.dtype)})
     result.attrs |= provenance(river.origin, result, rule, steps, theory="river")
     if throw and int(np.max(result.status.values)) != int(Status.OK):
         ended = Status(int(np.max(result.status.values)))
@@ -192,7 +192,7 @@ def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
     ((name, given),) = values.items()
     ranged = isinstance(given, tuple) and len(given) == 3 and isinstance(given[2], int)
     grid = np.geomspace(*given) if ranged else np.asarray(given, float).ravel()
-    batch = as_arrays(dataclasses.replace(rule, **{name: grid}), river.rate.dtype)
+    batch = as_arrays(dataclasses.replace(rule, **{name: grid}), river.dtype)
     said = predict_on(river, batch, steps)
     parts = [_ended(said.isel({axis_of(batch): i})) for i in range(grid.size)]
     whole = xr.concat(parts, xr.IndexVariable(name, grid))

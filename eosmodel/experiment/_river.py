@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from eosmodel.objectives.base import AbstractObjective
 from eosmodel.results import record
 from eosmodel.simulation import Progress, identity, load, run, save, template
 from eosmodel.theory import RiverTheory
-from eosmodel.theory.river import Place, River, RiverFlow, moves, river_of
+from eosmodel.theory.river import Flow, Place, River, RiverFlow, flow_of, moves, stacked
 
 _ROWS = 10
 # A flow that advances by less than this share of its time within `_ROWS` steps gets nowhere.
 _LEAST = 1e-9
 # Flow time without one given, in multiples of steps/λ at the start.
 _LENGTH = RiverTheory().length
+
+# Caps on λ, in multiples of its first value, and the ratio of the free flow's largest λ to a cap at least.
+_CAPS, _WELL_BELOW = (1.2, 2.4), 1.3
 
 _DIMS = {
     "loss": (),
@@ -35,8 +39,9 @@ _DIMS = {
     "gradient": ("spring",),
     "cross": ("spring", "pair"),
     "response": ("spring", "pair", "pair_"),
-    "recall": ("spring", "launch"),
+    "held": ("pair",),
 }
+_TABLE = {"rate": (), "length": (), "curvature": ("spring",), "log_loss": ("row",), "log_slope": ("row",)}
 
 
 def measure_river(
@@ -47,10 +52,14 @@ def measure_river(
     seed: int | None = None,
     start: Any = None,
     modes: int = 8,
+    caps: Sequence[float] | None = None,
     progress: bool | str = True,
     checkpoint: str | Path | None = None,
 ) -> River:
     """Measure the river of a network: its gradient flow, and what the sharpness along it answers to. No tuner is run.
+
+    The flow is measured as it is and again with λ held below each of some caps: tuners with long steps keep near one of
+    these.
 
     Args:
         objective: the loss.
@@ -60,6 +69,8 @@ def measure_river(
         seed: of the initial weights; None for the objective's own start.
         start: initial weights instead, shape (dim,).
         modes: number of leading modes that may oscillate; at most one less than there are weights.
+        caps: on λ, increasing and above its first value; None for 1.2 and 2.4 times that value where gradient flow
+            rises well above these, () for gradient flow alone.
         progress: show a progress bar over the flow time; a string is its label.
         checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time.
 
@@ -67,7 +78,7 @@ def measure_river(
         A `River`, for `predict`.
 
     Raises:
-        ValueError: time ≤ 0, steps < 1, both a seed and weights, or a single weight.
+        ValueError: time ≤ 0, steps < 1, both a seed and weights, a single weight, or caps that do not increase.
         RuntimeError: the flow met a loss that is not finite, or no positive curvature at the top.
 
     Example:
@@ -81,12 +92,16 @@ def measure_river(
     if time is not None:
         check_range("measure_river", "time", time, 0, low_open=True, high_open=True)
     check_range("measure_river", "steps", steps, 1)
+    if caps is not None and not (
+        np.all(np.diff(caps) > 0) and np.all(np.isfinite(caps)) and np.all(np.asarray(caps) > 0)
+    ):
+        raise ValueError(f"measure_river: caps must be finite, > 0 and increasing, got {list(caps)}")
     if start is not None and seed is not None:
         raise ValueError("measure_river: seed and start cannot both be given")
     start = objective.initial(seed) if start is None else jnp.asarray(start)
     if start.size < 2:
         raise ValueError("measure_river: one weight has no river: what is displaced lies off the leading mode")
-    found = river_from(objective, start, modes, time, _LENGTH * steps, progress, checkpoint)
+    found = river_from(objective, start, modes, time, _LENGTH * steps, progress, checkpoint, caps)
     if isinstance(found, Status):
         raise RuntimeError(f"measure_river: {found.describe()}")
     return dataclasses.replace(found, origin=source_of(objective, start, seed))
@@ -100,55 +115,91 @@ def river_from(
     multiple: float,
     progress: bool | str = False,
     checkpoint: str | Path | None = None,
+    caps: Sequence[float] | None = None,
 ) -> River | Status:
     """The river from some weights up to a flow time, by default `multiple`/λ at the start; or how the flow ended."""
     if start.size < 2:
         return Status.OUT_OF_RANGE
     modes = min(modes, start.size - 1)
-    flow = RiverFlow(objective, modes)
+    label = progress if isinstance(progress, str) else "river"
+    with tqdm(total=1.0, desc=label, disable=not progress, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
+
+        def flow(index, cap, time):
+            path = None if checkpoint is None else checkpoint_of(Path(checkpoint), index)
+
+            def show(share):
+                bar.update(index + share - bar.n)
+
+            return _flow_from(objective, start, modes, cap, time, multiple, show, path)
+
+        free = flow(0, float("inf"), time)
+        if isinstance(free, Status):
+            return free
+        sharpness = free.places.sharpness
+        if caps is None:
+            caps = caps_below(float(sharpness[0]), float(jnp.max(sharpness)))
+        bar.total = 1.0 + len(caps)
+        capped = [flow(i, cap, float(free.length)) for i, cap in enumerate(caps, 1)]
+    # A flow that cannot be held at its cap leaves the others.
+    held = [one for one in capped if isinstance(one, Flow)]
+    return stacked([*held, free], source_of(objective, start, None))
+
+
+def checkpoint_of(path: Path, index: int) -> Path:
+    """The checkpoint of a flow of a river: the river's own for the free one, 0, and others beside it."""
+    return path if index == 0 else path.with_name(f"{path.name}-{index}")
+
+
+def caps_below(first: float, largest: float) -> list[float]:
+    """Caps on λ, multiples of its first value, where they lie well below its largest one.
+
+    Example:
+        >>> caps_below(2.0, 5.0)
+        [2.4]
+    """
+    return [multiple * first for multiple in _CAPS if multiple * first < largest / _WELL_BELOW]
+
+
+def _flow_from(objective, start, modes, cap, time, multiple, show, checkpoint) -> Flow | Status:
+    flow = RiverFlow(objective, modes, cap=jnp.asarray(cap, start.dtype))
     known = identity(flow, start, None, rows=_ROWS, every=1)
     latest: list[Progress] = []
     if checkpoint is not None:
-        found = load(Path(checkpoint), template(flow, start), known)
+        found = load(checkpoint, template(flow, start), known)
         latest = [] if found is None else [found]
 
     def after_chunk(now: Progress) -> None:
         latest[:] = [now]
         if checkpoint is not None:
-            save(Path(checkpoint), now, known)
+            save(checkpoint, now, known)
 
-    label = progress if isinstance(progress, str) else "river"
-    with tqdm(total=1.0, desc=label, disable=not progress, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
-        while True:
-            done = len(latest[0].seconds) * _ROWS if latest else 0
-            if latest:
-                rows = latest[0].rows
-                status = int(latest[0].carry.status)
-                if status != int(Status.OK):
-                    return Status(status)
-                if time is None:
-                    time = multiple / float(rows["eigenvalues"][0, 0])
-                reached = float(rows["tau"][-1])
-                if done > _ROWS and not reached > float(rows["tau"][-1 - _ROWS]) + _LEAST * time:
-                    return Status.STALLED
-                bar.update(min(reached / time, 1.0) - bar.n)
-                if reached >= time:
-                    if not moves(rows):
-                        return Status.STALLED
-                    river = river_of(rows, modes, dtype=start.dtype)
-                    return dataclasses.replace(river, origin=source_of(objective, start, None))
-            run(
-                flow,
-                start,
-                done + _ROWS,
-                rows_per_chunk=_ROWS,
-                resume=latest[0] if latest else None,
-                after_chunk=after_chunk,
-            )
+    while True:
+        done = len(latest[0].seconds) * _ROWS if latest else 0
+        if latest:
+            rows = latest[0].rows
+            status = int(latest[0].carry.status)
+            if status != int(Status.OK):
+                return Status(status)
+            if time is None:
+                time = multiple / float(rows["eigenvalues"][0, 0])
+            reached = float(rows["tau"][-1])
+            if done > _ROWS and not reached > float(rows["tau"][-1 - _ROWS]) + _LEAST * time:
+                return Status.STALLED
+            show(min(reached / time, 1.0))
+            if reached >= time:
+                return flow_of(rows, modes, cap, dtype=start.dtype) if moves(rows) else Status.STALLED
+        run(
+            flow,
+            start,
+            done + _ROWS,
+            rows_per_chunk=_ROWS,
+            resume=latest[0] if latest else None,
+            after_chunk=after_chunk,
+        )
 
 
 def save_river(river: River, path: str | Path) -> None:
-    """Write a river to netCDF, atomically: a labelled dataset over row, mode, spring, pair and launch."""
+    """Write a river to netCDF, atomically: a labelled dataset over flow, row, mode, spring and pair."""
     record.save(river_dataset(river), Path(path))
 
 
@@ -161,21 +212,22 @@ def load_river(path: str | Path) -> River:
 
 
 def river_dataset(river: River | Status) -> xr.Dataset:
-    """A river as a labelled dataset over row, mode, spring, pair and launch; or how its flow ended, alone."""
+    """A river as a labelled dataset over flow, row, mode, spring and pair; or how its free flow ended, alone.
+
+    `cap` labels the flows, infinite for the free one, which comes last; `tau` are the flow times of the rows of each.
+    """
     if isinstance(river, Status):
         return xr.Dataset({"status": int(river)})
+    flows = river.flows
     data: dict[str, Any] = {
-        name: (("row", *dims), np.asarray(getattr(river.places, name))) for name, dims in _DIMS.items()
+        name: (("flow", "row", *dims), np.asarray(getattr(flows.places, name))) for name, dims in _DIMS.items()
     }
-    for name in ("log_loss", "log_slope"):
-        data[name] = ("row", np.asarray(getattr(river, name)))
-    data["curvature"] = ("spring", np.asarray(river.curvature))
-    data["launches"] = ("launch", np.asarray(river.launches))
-    for name in ("rate", "length"):
-        data[name] = ((), np.asarray(getattr(river, name)))
-    steps = np.linspace(0, np.log1p(float(river.rate * river.length)), river.log_loss.size)
+    for name, dims in _TABLE.items():
+        data[name] = (("flow", *dims), np.asarray(getattr(flows, name)))
+    steps = np.linspace(0, np.log1p(np.asarray(flows.rate * flows.length, float)), flows.log_loss.shape[1], axis=1)
     data["status"] = ((), int(Status.OK))
-    dataset = xr.Dataset(data, {"tau": ("row", np.expm1(steps) / float(river.rate))})
+    tau = np.expm1(steps) / np.asarray(flows.rate, float)[:, None]
+    dataset = xr.Dataset(data, {"tau": (("flow", "row"), tau), "cap": ("flow", np.asarray(flows.cap))})
     facts = river.origin.facts
     described = {name: facts[name] for name in ("objective", "dtype") if name in facts}
     described |= {"data": json.dumps(facts["data"], sort_keys=True)} if "data" in facts else {}
@@ -192,8 +244,5 @@ def river_in(dataset: xr.Dataset) -> River | Status:
         return jnp.asarray(dataset[name].values)
 
     places = Place(**{name: array(name) for name in _DIMS})
-    return River(
-        places=places,
-        origin=Origin(**json.loads(dataset.attrs.get("origin", "{}"))),
-        **{name: array(name) for name in ("rate", "length", "curvature", "log_loss", "log_slope", "launches")},
-    )
+    flows = Flow(places=places, **{name: array(name) for name in (*_TABLE, "cap")})
+    return River(flows, Origin(**json.loads(dataset.attrs.get("origin", "{}"))))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
 _RIVER: dict[str, Any] = {"color": "#b3b3b3", "linewidth": 4.0, "zorder": 1}
+_CAPPED: dict[str, Any] = {"color": "#d0d0d0", "linewidth": 1.5, "zorder": 1}
 
 
 def river(dataset: xr.Dataset, runs: xr.Dataset | None = None, *, axes: Any = None) -> "Figure":
@@ -26,7 +27,13 @@ def river(dataset: xr.Dataset, runs: xr.Dataset | None = None, *, axes: Any = No
         axes: two axes to draw on; a new figure when None.
     """
     above, below = new_figure(9.5, 4.2).subplots(1, 2) if axes is None else axes
-    tau, loss, sharpness = (dataset[name].values for name in ("tau", "loss", "sharpness"))
+    for i in range(dataset.sizes["flow"] - 1):
+        capped = dataset.isel(flow=i)
+        look = _CAPPED | ({"label": "with λ held below a cap"} if i == 0 else {})
+        above.plot(capped.tau[1:], capped.loss[1:], **look)
+        below.plot(capped.tau[1:], capped.sharpness[1:], **look)
+    free = dataset.isel(flow=-1)
+    tau, loss, sharpness = (free[name].values for name in ("tau", "loss", "sharpness"))
     above.plot(tau[1:], loss[1:], label="gradient flow", **_RIVER)
     below.plot(tau[1:], sharpness[1:], label="gradient flow", **_RIVER)
     if runs is not None:
@@ -50,7 +57,7 @@ def river(dataset: xr.Dataset, runs: xr.Dataset | None = None, *, axes: Any = No
 
 
 def river_response(dataset: xr.Dataset, *, axes: Any = None) -> "Figure":
-    """What the sharpness along a river answers with: the spectral weights of ∇ ln H, the trace over pairs of modes.
+    """What the sharpness along gradient flow answers with: spectral weights of ∇ ln H, the trace over pairs of modes.
 
     Args:
         dataset: a river, from `experiment.river_dataset`.
@@ -59,8 +66,9 @@ def river_response(dataset: xr.Dataset, *, axes: Any = None) -> "Figure":
     from matplotlib import colormaps
 
     ax: Any = new_figure(6.0, 4.2).subplots() if axes is None else axes
-    weights = np.einsum("tbii->tb", dataset.response.values)
-    tau, curvature = dataset.tau.values, dataset.curvature.values
+    free = dataset.isel(flow=-1)
+    weights = np.einsum("tbii->tb", free.response.values)
+    tau, curvature = free.tau.values, free.curvature.values
     bands = np.cumsum(weights, axis=1)
     shades = colormaps["viridis"](np.linspace(0, 0.95, len(curvature)))
     base = np.zeros_like(tau)

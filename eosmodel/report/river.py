@@ -55,11 +55,13 @@ def _summary(measured, table) -> list[str]:
         if status is not Status.OK:
             sentences.append(f"Seed {seed}: gradient flow ended: {status.describe()}.")
             continue
-        low, high = (number(float(dataset.sharpness[i])) for i in (0, -1))
-        first, last = (number(float(dataset.loss[i])) for i in (0, -1))
+        free, caps = dataset.isel(flow=-1), [number(float(cap)) for cap in dataset.cap[:-1]]
+        low, high = (number(float(free.sharpness[i])) for i in (0, -1))
+        first, last = (number(float(free.loss[i])) for i in (0, -1))
+        again = f" It was measured again with λ held below {words.listed(caps)}." if caps else ""
         sentences.append(
-            f"Seed {seed}: gradient flow up to τ = {number(float(dataset.length))} takes the loss from {first} to "
-            f"{last} and λ from {low} to {high}."
+            f"Seed {seed}: gradient flow up to τ = {number(float(free.length))} takes the loss from {first} to "
+            f"{last} and λ from {low} to {high}.{again}"
         )
     known = [row["tuner"] for row in table if row["final_center_loss"] == row["final_center_loss"]]
     if known:
@@ -80,7 +82,7 @@ def _pictures(measured, predictions, table) -> list[Picture]:
         Picture(
             "river",
             plotting.river(dataset, shown),
-            f"Gradient flow (grey) and the predicted tuners against flow time. Seed {seed}.",
+            f"Gradient flow (grey; thin: λ held below a cap) and the predicted tuners against flow time. Seed {seed}.",
             f"Lines of loss and λ against Ση. Predicted final losses: {losses}.",
         ),
         Picture(

@@ -243,7 +243,7 @@ def ended(run: xr.Dataset) -> str:
     """How a run, a theory of it, or a river ended: its status, and the last values that are known."""
     if "loss" not in run or "row" in run.dims:
         status = Status(int(run.status))
-        return status.label if "length" not in run else f"flow time {float(run.length):.4g}"
+        return status.label if "length" not in run else f"flow time {float(run.length[-1]):.4g}"
     loss = run.loss.dropna("step")
     last = float(loss[-1]) if loss.size else float("nan")
     status = Status(int(run.status))

@@ -97,21 +97,23 @@ def compared(truth, river, rule, first):
         off = np.abs(np.diff(np.log(measures.smoothed(truth.sharpness[known], told["sharpness"])), axis=0))[0]
         numbers["coverage"] = float(np.mean(off <= made.rows["sharpness_uncertainty"][own]))
     numbers["final_center"] = float(np.mean(made.rows["center_loss"][own][-25:])) if numbers["whole"] else None
-    numbers["length_spent"] = bool(float(made.carry.state.tau) > float(river.length))
+    last = made.carry.state
+    numbers["length_spent"] = bool(float(last.maps.tau[last.nearest]) > float(river.length))
     numbers["sigma"] = float(np.nansum(made.rows["stepsize"][own]))
     return numbers
 
 
-def without_memory(river):
-    """Springs of fixed curvature: a push is forgotten as e^{−μt}."""
-    return dataclasses.replace(river, places=river.places._replace(recall=0 * river.places.recall))
+def without_caps(river):
+    """The free flow alone."""
+    return dataclasses.replace(river, flows=jax.tree.map(lambda a: a[-1:], river.flows))
 
 
 def without_springs(river):
     """Nothing is displaced: the fast map on gradient flow."""
-    places = river.places
-    zero = {name: 0 * getattr(places, name) for name in ("recall", "response", "cross")}
-    return dataclasses.replace(river, places=places._replace(**zero))
+    free = without_caps(river)
+    zero = {name: 0 * getattr(free.flows.places, name) for name in ("response", "cross")}
+    places = free.flows.places._replace(**zero)
+    return dataclasses.replace(free, flows=dataclasses.replace(free.flows, places=places))
 
 
 def main():
@@ -163,7 +165,7 @@ def cell(folder, net, given, seed, name, modes, river):
     apart = [measures.log_error(truth[key], copy[key]) for key in NAMES if key != "center_loss"]
     truth = seen_with(truth, modes)
     variants = {str(first): compared(truth, river, rule, first) for first in STARTS}
-    variants |= {f"{first}, fixed springs": compared(truth, without_memory(river), rule, first) for first in STARTS}
+    variants["20, free flow alone"] = compared(truth, without_caps(river), rule, 20)
     variants["20, no springs"] = compared(truth, without_springs(river), rule, 20)
     numbers = {
         "apart": float(np.nanmax(apart)),

@@ -19,7 +19,7 @@ from eosmodel.theory.complementarity import symmetric_basis
 QUANTITIES = {"sharpness": "λ", "stepsize": "η", "center_loss": "L̄"}
 NEAR = 0.05
 """Distance of a run's copy up to which the run is predictable; as in `validate`."""
-KINDS = ("0", "20", "60", "0, fixed springs", "20, fixed springs", "60, fixed springs", "20, no springs")
+KINDS = ("0", "20", "60", "20, free flow alone", "20, no springs")
 
 
 def cells(folder, modes):
@@ -133,11 +133,11 @@ def isotropy(folder, modes):
     basis = symmetric_basis(modes)
     for file in sorted(folder.glob(f"*/*_river_{modes}.nc")):
         river = load_river(file)
-        root = np.asarray(river.places.root, float)
+        root = np.asarray(river.free.places.root, float)
         axes = np.linalg.eigh(root)[1]
         turned = np.einsum("mcd,tic,tjd->tmij", basis, axes, axes)
         rises = np.einsum("tmij,tia,nab,tbj->tmn", turned, root, basis, root, optimize=True)
-        response = np.asarray(river.places.response, float).sum(axis=1)
+        response = np.asarray(river.free.places.response, float).sum(axis=1)
         gram = rises @ response @ rises.transpose(0, 2, 1)
         rows, columns = np.triu_indices(modes)
         own = np.flatnonzero(rows == columns)

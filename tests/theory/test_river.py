@@ -12,8 +12,7 @@ from eosmodel._status import Status
 from eosmodel.dynamics import Descent
 from eosmodel.simulation import run
 from eosmodel.theory import FastMap
-from eosmodel.theory.complementarity import symmetric_basis
-from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, river_of
+from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, flow_of, stacked
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -31,7 +30,8 @@ def measured(objective, time, modes=1, **options):
         assert int(latest[-1].carry.status) == int(Status.OK)
         assert steps < 1000
     progress = latest[-1]
-    return river_of(progress.rows, modes, dtype=start.dtype), progress.rows
+    cap = float(flow.cap)
+    return stacked([flow_of(progress.rows, modes, cap, dtype=start.dtype)]), progress.rows
 
 
 def valley(x0=0.0, dtype=jnp.float64, mu=(0.002, 0.01), z0=-0.5):
@@ -52,7 +52,7 @@ def test_river_of_a_valley_is_known_in_closed_form(dtype):
     assert len(np.unique(rows["tau"])) < 120
     mu, q, z0 = (np.asarray(v, float) for v in (floor.mu, floor.q, floor.start[1:]))
     for tau in (0.0, 3.0, 40.0, 200.0):
-        here = river.at(jnp.asarray(tau, dtype))
+        here = river.free.at(jnp.asarray(tau, dtype))
         z = z0 * np.exp(-mu * tau)
         sharpness = 21 + 2 * q @ z
         close = {"rtol": 2e-4}
@@ -61,7 +61,7 @@ def test_river_of_a_valley_is_known_in_closed_form(dtype):
         np.testing.assert_allclose(jnp.sum(here.gradient), np.sum((mu * z) ** 2), rtol=5e-3)
         np.testing.assert_allclose(jnp.sum(here.response), 4 / sharpness**2, rtol=2e-3)
         np.testing.assert_allclose(jnp.sum(here.cross), 2 * q @ (mu * z) / sharpness, rtol=5e-3)
-        weight = river.curvature @ here.response[:, 0, 0]
+        weight = river.free.curvature @ here.response[:, 0, 0]
         np.testing.assert_allclose(weight, np.sum(mu * 4 * q**2) / sharpness**2, rtol=5e-3)
 
 
@@ -75,7 +75,7 @@ def test_valley_reproduces_itself(rule):
     rule = tuner(rule, jnp.float64)
     real = run(Descent(floor, rule, 1, 1, 0), floor.initial(), 600).rows
     said = run(RiverMap(river, rule), at_weights(river), 600).rows
-    assert np.abs(np.log(real["sharpness"] / river.at(jnp.asarray(59.0)).sharpness)).max() < 0.08
+    assert np.abs(np.log(real["sharpness"] / river.free.at(jnp.asarray(59.0)).sharpness)).max() < 0.08
     np.testing.assert_allclose(said["sharpness"], real["sharpness"], rtol=3e-3)
     # The uncertainty grows with the displacement; so close to the river it is more than the error.
     unsure = said["sharpness_uncertainty"]
@@ -91,28 +91,29 @@ def test_valley_reproduces_itself(rule):
 def still_river(dtype, sharpness=4.0, kappa=0.1, bulk=2.0, loss=3.0):
     """A river that goes nowhere and answers to nothing: λ, G and κ are what they are."""
     river, _ = measured(valley(dtype=dtype), 50.0)
-    places = jax.tree.map(lambda v: jnp.zeros_like(v), river.places)
+    flow = river.free
+    places = jax.tree.map(lambda v: jnp.zeros_like(v), flow.places)
     curvature = jnp.asarray([0.0, kappa * sharpness], dtype)
-    rows = river.log_loss.size
+    rows = flow.log_loss.size
     places = places._replace(
         root=places.root + sharpness**0.5,
         sharpness=places.sharpness + sharpness,
         gradient=jnp.tile(jnp.asarray([0.0, bulk], dtype), (rows, 1)),
         cross=places.cross[:, :2],
         response=places.response[:, :2],
-        recall=places.recall[:, :2],
     )
-    return eqx.tree_at(
-        lambda r: (r.curvature, r.log_loss, r.log_slope, r.places, r.length),
-        river,
+    flow = eqx.tree_at(
+        lambda f: (f.curvature, f.log_loss, f.log_slope, f.places, f.length),
+        flow,
         (
             curvature,
-            jnp.full_like(river.log_loss, np.log(loss)),
-            jnp.zeros_like(river.log_slope),
+            jnp.full_like(flow.log_loss, np.log(loss)),
+            jnp.zeros_like(flow.log_slope),
             places,
             jnp.asarray(1e6, dtype),
         ),
     )
+    return stacked([flow])
 
 
 @pytest.mark.parametrize("rule", [eos.tuners.Polyak(c=0.6), eos.tuners.CDAT(1.5, eps=0.0), eos.tuners.BB2()])
@@ -121,7 +122,7 @@ def test_frozen_springs_are_the_fast_map(rule, dtype):
     # λ = 4, G = 2, κ = 0.1, L̄ = 3, so A = λL̄/G = 6; x from r by r = λ²x²/G.
     river = still_river(dtype)
     start = at_weights(river)
-    start = eqx.tree_at(lambda s: s.amplitude, start, jnp.full(1, (0.7 * 2.0 / 16) ** 0.5, dtype))
+    start = eqx.tree_at(lambda s: s.flows.amplitude, start, jnp.full((1, 1), (0.7 * 2.0 / 16) ** 0.5, dtype))
     rule = tuner(rule, dtype)
     rows = run(RiverMap(river, rule), start, 12, rows_per_chunk=12).rows
     fast = FastMap(rule, A=6.0, kappa=0.1, sharpness=4.0, bulk_gradient_sq=2.0)
@@ -137,15 +138,15 @@ def test_frozen_springs_are_the_fast_map(rule, dtype):
 
 
 def test_small_kicks_have_the_linear_response():
-    # ln λ − ln λ_r = −Σ_t η E_t K(τ − τ_t), K(τ, τ') = Σ_j b q_j² e^{−μ_j(τ − τ')}/(λ_r(τ) λ_r(τ')).
-    floor = valley(mu=(0.02, 0.2))
+    # ln λ − ln λ_r = −Σ_t η E_t K(τ − τ_t), K(t) = Σ_j b q_j² e^{−μ_j t}/λ_r², where λ_r hardly changes.
+    floor = valley(mu=(0.02, 0.2), z0=-0.05)
     river, _ = measured(floor, 60.0)
-    start = eqx.tree_at(lambda s: s.amplitude, at_weights(river), jnp.full(1, 0.03))
+    start = eqx.tree_at(lambda s: s.flows.amplitude, at_weights(river), jnp.full((1, 1), 0.03))
     rate = 0.01
     rows = run(RiverMap(river, eos.tuners.Constant(jnp.asarray(rate))), start, 1000).rows
     tau = rate * np.arange(1000)
     energy = 0.5 * rows["sharpness"] * rows["amplitude"][:, 0] ** 2
-    alone = np.asarray(jax.vmap(river.at)(jnp.asarray(tau)).root)[:, 0, 0] ** 2
+    alone = np.asarray(jax.vmap(river.free.at)(jnp.asarray(tau)).root)[:, 0, 0] ** 2
     for t in (10, 100, 400, 999):
         kernel = sum(2 * np.exp(-m * (tau[t] - tau[:t])) for m in (0.02, 0.2)) / (alone[t] * alone[:t])
         expected = -rate * np.sum(kernel * energy[:t])
@@ -159,7 +160,7 @@ def test_quadratic_answers_to_nothing(dtype):
     curvatures = jnp.concatenate([jnp.asarray([10.0]), jnp.geomspace(0.001, 0.02, 40)]).astype(dtype)
     bowl = eos.objective(lambda w: 0.5 * jnp.sum(curvatures * w**2), jnp.ones(41, dtype))
     river, _ = measured(bowl, 30.0, blocks=4)
-    assert float(jnp.max(jnp.abs(river.places.response))) < 1e-6
+    assert float(jnp.max(jnp.abs(river.flows.places.response))) < 1e-6
     rule = tuner(eos.tuners.Constant(0.19), dtype)
     rows = run(RiverMap(river, rule), at_weights(river), 100).rows
     np.testing.assert_allclose(rows["sharpness"], 10, rtol=1e-5)
@@ -167,6 +168,28 @@ def test_quadratic_answers_to_nothing(dtype):
     real = run(Descent(bowl, rule, 1, 1, 0), bowl.initial(), 100).rows
     np.testing.assert_allclose(rows["loss"], real["loss"], rtol=5e-3)
     np.testing.assert_allclose(rows["amplitude"][30:], real["amplitude"][30:], rtol=2e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_capped_flow_slides_along_its_cap(dtype):
+    # λ = λ_∞ + √b q·z stays at the cap, where the energy E pushes z by −E √b q/λ: z' = −μz − E √b q/λ with q·z' = 0,
+    # so E = −λ q·(μz)/(√b q·q), and z moves by −P(μz), P off q.
+    floor = valley(mu=(0.02, 0.2, 0.6), dtype=dtype)
+    cap = 21 + 2 * float(floor.q @ floor.start[1:]) + 0.2
+    flow, _ = measured(floor, 40.0, cap=jnp.asarray(cap, dtype))
+    mu, q = np.asarray(floor.mu, float), np.asarray(floor.q, float)
+    z = np.asarray(floor.start[1:], float)
+    fine = 1e-4
+    for i in range(400_000):
+        slide = -mu * z
+        if 21 + 2 * q @ z >= cap and q @ slide > 0:
+            slide = slide - q * (q @ slide)
+        z = z + fine * slide
+        if i + 1 in (100_000, 400_000):
+            here = flow.free.at(jnp.asarray(fine * (i + 1), dtype))
+            np.testing.assert_allclose(here.sharpness, cap, rtol=1e-3)
+            np.testing.assert_allclose(here.held[0], -cap * (q @ (mu * z)) / 2, rtol=0.05)
+            np.testing.assert_allclose(here.loss, 0.5 * np.sum(mu * z**2), rtol=0.01)
 
 
 def network():
@@ -186,42 +209,10 @@ def test_flow_is_gradient_flow(small):
     step = jax.jit(lambda w: jax.lax.fori_loop(0, 1000, lambda _, w: w - fine * jax.grad(net)(w), w))
     for i in range(1, 10):
         w = step(w)
-        here = river.at(jnp.asarray(2.0 * i, w.dtype))
+        here = river.free.at(jnp.asarray(2.0 * i, w.dtype))
         values = jnp.linalg.eigvalsh(jax.hessian(net)(w))[::-1][:2]
         np.testing.assert_allclose(here.loss, net(w), rtol=0.01)
         np.testing.assert_allclose(jnp.linalg.eigvalsh(here.root)[::-1] ** 2, values, rtol=0.03)
-
-
-def test_response_is_that_of_gradient_flow_to_a_push(small):
-    """A launch's toll is g·δ, to first order the change of L: of two flows by plain steps, one pushed off the modes."""
-    net, _, rows = small
-    j = 5
-    born = float(rows["born"][-1, j])
-    first, late = (int(np.flatnonzero(rows["tau"] >= time)[0]) for time in (born, 8 * born))
-    flow = RiverFlow(net, 2, blocks=3, measure_every=1)
-    state = run(flow, net.initial(), first + 1, rows_per_chunk=20).carry.state
-    grown = float(rows["tau"][first + 1] - born)
-    w, push = state.weights, state.launched[j]
-    assert float(state.tau) == pytest.approx(born + grown)
-    fine = 0.002
-    rest = round((float(rows["tau"][late]) - float(state.tau)) / fine)
-    step = jax.jit(lambda w: jax.lax.fori_loop(0, rest, lambda _, w: w - fine * jax.grad(net)(w), w))
-    size = 0.02 / float(jnp.linalg.norm(push))
-    up, down = step(w + size * push), step(w - size * push)
-    change = float(net(up) - net(down)) / (2 * size)
-    np.testing.assert_allclose(rows["toll"][late, j], change, rtol=0.1)
-
-
-def test_launch_is_made_of_the_pairs_that_the_springs_answer_to(small):
-    """At its own time a launch b = P⊥∇Σλ_i/λ answers to itself by ‖b‖², which the spectral measure has as H·W·H/λ²."""
-    _, _, rows = small
-    basis = symmetric_basis(2)
-    for j, born in enumerate(rows["born"][-1, :6]):
-        at = int(np.flatnonzero(rows["tau"] >= born)[0])
-        root = rows["root"][at].reshape(2, 2)
-        parts = rows["weights"][at].reshape(rows["ritz"].shape[1], -1)[:, :-1]
-        own = np.einsum("nij,ij->n", basis, root @ root) / rows["eigenvalues"][at, 0]
-        np.testing.assert_allclose(rows["memory"][at, j], np.sum((parts @ own) ** 2), rtol=1e-3)
 
 
 def test_start_on_a_run_meets_it(small):
@@ -229,7 +220,7 @@ def test_start_on_a_run_meets_it(small):
     rule = tuner(eos.tuners.Constant(0.5), jnp.float32)
     rows = run(Descent(net, rule, 2, 1, 0), net.initial(), 40).rows
     start = at_step(river, rows, 25)
-    assert float(start.tau) == pytest.approx(12.5)
+    assert float(start.flows.tau[0]) == pytest.approx(12.5)
     row = run(RiverMap(river, rule), start, 1).rows
     np.testing.assert_allclose(row["eigenvalues"][0], rows["eigenvalues"][25], rtol=0.02)
     np.testing.assert_allclose(row["center_loss"][0], rows["center_loss"][25], rtol=1e-4)
@@ -241,6 +232,19 @@ def test_status_says_where_the_river_ends(small):
     short = run(RiverMap(river, rule), at_weights(river), 1000)
     assert int(short.carry.status) == int(Status.OUT_OF_RANGE)
     assert int(short.carry.t) * 0.1 == pytest.approx(float(river.length), abs=0.11)
+
+
+def test_a_row_is_that_of_the_nearest_flow():
+    # λ is 4 and 9 for good; the first flow says that its own is 5, so that the second is nearer until it ends.
+    low, high = still_river(jnp.float64, 4.0).free, still_river(jnp.float64, 9.0).free
+    low = eqx.tree_at(lambda f: (f.cap, f.places.sharpness), low, (jnp.asarray(4.0), low.places.sharpness + 1))
+    high = eqx.tree_at(lambda f: f.length, high, jnp.asarray(0.25))
+    both = stacked([low, high])
+    told = run(RiverMap(both, tuner(eos.tuners.Constant(0.1), jnp.float64)), at_weights(both), 6)
+    assert int(told.carry.status) == int(Status.OK)
+    np.testing.assert_allclose(told.rows["cap"], [np.inf] * 3 + [4.0] * 3)
+    np.testing.assert_allclose(told.rows["sharpness"], [9.0] * 3 + [4.0] * 3)
+    np.testing.assert_allclose(told.rows["displacement"], [0.0] * 3 + [np.log(5 / 4)] * 3, atol=1e-12)
 
 
 def test_batches_are_single_runs(small):

@@ -2,11 +2,14 @@
 
 from eosmodel.theory.river.coefficients import RiverCoefficients, classify_at, coefficients_at
 from eosmodel.theory.river.flow import RiverFlow
-from eosmodel.theory.river.map import RiverMap
-from eosmodel.theory.river.river import Place, River, moves, river_of
-from eosmodel.theory.river.start import RiverStart, at_step, at_weights
+from eosmodel.theory.river.map import FlowMap, RiverMap
+from eosmodel.theory.river.river import Flow, Place, River, flow_of, moves, stacked
+from eosmodel.theory.river.start import FlowStart, RiverStart, at_step, at_weights
 
 __all__ = [
+    "Flow",
+    "FlowMap",
+    "FlowStart",
     "Place",
     "River",
     "RiverCoefficients",
@@ -17,6 +20,7 @@ __all__ = [
     "at_weights",
     "classify_at",
     "coefficients_at",
+    "flow_of",
     "moves",
-    "river_of",
+    "stacked",
 ]

@@ -33,7 +33,7 @@ class RiverCoefficients(NamedTuple):
 
 
 def coefficients_at(river: River, tau: float | Array) -> RiverCoefficients:
-    """The slow coefficients on the river at flow time τ; `jax.vmap` gives them along it.
+    """The slow coefficients on the free flow at flow time τ; `jax.vmap` gives them along it.
 
     Args:
         river: of a network.
@@ -45,7 +45,8 @@ def coefficients_at(river: River, tau: float | Array) -> RiverCoefficients:
         >>> round(float(coefficients_at(river, 0.0).sharpness))
         16
     """
-    here = river.at(jnp.asarray(tau, river.rate.dtype))
+    flow = river.free
+    here = flow.at(jnp.asarray(tau, river.dtype))
     basis = jnp.asarray(symmetric_basis(river.modes), here.root.dtype)
     _, axes = jnp.linalg.eigh(here.root)
     leading = jnp.einsum("i,nij,j->n", axes[:, -1], basis, axes[:, -1])
@@ -56,7 +57,7 @@ def coefficients_at(river: River, tau: float | Array) -> RiverCoefficients:
         -here.sharpness * jnp.sum(here.cross @ leading),
         here.sharpness**2 * jnp.einsum("i,bij,j->", leading, here.response, leading),
         bulk,
-        river.curvature @ here.gradient / (here.sharpness * bulk),
+        flow.curvature @ here.gradient / (here.sharpness * bulk),
     )
 
 

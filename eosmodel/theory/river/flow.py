@@ -1,4 +1,5 @@
-"""Gradient flow from the initial weights and, along it, all that the river's map needs, without a run of any tuner."""
+"""Gradient flow from the initial weights, free or capped, and all along it that the river's map needs, without a run of
+any tuner."""
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ from eosmodel.curvature import Modes, Tracker, linearize, sharpness_gradient
 from eosmodel.dynamics import AbstractDynamics, blank
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.theory._steps import relaxation
-from eosmodel.theory.complementarity import symmetric_basis
+from eosmodel.theory.complementarity import semidefinite, symmetric_basis
 from eosmodel.theory.river.spectrum import krylov_measure, krylov_relaxation
 
 # A step whose error is above this multiple of the tolerance is taken again, shorter.
@@ -25,14 +26,13 @@ _BULK = 1e-3
 _CLOSE = 0.15
 # Fraction of 1/λ of the first step; later ones follow the error.
 _FIRST = 0.1
-# Flow times at which the response is launched: 0, this fraction of 1/λ(0), and a geometric progression.
-_LAUNCH, _RATIO = 0.5, 1.8
 # Eigenvalues below this share of the first count as that share: d ln H needs positive ones.
 LEAST_EIGENVALUE = 0.05
 
 
 class RiverFlow(AbstractDynamics):
-    """Gradient flow w' = −∇L(w) in steps as long as the curvature's change allows, with the spectra along it.
+    """Gradient flow w' = −∇L(w) in steps as long as the curvature's change allows, with the spectra along it; free, or
+    with λ held below a cap.
 
     One step of length h solves the flow linearised at w exactly,
 
@@ -41,6 +41,15 @@ class RiverFlow(AbstractDynamics):
     along the tracked modes by their eigenvalues and off them in a Krylov space of g, so that h is not bound to the
     edge of stability. The error is the gradient that this leaves unexplained, e = ‖P⊥(∇L(w') − g − H(w' − w))‖/‖P⊥g‖;
     it is of second order in h, and h follows it: h' = h √(tolerance/e).
+
+    With a cap the flow is pushed off the modes as an oscillation of energy E would push it,
+
+        w' = −∇L(w) − Σ_ij E_ij B_ij,        B_ij = P⊥∇(ln H)_ij,
+
+    E ⪰ 0 the least that keeps the leading curvatures below the cap: over a step of length h the linearised ln H answers
+    to E by −Σ_b B·P_b B (1 − e^{−hμ_b})/μ_b, P_b the parts of the spectral measure, and E solves the complementarity
+    problem ln H(τ + h) ⪯ ln cap, ⟨E, ln cap − ln H(τ + h)⟩ = 0 (`complementarity.semidefinite`). The spectral measure
+    is then taken at every step.
 
     The modes are carried in a frame V that turns no more than it must: V' = QU with Q the rotation of the new
     eigenvectors U that is nearest to V. Within it the river has a matrix of curvatures H_ij = v_i·∇²L v_j, smooth where
@@ -51,8 +60,8 @@ class RiverFlow(AbstractDynamics):
         modes: k, the number of leading modes.
         blocks: Krylov blocks of a spectral measure; each takes k(k + 1)/2 + 1 products.
         krylov: Krylov vectors of a step of the flow.
-        measure_every: spectral measures every that many steps.
-        launches: number of times at which the flow's own response is launched.
+        measure_every: spectral measures of a free flow every that many steps.
+        cap: the sharpness that the flow may not exceed; none by default.
         tolerance: of the error e.
 
     A row, k modes and p = k(k + 1)/2 pairs of modes in the order of `symmetric_basis`:
@@ -64,15 +73,13 @@ class RiverFlow(AbstractDynamics):
         climb: −v_i·(w − w_0) along the frame: its integral over τ, shape (k,).
         ritz: curvatures of the spectral measure, shape (n,); NaN where it was not due.
         weights: components along them of B_ij = P⊥∇(ln H)_ij and of g, shape (n·(p + 1),).
-        born: flow times of the launches along b = P⊥∇(Σ_i λ_i)/λ, shape (launches,); NaN before.
-        memory: b(τ)·δ_j, δ_j the displacement of the flow that the j-th launch has become, shape (launches,).
-        toll: ∇L·δ_j, shape (launches,).
+        held: the energy E of an oscillation that would hold λ at the cap, shape (p,).
 
     Raises:
         ValueError: a count below 1, or a tolerance outside (0, 1).
 
     Source: Hochbruck & Ostermann, Exponential integrators (2010), section 2.4, for the step (exponential Rosenbrock–
-    Euler).
+    Euler); the cap is that of a central flow (arXiv 2410.24206) under a constant step 2/cap, in the metric of ln H.
     """
 
     objective: AbstractObjective
@@ -80,8 +87,8 @@ class RiverFlow(AbstractDynamics):
     blocks: int = eqx.field(static=True, default=6)
     krylov: int = eqx.field(static=True, default=12)
     measure_every: int = eqx.field(static=True, default=4)
-    launches: int = eqx.field(static=True, default=14)
     tolerance: float = eqx.field(static=True, default=0.03)
+    cap: float | Float[Array, ""] = float("inf")
 
     class State(eqx.Module):
         weights: Float[Array, " dim"]
@@ -91,9 +98,6 @@ class RiverFlow(AbstractDynamics):
         tau: Float[Array, ""]
         length: Float[Array, ""]
         unit: Float[Array, ""]
-        due: Float[Array, " launches"]
-        born: Float[Array, " launches"]
-        launched: Float[Array, "launches dim"]
 
     def __check_init__(self):
         for name in ("modes", "blocks", "krylov", "measure_every"):
@@ -109,13 +113,8 @@ class RiverFlow(AbstractDynamics):
         _, _, pairs = self._tracker.init(self.objective, start)
         zero = jnp.zeros((), start.dtype)
         top = jnp.where(pairs.values[0] > 0, pairs.values[0], 1)
-        due = _LAUNCH * _RATIO ** jnp.arange(-1, self.launches - 1, dtype=start.dtype) / top
-        born = jnp.full_like(due, jnp.nan)
-        launched = jnp.zeros((self.launches, start.size), start.dtype)
         still = jnp.zeros_like(pairs.values)
-        return self.State(
-            start, pairs, pairs.vectors, still, zero, _FIRST / top, 1 / top, due.at[0].set(0), born, launched
-        )
+        return self.State(start, pairs, pairs.vectors, still, zero, _FIRST / top, 1 / top)
 
     def step(self, state, t):
         weights = state.weights
@@ -137,7 +136,22 @@ class RiverFlow(AbstractDynamics):
         sloped = pairs.vectors @ gradient
         h = jnp.minimum(state.length, _CLOSE * (state.tau + state.unit))
         along = -(relaxation(h, pairs.values) * sloped) @ pairs.vectors
-        move = along + krylov_relaxation(across, bulk, h, self.krylov)
+        floor = jnp.maximum(pairs.values, LEAST_EIGENVALUE * pairs.values[0])
+        root = turn @ (jnp.sqrt(floor)[:, None] * turn.T)
+
+        capped = jnp.isfinite(self.cap)
+
+        def measured():
+            rises = jax.vmap(off)(_log_rises(self.objective, weights, pairs.vectors, floor, turn))
+            ritz, parts = krylov_measure(across, jnp.concatenate([rises, bulk[None]]), self.blocks, pairs.vectors)
+            held = jnp.where(capped, self._held(turn, floor, h, ritz, parts), 0)
+            return {"ritz": ritz, "weights": parts.ravel(), "held": held, "push": held @ rises}
+
+        like = jax.eval_shape(measured)
+        due = capped | (t % self.measure_every == 0)
+        spectra = jax.lax.cond(due, measured, lambda: blank(like))
+        push = jnp.where(capped, spectra.pop("push"), 0)
+        move = along + krylov_relaxation(across, bulk + push, h, self.krylov)
         new = weights + move
         rest = off(jax.grad(self.objective)(new) - gradient - matvec(move))
         size = jnp.maximum(jnp.linalg.norm(bulk), _BULK * jnp.linalg.norm(gradient))
@@ -147,24 +161,6 @@ class RiverFlow(AbstractDynamics):
         taken = jnp.isfinite(error) & (error <= _REJECT * self.tolerance)
         factor = jnp.where(jnp.isfinite(error), jnp.clip(factor, _SHORTEN, _LENGTHEN), _SHORTEN)
 
-        floor = jnp.maximum(pairs.values, LEAST_EIGENVALUE * pairs.values[0])
-        root = turn @ (jnp.sqrt(floor)[:, None] * turn.T)
-
-        trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors), axis=0)) / floor[0]
-        launching = jnp.isnan(state.born) & (state.tau >= state.due)
-        born = jnp.where(launching, state.tau, state.born)
-        launched = jnp.where(launching[:, None], trace, jax.vmap(off)(state.launched))
-
-        def pushed(displacement):
-            return displacement + krylov_relaxation(across, across(displacement), h, self.krylov)
-
-        def measured():
-            rises = jax.vmap(off)(_log_rises(self.objective, weights, pairs.vectors, floor, turn))
-            ritz, parts = krylov_measure(across, jnp.concatenate([rises, bulk[None]]), self.blocks, pairs.vectors)
-            return {"ritz": ritz, "weights": parts.ravel()}
-
-        like = jax.eval_shape(measured)
-        spectra = jax.lax.cond(t % self.measure_every == 0, measured, lambda: blank(like))
         row = {
             "tau": state.tau,
             "loss": value,
@@ -172,33 +168,28 @@ class RiverFlow(AbstractDynamics):
             "root": root.ravel(),
             "pull": frame @ gradient,
             "climb": state.climb,
-            "born": born,
-            "memory": launched @ trace,
-            "toll": launched @ bulk,
             "error": error,
             **info._asdict(),
             **spectra,
         }
-        moved = self.State(
-            new,
-            pairs,
-            frame,
-            state.climb - frame @ move,
-            state.tau + h,
-            h * factor,
-            state.unit,
-            state.due,
-            born,
-            jax.vmap(pushed)(launched),
-        )
-        stayed = self.State(
-            weights, pairs, frame, state.climb, state.tau, h * factor, state.unit, state.due, state.born, state.launched
-        )
+        moved = self.State(new, pairs, frame, state.climb - frame @ move, state.tau + h, h * factor, state.unit)
+        stayed = self.State(weights, pairs, frame, state.climb, state.tau, h * factor, state.unit)
         after = jax.tree.map(lambda a, b: jnp.where(taken, a, b), moved, stayed)
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
         status = jnp.where(finite, int(Status.OK), int(Status.NONFINITE))
         status = jnp.where(finite & ~(pairs.values[0] > 0), int(Status.OUT_OF_RANGE), status)
         return after, row, status.astype(jnp.int32)
+
+    def _held(self, turn, values, h, ritz, parts):
+        """E ⪰ 0, constant over the step, with ln H ⪯ ln cap at its end, in `symmetric_basis`."""
+        basis = jnp.asarray(symmetric_basis(self.modes), values.dtype)
+        reach = relaxation(h, ritz)[:, None] * parts
+        gram = reach[:, :-1].T @ parts[:, :-1]
+        level = jnp.log(jnp.where(jnp.isfinite(self.cap), self.cap, 2 * values[0]))
+        log = turn @ ((jnp.log(values) - level)[:, None] * turn.T)
+        free = log - jnp.einsum("n,nij->ij", reach[:, :-1].T @ parts[:, -1], basis)
+        held, _, _ = semidefinite(gram, free)
+        return jnp.einsum("nij,ij->n", basis, held)
 
 
 def _forms(fn, weights, vectors) -> Array:

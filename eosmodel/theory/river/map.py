@@ -3,8 +3,9 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from eosmodel._checks import check_range
 from eosmodel._status import Status
@@ -13,95 +14,65 @@ from eosmodel.rays import QuadraticRay, Secant
 from eosmodel.theory._steps import model_report, relaxation
 from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river.flow import LEAST_EIGENVALUE
-from eosmodel.theory.river.river import River
+from eosmodel.theory.river.river import Flow, River
 from eosmodel.tuners.base import AbstractTuner, ask, init_state
 
 # The bulk's gradient, expanded about the river, is no smaller than this share of the river's.
 _LEAST_GRADIENT = 1e-3
+# Memory, in steps, of the mean displacement by which the nearest flow is chosen.
+_RECENT = 50.0
+# Distance of a flow whose expansion has ended; a sum of displacements stays far below.
+_ENDED = 1e9
 # ln λ was off by less than the first plus the second times the largest displacement of ln λ so far at 90 % of the steps
 # on the network with which they were chosen (digits, tanh, seed 11; predictions from w_0 and from step 20).
 _UNSURE, _UNSURE_SHARE = 0.05, 0.35
 
 
-class RiverMap(AbstractDynamics):
-    """A tuner on a river: the loss and ln H expanded about gradient flow, to second and to first order.
+class FlowMap(eqx.Module):
+    """A tuner on one flow: the loss and ln H expanded about it, to second and to first order.
 
-    The centre of a run is displaced from the river by δ, which the oscillation x pushes along E_ij ∇(ln H)_ij and the
-    bulk pulls back. Spring b is the part of δ at curvature μ_b, E the energy of the oscillation in the metric of ln H,
+    The centre of a run is displaced from the flow by δ, which the oscillation x pushes along E_ij ∇(ln H)_ij and the
+    bulk pulls back; what holds the flow at its cap pushes the flow itself already. Spring b is the part of δ at
+    curvature μ_b, E the energy of the oscillation in the metric of ln H, E_r that which would hold the flow at its cap,
     and everything of two indices is symmetric and has p = k(k + 1)/2 coordinates:
 
-        s_b' = e^{−ημ_b} s_b + E (1 − e^{−ημ_b})/μ_b           P_j' = P_j + η h_j(τ) E
-        s̃_b  = s_b + Σ_j ρ_bj(τ) P_j                            (what the flow remembers beyond e^{−μt})
-        H    = R e^{−Σ_b W_b s̃_b} R,    R² = H_r(τ),           E = ½ y yᵀ,  y = e^{−Σ W_b s̃_b/2} R x
+        s_b' = e^{−ημ_b} s_b + (E − E_r(τ)) (1 − e^{−ημ_b})/μ_b
+        H    = R e^{−Σ_b W_b s_b} R,    R² = H_r(τ),            E = ½ y yᵀ,  y = e^{−Σ W_b s_b/2} R x
         x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),         τ' = τ + η
-        L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b,    L = L̄ + g_u·x + ½ xᵀHx
+        L̄    = L_r(τ) − Σ_b c_b·s_b + ½ Σ_b μ_b s_b·W_b s_b,    L = L̄ + g_u·x + ½ xᵀHx
 
     The loss at the centre in a row is the least one along the modes, L̄ − ½ g_uᵀH⁻¹g_u, as a run's is.
 
     The tuner looks along the parabola of this expansion, with the bulk's gradient in mode b displaced by
-    f_b = E − μ_b s̃_b: its square is G_b + 2 c_b·f_b + f_b·W_b f_b, and curvatures weigh it with μ_b. The gradient along
-    the modes is Hx + g_u, g_u that of the river.
+    f_b = E − μ_b s_b: its square is G_b + 2 c_b·f_b + f_b·W_b f_b, and curvatures weigh it with μ_b. The gradient along
+    the modes is Hx + g_u, g_u that of the flow.
 
-    A row has `sharpness_uncertainty` as well, of ln λ: what linear response leaves out grows with the displacement
-    |ln λ − ln λ_r(τ)|, and its largest value so far stands for it.
+    A row has `displacement` as well, |ln λ − ln λ_r(τ)|.
 
     Fields
-        river: of the network, from the weights at which the prediction begins or a run has begun.
-        tuner: the rule.
-        reach: the theory has left its range where λ is below 1/reach of the river's. It is wide: a displacement that
-            has grown slowly is predicted well at a twentieth of the river's λ, one from a kick is not at a third.
-        divergence: a loss above this multiple of the river's first one ends the run. Of runs ½λ‖w₀‖² counts as well,
-            see `divergence_bound`; a river does not know the weights.
-
-    Status OUT_OF_RANGE: λ below that, a flow time beyond the river's length, or a loss of the centre that is not
-    positive.
-
-    Raises:
-        ValueError: reach ≤ 1.
+        flow: from the weights at which the prediction begins or a run has begun.
+        tuner, reach: as in `RiverMap`.
     """
 
-    river: River
+    flow: Flow
     tuner: AbstractTuner
     reach: float = eqx.field(static=True, default=50.0)
-    divergence: float = eqx.field(static=True, default=1e6)
 
     class State(eqx.Module):
         tau: Float[Array, ""]
         amplitude: Float[Array, " modes"]
         springs: Float[Array, "springs pairs"]
-        pushes: Float[Array, "launches pairs"]
         level: Float[Array, ""]
         tuner: Any
         secant: Secant
         bound: Float[Array, ""]
-        displaced: Float[Array, ""]
-
-    def __check_init__(self):
-        check_range("RiverMap", "reach", self.reach, 1, low_open=True)
-
-    def init(self, start):
-        zero = jnp.zeros_like(start.tau)
-        bound = divergence_bound(jnp.exp(self.river.log_loss[0]), self.divergence)
-        memory = init_state(self.tuner, zero.dtype) if start.tuner is None else start.tuner
-        return self.State(
-            start.tau,
-            start.amplitude,
-            start.springs,
-            start.pushes,
-            start.level,
-            memory,
-            Secant(zero, zero, zero),
-            bound,
-            zero,
-        )
 
     def step(self, state, t):
-        river, tau, x = self.river, state.tau, state.amplitude
-        mu = river.curvature
-        basis = jnp.asarray(symmetric_basis(river.modes), mu.dtype)
-        here = river.at(tau)
-        springs = state.springs + here.recall @ state.pushes
-
+        flow, tau, x = self.flow, state.tau, state.amplitude
+        mu = flow.curvature
+        basis = jnp.asarray(symmetric_basis(flow.modes), mu.dtype)
+        here = flow.at(tau)
+        springs = state.springs
         answer = jnp.einsum("bij,bj->bi", here.response, springs)
         growth = _exponential(-0.5 * jnp.einsum("n,nij->ij", jnp.sum(answer, axis=0), basis)) @ here.root
         hessian = growth.T @ growth
@@ -125,24 +96,97 @@ class RiverMap(AbstractDynamics):
         eta, memory, info = ask(self.tuner, line, state.tuner)
 
         apart = jnp.abs(jnp.log(jnp.maximum(values[0], LEAST_EIGENVALUE * here.sharpness) / here.sharpness))
-        displaced = jnp.maximum(state.displaced, apart)
         decay = jnp.exp(-eta * mu)[:, None]
         new = self.State(
             tau + eta,
-            x - eta * (hessian @ x) + river.climb(tau + eta) - here.climb - eta * here.pull,
-            decay * state.springs + relaxation(eta, mu)[:, None] * energy,
-            state.pushes + eta * river.hats(tau)[:, None] * energy,
+            x - eta * (hessian @ x) + flow.climb(tau + eta) - here.climb - eta * here.pull,
+            decay * state.springs + relaxation(eta, mu)[:, None] * (energy - here.held),
             state.level,
             memory,
             Secant(eta**2 * square, eta**2 * second, eta**2 * (jnp.sum(mu**2 * power) + bent @ bent)),
             state.bound,
-            displaced,
         )
         row, status = model_report(value, eta, jnp.sqrt(square), state.bound, values, least, info)
-        row |= {"amplitude": x, "sharpness_uncertainty": _UNSURE + _UNSURE_SHARE * displaced}
-        lost = (tau > river.length) | ~(values[0] * self.reach > here.sharpness) | ~(center > 0)
+        row |= {"amplitude": x, "displacement": apart}
+        lost = (tau > flow.length) | ~(values[0] * self.reach > here.sharpness) | ~(center > 0)
         status = jnp.where((status == int(Status.OK)) & lost, int(Status.OUT_OF_RANGE), status)
         return new, row, status.astype(jnp.int32)
+
+
+class RiverMap(AbstractDynamics):
+    """A tuner on the river of a network: at every step the prediction of the flow that is nearest.
+
+    An expansion about a flow holds near it, and tuners that take long steps hold λ far below gradient flow's. So the
+    tuner drives a `FlowMap` on each flow, free and capped, and a row is that of the flow with the least mean
+    displacement |ln λ − ln λ_r(τ)| over the last steps (a geometric mean of steps, with a memory of 50). The flows do
+    not act on each other.
+
+    A row has the `cap` of the flow that it is read from, and `sharpness_uncertainty`, of ln λ: what linear response
+    leaves out grows with the displacement, and its largest value so far stands for it.
+
+    Fields
+        river: of the network, from the weights at which the prediction begins or a run has begun.
+        tuner: the rule.
+        reach: an expansion has left its range where λ is below 1/reach of its flow's. It is wide: a displacement that
+            has grown slowly is predicted well at a twentieth of the flow's λ, one from a kick is not at a third.
+        divergence: a loss above this multiple of the river's first one ends the run. Of runs ½λ‖w₀‖² counts as well,
+            see `divergence_bound`; a river does not know the weights.
+
+    Status OUT_OF_RANGE: on all flows λ is below that, the flow time beyond the flow's length, or the loss of the centre
+    not positive. DIVERGED: on the nearest one.
+
+    Raises:
+        ValueError: reach ≤ 1.
+    """
+
+    river: River
+    tuner: AbstractTuner
+    reach: float = eqx.field(static=True, default=50.0)
+    divergence: float = eqx.field(static=True, default=1e6)
+
+    class State(eqx.Module):
+        maps: FlowMap.State
+        distance: Float[Array, " flows"]
+        displaced: Float[Array, ""]
+
+        @property
+        def nearest(self) -> Int[Array, ""]:
+            return jnp.argmin(self.distance)
+
+    def __check_init__(self):
+        check_range("RiverMap", "reach", self.reach, 1, low_open=True)
+
+    def init(self, start):
+        flows, begin = self.river.flows, start.flows
+        zeros = jnp.zeros_like(flows.cap)
+        memory = init_state(self.tuner, zeros.dtype) if start.tuner is None else start.tuner
+        maps = FlowMap.State(
+            begin.tau,
+            begin.amplitude,
+            begin.springs,
+            begin.level,
+            jax.tree.map(lambda a: jnp.broadcast_to(a, (*zeros.shape, *jnp.shape(a))), memory),
+            Secant(zeros, zeros, zeros),
+            divergence_bound(jnp.exp(flows.log_loss[:, 0]), self.divergence),
+        )
+        return self.State(maps, zeros, zeros[0])
+
+    def step(self, state, t):
+        flows = self.river.flows
+        maps, rows, statuses = jax.vmap(lambda flow, each: FlowMap(flow, self.tuner, self.reach).step(each, t))(
+            flows, state.maps
+        )
+        ended = state.distance >= _ENDED
+        distance = (1 - 1 / _RECENT) * state.distance + rows["displacement"]
+        # The last flow to end says how the prediction has.
+        lost = ended | (statuses == int(Status.OUT_OF_RANGE)) | ~jnp.isfinite(distance)
+        nearest = jnp.argmin(jnp.where(jnp.all(lost), state.distance, jnp.where(lost, _ENDED, distance)))
+        row = jax.tree.map(lambda a: a[nearest], rows)
+        displaced = jnp.maximum(state.displaced, row["displacement"])
+        row |= {"cap": flows.cap[nearest], "sharpness_uncertainty": _UNSURE + _UNSURE_SHARE * displaced}
+        going = ~lost & (statuses == int(Status.OK))
+        kept = jax.tree.map(lambda new, old: jax.vmap(jnp.where)(going, new, old), maps, state.maps)
+        return self.State(kept, jnp.where(going, distance, _ENDED), displaced), row, statuses[nearest]
 
 
 def _exponential(matrix):

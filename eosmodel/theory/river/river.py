@@ -1,7 +1,7 @@
 """The river: gradient flow of one network as a table over flow time, with the response of its curvatures to a push."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,14 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from eosmodel._origin import Origin
-from eosmodel.theory.complementarity import symmetric_basis
 
 # Rows of the table, equidistant in ln(1 + λ(0) τ).
 _ROWS = 256
 # Curvatures of the springs: 0 and a geometric progression up from this share of 1/T.
 _SOFTEST = 0.5
-# A measured response above that multiple of what the springs give counts as that multiple.
-_MOST = 5.0
 
 
 class Place(NamedTuple):
@@ -31,8 +28,7 @@ class Place(NamedTuple):
         gradient: G_b, the squared gradient of the bulk by curvature, shape (b,).
         cross: c_b, the products of the gradient with ∇(ln H)_ij, shape (b, p).
         response: W_b, the products of the ∇(ln H)_ij with each other, shape (b, p, p).
-        recall: what a push at an earlier time is remembered by beyond e^{−μ_b(τ − τ_j)}, as a share of a unit push,
-            for pushes at the launches τ_j; shape (b, launches).
+        held: E of an oscillation that would hold λ at the cap, shape (p,); 0 without one.
     """
 
     loss: Float[Array, ""]
@@ -43,20 +39,20 @@ class Place(NamedTuple):
     gradient: Float[Array, " springs"]
     cross: Float[Array, "springs pairs"]
     response: Float[Array, "springs pairs pairs"]
-    recall: Float[Array, "springs launches"]
+    held: Float[Array, " pairs"]
 
 
-class River(eqx.Module):
-    """Gradient flow from the initial weights of one network, in the numbers that a tuner's run depends on.
+class Flow(eqx.Module):
+    """Gradient flow from the initial weights of one network, free or with λ held below a cap, in the numbers that a
+    tuner's run depends on.
 
     Fields
         rate: λ(0); the rows are equidistant in ln(1 + rate·τ).
         length: T, the flow time that it reaches.
         curvature: μ_b of the springs, increasing from 0, shape (springs,).
         log_loss, log_slope: ln L and its derivative by τ, shape (rows,).
-        launches: τ_j at which the response of the flow itself was launched, increasing from 0.
+        cap: the sharpness that the flow may not exceed; infinite for the free one.
         places: `Place` with a leading axis of rows.
-        origin: what the river was measured on, for records.
     """
 
     rate: Float[Array, ""]
@@ -64,9 +60,8 @@ class River(eqx.Module):
     curvature: Float[Array, " springs"]
     log_loss: Float[Array, " rows"]
     log_slope: Float[Array, " rows"]
-    launches: Float[Array, " launches"]
+    cap: Float[Array, ""]
     places: Place
-    origin: Origin = eqx.field(static=True, default=Origin())
 
     @property
     def modes(self) -> int:
@@ -101,17 +96,50 @@ class River(eqx.Module):
             "pull": _hermite_slope(climb, pull, row, share, width),
         }
 
-    def hats(self, tau: Float[Array, ""]) -> Float[Array, " launches"]:
-        """The shares of a push at τ that belong to each launch, linear in ln(1 + rate·τ)."""
-        at = jnp.log1p(self.rate * self.launches)
-        now = jnp.clip(jnp.log1p(self.rate * tau), at[0], at[-1])
-        left = jnp.concatenate([at[:1] - 1, at[:-1]])
-        right = jnp.concatenate([at[1:], at[-1:] + 1])
-        return jnp.clip(jnp.minimum((now - left) / (at - left), (right - now) / (right - at)), 0, 1)
-
     def climb(self, tau: Float[Array, ""]) -> Float[Array, " modes"]:
         """∫₀^τ of the gradient along the frame."""
         return self._along(*self._row(tau))["climb"]
+
+
+class River(eqx.Module):
+    """The gradient flows of one network from its initial weights: the free one and some with a cap on λ.
+
+    Fields
+        flows: `Flow` with a leading axis, caps increasing, the free flow last.
+        origin: what the river was measured on, for records.
+    """
+
+    flows: Flow
+    origin: Origin = eqx.field(static=True, default=Origin())
+
+    @property
+    def free(self) -> Flow:
+        return self.flow(-1)
+
+    def flow(self, index: int) -> Flow:
+        return jax.tree.map(lambda a: a[index], self.flows)
+
+    @property
+    def length(self) -> Float[Array, ""]:
+        """The flow time that the free flow reaches."""
+        return self.flows.length[-1]
+
+    @property
+    def caps(self) -> Float[Array, " flows"]:
+        return self.flows.cap
+
+    @property
+    def modes(self) -> int:
+        return self.flows.places.root.shape[-1]
+
+    @property
+    def dtype(self) -> Any:
+        return self.flows.rate.dtype
+
+
+def stacked(flows: Sequence[Flow], origin: Origin = Origin()) -> River:  # noqa: B008 (immutable)
+    """The river of flows with increasing caps, the free one last."""
+    return River(jax.tree.map(lambda *a: jnp.stack(a), *flows), origin)
 
 
 def _hermite(values, slopes, row, share, width):
@@ -133,12 +161,15 @@ def moves(rows: Mapping[str, np.ndarray]) -> bool:
     return bool(rows["loss"][1] > 0 and np.any(parts[np.isfinite(parts)]))
 
 
-def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 6, dtype=None) -> River:
+def flow_of(
+    rows: Mapping[str, np.ndarray], modes: int, cap: float = float("inf"), *, springs: int = 6, dtype=None
+) -> Flow:
     """The table of a `RiverFlow`'s rows.
 
     Args:
         rows: of `RiverFlow`, repeated ones (a step taken again) included.
         modes: k of the flow.
+        cap: that of the flow.
         springs: number of curvatures μ_b: 0 and a geometric progression. A Ritz value between two of them is shared
             between both so that its weight and its first moment are kept.
         dtype: floating type; jax's default when None.
@@ -149,8 +180,10 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 6, dt
     # Once the loss has become 0 nothing relative to it is known.
     alive = np.isfinite(rows["tau"]) & np.logical_and.accumulate(rows["loss"] > 0)
     tau = rows["tau"][alive].astype(float)
-    first = np.concatenate([[True], np.diff(tau) > 0])
-    rows = {name: values[alive][first].astype(float) for name, values in rows.items()}
+    moved = np.diff(tau) > 0
+    # A step taken again has its last length in the rows of a capped flow, which measures in all of them.
+    once = np.append(moved, True) if np.isfinite(rows["ritz"][alive]).all() else np.append(True, moved)
+    rows = {name: values[alive][once].astype(float) for name, values in rows.items()}
     tau, pull, root = rows["tau"], rows["pull"], rows["root"].reshape(-1, modes, modes)
     length, rate = tau[-1], rows["eigenvalues"][0, 0]
     grid = np.expm1(np.linspace(0, np.log1p(rate * length), _ROWS)) / rate
@@ -177,8 +210,10 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 6, dt
     share = (grid - tau[row]) / width
     climb = _hermite(rows["climb"], pull, row, share[:, None], width[:, None])
     response = resampled(at, measure[:, :, :-1, :-1])
-    roots = resampled(tau, root)
-    launches, recall = _recall(rows, grid, curvature, response, roots)
+    spans = np.diff(tau, append=tau[-1])
+    held = np.stack(
+        [np.interp(grid, tau[known] + spans[known] / 2, column) for column in rows["held"][known].T], axis=1
+    )
     dtype = jnp.result_type(float) if dtype is None else dtype
 
     def array(values):
@@ -187,21 +222,21 @@ def river_of(rows: Mapping[str, np.ndarray], modes: int, *, springs: int = 6, dt
     places = Place(
         loss=array(np.exp(_hermite(log_loss, slope, row, share, width))),
         sharpness=array(resampled(tau, rows["eigenvalues"][:, 0])),
-        root=array(roots),
+        root=array(resampled(tau, root)),
         pull=array(_hermite_slope(rows["climb"], pull, row, share[:, None], width[:, None])),
         climb=array(climb),
         gradient=array(resampled(at, measure[:, :, -1, -1] / unit**2) * now[:, None] ** 2),
         cross=array(resampled(at, measure[:, :, :-1, -1] / unit[:, :, None]) * now[:, None, None]),
         response=array(response),
-        recall=array(recall),
+        held=array(held),
     )
-    return River(
+    return Flow(
         rate=array(rate),
         length=array(length),
         curvature=array(curvature),
         log_loss=array(_hermite(log_loss, slope, row, share, width)),
         log_slope=array(_hermite_slope(log_loss, slope, row, share, width)),
-        launches=array(launches),
+        cap=array(cap),
         places=places,
     )
 
@@ -212,32 +247,6 @@ def _monotone(x, values, slopes):
     chords = np.diff(values) / np.diff(x)
     steepest = 3 * np.maximum(np.concatenate([chords[:1], chords]), np.concatenate([chords, chords[-1:]]))
     return np.clip(slopes, np.minimum(steepest, 0), 0)
-
-
-def _recall(rows, grid, curvature, response, root):
-    """Launch times, and what e^{−μ_b(τ − τ_j)} lacks of the measured response: (rows, springs, launches).
-
-    The measured response of b = P⊥∇(Σ_i λ_i)/λ to its own launch, relative to the one that the springs of that moment
-    give, is taken for that of every pair.
-    """
-    born = rows["born"][-1]
-    known = np.isfinite(born)
-    launches, index = np.unique(born[known], return_index=True)
-    memory = rows["memory"][:, known][:, index]
-    # b in the coordinates of the pairs: H/λ.
-    hessian = root @ root.swapaxes(-1, -2)
-    b = np.einsum("nij,tij->tn", symmetric_basis(root.shape[-1]), hessian)
-    b /= np.linalg.eigvalsh(hessian)[:, -1:]
-    recall = np.zeros((len(grid), len(curvature), len(launches)))
-    for j, time in enumerate(launches):
-        after = rows["tau"] >= time
-        later = np.maximum(grid - time, 0)
-        fading = np.exp(-np.outer(later, curvature))
-        first = b[min(np.searchsorted(grid, time), len(grid) - 1)]
-        fixed = np.einsum("ti,tbij,j,tb->t", b, response, first, fading, optimize=True)
-        ratio = np.interp(grid, rows["tau"][after], memory[after, j]) / np.maximum(fixed, np.finfo(float).tiny)
-        recall[:, :, j] = np.where(grid >= time, np.clip(ratio, 0, _MOST) - 1, 0)[:, None] * fading
-    return launches, recall
 
 
 def _shares(ritz, curvature):

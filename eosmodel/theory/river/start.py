@@ -11,39 +11,48 @@ from jaxtyping import Array, Float
 
 from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river.flow import LEAST_EIGENVALUE
-from eosmodel.theory.river.river import River
+from eosmodel.theory.river.river import Flow, River
+
+
+class FlowStart(eqx.Module):
+    """State of a `FlowMap` at its first step.
+
+    Fields
+        tau: flow time Σ η so far.
+        amplitude: oscillation along the frame, shape (modes,).
+        springs: s_b, shape (springs, pairs).
+        level: factor of the flow's loss.
+    """
+
+    tau: Float[Array, ""]
+    amplitude: Float[Array, " modes"]
+    springs: Float[Array, "springs pairs"]
+    level: Float[Array, ""]
 
 
 class RiverStart(eqx.Module):
     """State of a `RiverMap` at its first step.
 
     Fields
-        tau: flow time Σ η so far.
-        amplitude: oscillation along the frame, shape (modes,).
-        springs: s_b, shape (springs, pairs).
-        pushes: ∫ E dτ by launch, shape (launches, pairs).
-        level: factor of the river's loss.
+        flows: `FlowStart` on each flow, with a leading axis of flows.
         tuner: the rule's own state; None for a fresh one.
     """
 
-    tau: Float[Array, ""]
-    amplitude: Float[Array, " modes"]
-    springs: Float[Array, "springs pairs"]
-    pushes: Float[Array, "launches pairs"]
-    level: Float[Array, ""]
+    flows: FlowStart
     tuner: Any = None
 
 
 def at_weights(river: River) -> RiverStart:
     """The start at the river's own initial weights: nothing oscillates, nothing is displaced."""
-    zero = jnp.zeros_like(river.rate)
-    springs, pairs = river.places.cross.shape[1:]
+    rates = river.flows.rate
+    springs, pairs = river.flows.places.cross.shape[2:]
     return RiverStart(
-        zero,
-        jnp.zeros(river.modes, zero.dtype),
-        jnp.zeros((springs, pairs), zero.dtype),
-        jnp.zeros((river.launches.size, pairs), zero.dtype),
-        jnp.ones_like(zero),
+        FlowStart(
+            jnp.zeros_like(rates),
+            jnp.zeros((*rates.shape, river.modes), rates.dtype),
+            jnp.zeros((*rates.shape, springs, pairs), rates.dtype),
+            jnp.ones_like(rates),
+        )
     )
 
 
@@ -62,39 +71,41 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
         step: the index of the step to begin with.
         tuner: the rule's own state there; None for a fresh one.
     """
-    k, mu = river.modes, np.asarray(river.curvature, float)
+    starts = [_flow_at_step(river.flow(i), rows, step) for i in range(river.caps.size)]
+    return RiverStart(jax.tree.map(lambda *a: jnp.stack(a), *starts), tuner)
+
+
+def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
+    k, mu = flow.modes, np.asarray(flow.curvature, float)
     basis = symmetric_basis(k)
     eta, values, amplitude, loss = (
         np.asarray(rows[name], float)[: step + 1] for name in ("stepsize", "eigenvalues", "amplitude", "center_loss")
     )
     values, amplitude = values[:, :k], amplitude[:, :k]
     springs = np.zeros((mu.size, len(basis)))
-    pushes = np.zeros((river.launches.size, len(basis)))
     times = np.concatenate([[0.0], np.cumsum(eta[:step])])
-    root, turns = _eigen(river, times)
-    hats = np.asarray(jax.vmap(river.hats)(_of(river, times)), float)
+    root, turns = _eigen(flow, times)
+    held = np.asarray(jax.vmap(flow.at)(_of(flow, times)).held, float)
     for t, turn in enumerate(turns[:step]):
         # The signs of eigenvectors are arbitrary, so products of different modes' amplitudes are unknown.
         energy = 0.5 * np.einsum("nij,ia,a,ja->n", basis, turn, values[t] * amplitude[t] ** 2, turn)
         rate = eta[t] * mu
         reach = eta[t] * np.where(rate > 1e-9, -np.expm1(-rate) / np.where(rate > 1e-9, rate, 1), 1)
-        springs = np.exp(-rate)[:, None] * springs + reach[:, None] * energy
-        pushes += eta[t] * hats[t][:, None] * energy
+        springs = np.exp(-rate)[:, None] * springs + reach[:, None] * (energy - held[t])
 
     tau = times[-1]
-    here = river.at(_of(river, tau))
-    response, cross, recall, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.recall, here.pull))
+    here = flow.at(_of(flow, tau))
+    response, cross, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.pull))
     roots, turn = root[step], turns[step]
     alike = np.einsum("nii->n", basis)
-    share = 1 / (mu + 1 / max(tau, 1 / float(river.rate)))
+    share = 1 / (mu + 1 / max(tau, 1 / float(flow.rate)))
     positive = np.maximum(values[step], LEAST_EIGENVALUE * values[step, 0])
     fallen = -np.sum(np.log(positive / roots**2))
-    explained = alike @ np.einsum("bij,bj->i", response, springs + recall @ pushes)
+    explained = alike @ np.einsum("bij,bj->i", response, springs)
     kernel = np.einsum("b,i,bij,j->", share, alike, response, alike)
     if kernel > 0:
         springs = springs + share[:, None] * alike * (fallen - explained) / kernel
-    whole = springs + recall @ pushes
-    displaced = np.sum(whole * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, whole) - cross))
+    displaced = np.sum(springs * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, springs) - cross))
     # A run's amplitude and its centre are measured from where the gradient along the mode vanishes, the map's from the
     # flow. The signs of the run's eigenvectors are arbitrary: a slow mode is on the flow, an oscillating one has either
     # sign. Modes that are as flat as the bulk are on the flow, whose eigenvectors there are arbitrary too.
@@ -102,21 +113,19 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     lag = (turn.T @ pull) / positive
     x = np.where(flat, 0, np.copysign(amplitude[step], lag) - lag)
     on_flow = loss[step] + 0.5 * np.sum(np.where(flat, values[step] * amplitude[step] ** 2, positive * lag**2))
-    return RiverStart(
-        _of(river, tau),
-        _of(river, turn @ x),
-        _of(river, springs),
-        _of(river, pushes),
-        _of(river, (on_flow - displaced) / float(here.loss)),
-        tuner,
+    return FlowStart(
+        _of(flow, tau),
+        _of(flow, turn @ x),
+        _of(flow, springs),
+        _of(flow, (on_flow - displaced) / float(here.loss)),
     )
 
 
-def _of(river, value):
-    return jnp.asarray(value, river.rate.dtype)
+def _of(flow, value):
+    return jnp.asarray(value, flow.rate.dtype)
 
 
-def _eigen(river, times):
-    """Roots of the river's eigenvalues, largest first, and its eigenvectors in the frame (columns), at some times."""
-    roots, turns = np.linalg.eigh(np.asarray(jax.vmap(river.at)(_of(river, times)).root, float))
+def _eigen(flow, times):
+    """Roots of the flow's eigenvalues, largest first, and its eigenvectors in the frame (columns), at some times."""
+    roots, turns = np.linalg.eigh(np.asarray(jax.vmap(flow.at)(_of(flow, times)).root, float))
     return roots[:, ::-1], turns[:, :, ::-1]
