@@ -165,7 +165,7 @@ def cell(folder, net, given, seed, name, modes, river):
     apart = [measures.log_error(truth[key], copy[key]) for key in NAMES if key != "center_loss"]
     truth = seen_with(truth, modes)
     variants = {str(first): compared(truth, river, rule, first) for first in STARTS}
-    variants["20, free flow alone"] = compared(truth, without_caps(river), rule, 20)
+    variants |= {f"{first}, free flow alone": compared(truth, without_caps(river), rule, first) for first in STARTS}
     variants["20, no springs"] = compared(truth, without_springs(river), rule, 20)
     numbers = {
         "apart": float(np.nanmax(apart)),

@@ -1,6 +1,8 @@
 """Gradient flow from the initial weights, free or capped, and all along it that the river's map needs, without a run of
 any tuner."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from eosmodel._checks import check_count, check_range
 from eosmodel._status import Status
 from eosmodel.curvature import Modes, Tracker, linearize, sharpness_gradient
 from eosmodel.dynamics import AbstractDynamics, blank
+from eosmodel.dynamics.center import is_scheduled
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.theory._steps import relaxation
 from eosmodel.theory.complementarity import semidefinite, symmetric_basis
@@ -48,8 +51,8 @@ class RiverFlow(AbstractDynamics):
 
     E ⪰ 0 the least that keeps the leading curvatures below the cap: over a step of length h the linearised ln H answers
     to E by −Σ_b B·P_b B (1 − e^{−hμ_b})/μ_b, P_b the parts of the spectral measure, and E solves the complementarity
-    problem ln H(τ + h) ⪯ ln cap, ⟨E, ln cap − ln H(τ + h)⟩ = 0 (`complementarity.semidefinite`). The spectral measure
-    is then taken at every step.
+    problem ln H(τ + h) ⪯ ln cap, ⟨E, ln cap − ln H(τ + h)⟩ = 0 (`complementarity.semidefinite`). B and its spectral
+    measure are the last ones that were taken; ln H is that of the step, which corrects what the step before has missed.
 
     The modes are carried in a frame V that turns no more than it must: V' = QU with Q the rotation of the new
     eigenvectors U that is nearest to V. Within it the river has a matrix of curvatures H_ij = v_i·∇²L v_j, smooth where
@@ -60,7 +63,7 @@ class RiverFlow(AbstractDynamics):
         modes: k, the number of leading modes.
         blocks: Krylov blocks of a spectral measure; each takes k(k + 1)/2 + 1 products.
         krylov: Krylov vectors of a step of the flow.
-        measure_every: spectral measures of a free flow every that many steps.
+        measure_every: spectral measures at the first steps and every that many.
         cap: the sharpness that the flow may not exceed; none by default.
         tolerance: of the error e.
 
@@ -98,6 +101,7 @@ class RiverFlow(AbstractDynamics):
         tau: Float[Array, ""]
         length: Float[Array, ""]
         unit: Float[Array, ""]
+        spectra: "_Spectra"
 
     def __check_init__(self):
         for name in ("modes", "blocks", "krylov", "measure_every"):
@@ -114,7 +118,10 @@ class RiverFlow(AbstractDynamics):
         zero = jnp.zeros((), start.dtype)
         top = jnp.where(pairs.values[0] > 0, pairs.values[0], 1)
         still = jnp.zeros_like(pairs.values)
-        return self.State(start, pairs, pairs.vectors, still, zero, _FIRST / top, 1 / top)
+        turn = jnp.eye(self.modes, dtype=start.dtype)
+        like = jax.eval_shape(lambda: self._measured(start, pairs, turn, *linearize(self.objective, start)[1:]))
+        spectra = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
+        return self.State(start, pairs, pairs.vectors, still, zero, _FIRST / top, 1 / top, spectra)
 
     def step(self, state, t):
         weights = state.weights
@@ -124,33 +131,19 @@ class RiverFlow(AbstractDynamics):
         turn = left @ right
         frame = turn @ pairs.vectors
 
-        def off(v):
-            for _ in range(2):
-                v = v - (pairs.vectors @ v) @ pairs.vectors
-            return v
-
-        def across(v):
-            return off(matvec(v))
-
+        off, across = _across(matvec, pairs.vectors)
         bulk = off(gradient)
-        sloped = pairs.vectors @ gradient
         h = jnp.minimum(state.length, _CLOSE * (state.tau + state.unit))
-        along = -(relaxation(h, pairs.values) * sloped) @ pairs.vectors
         floor = jnp.maximum(pairs.values, LEAST_EIGENVALUE * pairs.values[0])
         root = turn @ (jnp.sqrt(floor)[:, None] * turn.T)
 
-        capped = jnp.isfinite(self.cap)
-
-        def measured():
-            rises = jax.vmap(off)(_log_rises(self.objective, weights, pairs.vectors, floor, turn))
-            ritz, parts = krylov_measure(across, jnp.concatenate([rises, bulk[None]]), self.blocks, pairs.vectors)
-            held = jnp.where(capped, self._held(turn, floor, h, ritz, parts), 0)
-            return {"ritz": ritz, "weights": parts.ravel(), "held": held, "push": held @ rises}
-
-        like = jax.eval_shape(measured)
-        due = capped | (t % self.measure_every == 0)
-        spectra = jax.lax.cond(due, measured, lambda: blank(like))
-        push = jnp.where(capped, spectra.pop("push"), 0)
+        due = is_scheduled(t, self.measure_every)
+        spectra = jax.lax.cond(
+            due, lambda: self._measured(weights, pairs, turn, gradient, matvec), lambda: state.spectra
+        )
+        held = jnp.where(jnp.isfinite(self.cap), self._held(turn, floor, h, spectra), 0)
+        push = off(held @ spectra.rises)
+        along = -(relaxation(h, pairs.values) * (pairs.vectors @ gradient)) @ pairs.vectors
         move = along + krylov_relaxation(across, bulk + push, h, self.krylov)
         new = weights + move
         rest = off(jax.grad(self.objective)(new) - gradient - matvec(move))
@@ -161,6 +154,7 @@ class RiverFlow(AbstractDynamics):
         taken = jnp.isfinite(error) & (error <= _REJECT * self.tolerance)
         factor = jnp.where(jnp.isfinite(error), jnp.clip(factor, _SHORTEN, _LENGTHEN), _SHORTEN)
 
+        known = {"ritz": spectra.ritz, "weights": spectra.parts.ravel()}
         row = {
             "tau": state.tau,
             "loss": value,
@@ -168,28 +162,61 @@ class RiverFlow(AbstractDynamics):
             "root": root.ravel(),
             "pull": frame @ gradient,
             "climb": state.climb,
+            "held": held,
             "error": error,
             **info._asdict(),
-            **spectra,
+            **jax.tree.map(lambda a, nothing: jnp.where(due, a, nothing), known, blank(known)),
         }
-        moved = self.State(new, pairs, frame, state.climb - frame @ move, state.tau + h, h * factor, state.unit)
-        stayed = self.State(weights, pairs, frame, state.climb, state.tau, h * factor, state.unit)
-        after = jax.tree.map(lambda a, b: jnp.where(taken, a, b), moved, stayed)
+        state = eqx.tree_at(
+            lambda s: (s.pairs, s.frame, s.length, s.spectra), state, (pairs, frame, h * factor, spectra)
+        )
+        moved = eqx.tree_at(
+            lambda s: (s.weights, s.climb, s.tau), state, (new, state.climb - frame @ move, state.tau + h)
+        )
+        after = jax.tree.map(lambda a, b: jnp.where(taken, a, b), moved, state)
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
         status = jnp.where(finite, int(Status.OK), int(Status.NONFINITE))
         status = jnp.where(finite & ~(pairs.values[0] > 0), int(Status.OUT_OF_RANGE), status)
         return after, row, status.astype(jnp.int32)
 
-    def _held(self, turn, values, h, ritz, parts):
+    def _measured(self, weights, pairs, turn, gradient, matvec) -> "_Spectra":
+        """The spectral measure of B and of the gradient, B in the frame that `turn` makes of the pairs."""
+        off, across = _across(matvec, pairs.vectors)
+        floor = jnp.maximum(pairs.values, LEAST_EIGENVALUE * pairs.values[0])
+        rises = jax.vmap(off)(_log_rises(self.objective, weights, pairs.vectors, floor, turn))
+        block = jnp.concatenate([rises, off(gradient)[None]])
+        return _Spectra(*krylov_measure(across, block, self.blocks, pairs.vectors), rises)
+
+    def _held(self, turn, values, h, spectra):
         """E ⪰ 0, constant over the step, with ln H ⪯ ln cap at its end, in `symmetric_basis`."""
         basis = jnp.asarray(symmetric_basis(self.modes), values.dtype)
-        reach = relaxation(h, ritz)[:, None] * parts
+        parts = spectra.parts
+        reach = relaxation(h, spectra.ritz)[:, None] * parts
         gram = reach[:, :-1].T @ parts[:, :-1]
         level = jnp.log(jnp.where(jnp.isfinite(self.cap), self.cap, 2 * values[0]))
         log = turn @ ((jnp.log(values) - level)[:, None] * turn.T)
         free = log - jnp.einsum("n,nij->ij", reach[:, :-1].T @ parts[:, -1], basis)
         held, _, _ = semidefinite(gram, free)
         return jnp.einsum("nij,ij->n", basis, held)
+
+
+class _Spectra(NamedTuple):
+    """Ritz values, the components of B and of the gradient along their vectors, and B, shape (p, dim)."""
+
+    ritz: Float[Array, " ritz"]
+    parts: Float[Array, "ritz pairs_and_gradient"]
+    rises: Float[Array, "pairs dim"]
+
+
+def _across(matvec, vectors):
+    """v off the rows of `vectors`, and the operator there."""
+
+    def off(v):
+        for _ in range(2):
+            v = v - (vectors @ v) @ vectors
+        return v
+
+    return off, lambda v: off(matvec(v))
 
 
 def _forms(fn, weights, vectors) -> Array:

@@ -179,21 +179,20 @@ def flow_of(
     rows = {name: np.asarray(values) for name, values in rows.items()}
     # Once the loss has become 0 nothing relative to it is known.
     alive = np.isfinite(rows["tau"]) & np.logical_and.accumulate(rows["loss"] > 0)
-    tau = rows["tau"][alive].astype(float)
-    moved = np.diff(tau) > 0
-    # A step taken again has its last length in the rows of a capped flow, which measures in all of them.
-    once = np.append(moved, True) if np.isfinite(rows["ritz"][alive]).all() else np.append(True, moved)
-    rows = {name: values[alive][once].astype(float) for name, values in rows.items()}
+    rows = {name: values[alive].astype(float) for name, values in rows.items()}
+    measured = np.flatnonzero(np.isfinite(rows["ritz"]).all(axis=1))
+    at, first = np.unique(rows["tau"][measured], return_index=True)
+    ritz = np.maximum(rows["ritz"][measured[first]], 0)
+    parts = rows["weights"][measured[first]].reshape(*ritz.shape, -1)
+    # Of a step that was taken again, shorter, the last row is of the step that counts.
+    once = np.append(np.diff(rows["tau"]) > 0, True)
+    rows = {name: values[once] for name, values in rows.items()}
     tau, pull, root = rows["tau"], rows["pull"], rows["root"].reshape(-1, modes, modes)
     length, rate = tau[-1], rows["eigenvalues"][0, 0]
     grid = np.expm1(np.linspace(0, np.log1p(rate * length), _ROWS)) / rate
-    known = np.isfinite(rows["ritz"]).all(axis=1)
-    ritz = np.maximum(rows["ritz"][known], 0)
-    parts = rows["weights"][known].reshape(*ritz.shape, -1)
     most = ritz[parts.any(axis=-1)].max()
     curvature = np.concatenate([[0.0], np.geomspace(min(_SOFTEST / length, most / 2), most, springs - 1)])
     measure = np.einsum("tnb,tni,tnj->tbij", _shares(ritz, curvature), parts, parts)
-    at = tau[known]
     bulk = np.sum(measure[:, :, -1, -1], axis=1)
     # The gradient falls by orders of magnitude along the river: what is made of it is interpolated relative to it.
     unit = np.sqrt(np.maximum(bulk, np.finfo(float).tiny))[:, None]
@@ -210,10 +209,8 @@ def flow_of(
     share = (grid - tau[row]) / width
     climb = _hermite(rows["climb"], pull, row, share[:, None], width[:, None])
     response = resampled(at, measure[:, :, :-1, :-1])
-    spans = np.diff(tau, append=tau[-1])
-    held = np.stack(
-        [np.interp(grid, tau[known] + spans[known] / 2, column) for column in rows["held"][known].T], axis=1
-    )
+    middle = tau + np.diff(tau, append=tau[-1]) / 2
+    held = np.stack([np.interp(grid, middle, column) for column in rows["held"].T], axis=1)
     dtype = jnp.result_type(float) if dtype is None else dtype
 
     def array(values):
