@@ -28,7 +28,7 @@ _LEAST = 1e-9
 _LENGTH = RiverTheory().length
 
 # Caps on λ, in multiples of its first value, and the ratio of the free flow's largest λ to a cap at least.
-_CAPS, _WELL_BELOW = (1.2, 2.4), 1.3
+_CAPS, _WELL_BELOW = (0.8, 1.2), 1.3
 
 _DIMS = {
     "loss": (),
@@ -69,8 +69,8 @@ def measure_river(
         seed: of the initial weights; None for the objective's own start.
         start: initial weights instead, shape (dim,).
         modes: number of leading modes that may oscillate; at most one less than there are weights.
-        caps: on λ, increasing and above its first value; None for 1.2 and 2.4 times that value where gradient flow
-            rises well above these, () for gradient flow alone.
+        caps: on λ, increasing; None for 0.8 and 1.2 times its first value where gradient flow rises well above these,
+            () for gradient flow alone.
         progress: show a progress bar over the flow time; a string is its label.
         checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time.
 
@@ -154,8 +154,8 @@ def caps_below(first: float, largest: float) -> list[float]:
     """Caps on λ, multiples of its first value, where they lie well below its largest one.
 
     Example:
-        >>> caps_below(2.0, 5.0)
-        [2.4]
+        >>> caps_below(2.0, 2.5)
+        [1.6]
     """
     return [multiple * first for multiple in _CAPS if multiple * first < largest / _WELL_BELOW]
 

@@ -29,6 +29,8 @@ _BULK = 1e-3
 _CLOSE = 0.15
 # Fraction of 1/λ of the first step; later ones follow the error.
 _FIRST = 0.1
+# λ falls to a cap below its first value at most as the power of τ + 1/λ(0) with this exponent.
+_FALL = 0.5
 # Eigenvalues below this share of the first count as that share: d ln H needs positive ones.
 LEAST_EIGENVALUE = 0.05
 
@@ -141,7 +143,9 @@ class RiverFlow(AbstractDynamics):
         spectra = jax.lax.cond(
             due, lambda: self._measured(weights, pairs, turn, gradient, matvec), lambda: state.spectra
         )
-        held = jnp.where(jnp.isfinite(self.cap), self._held(turn, floor, h, spectra), 0)
+        fallen = jnp.exp(-_FALL * h / (state.tau + state.unit)) * floor[0]
+        level = jnp.maximum(jnp.where(jnp.isfinite(self.cap), self.cap, 2 * floor[0]), fallen)
+        held = jnp.where(jnp.isfinite(self.cap), self._held(turn, floor, h, spectra, level), 0)
         push = off(held @ spectra.rises)
         along = -(relaxation(h, pairs.values) * (pairs.vectors @ gradient)) @ pairs.vectors
         move = along + krylov_relaxation(across, bulk + push, h, self.krylov)
@@ -187,14 +191,13 @@ class RiverFlow(AbstractDynamics):
         block = jnp.concatenate([rises, off(gradient)[None]])
         return _Spectra(*krylov_measure(across, block, self.blocks, pairs.vectors), rises)
 
-    def _held(self, turn, values, h, spectra):
-        """E ⪰ 0, constant over the step, with ln H ⪯ ln cap at its end, in `symmetric_basis`."""
+    def _held(self, turn, values, h, spectra, level):
+        """E ⪰ 0, constant over the step, with H ⪯ level at its end, in `symmetric_basis`."""
         basis = jnp.asarray(symmetric_basis(self.modes), values.dtype)
         parts = spectra.parts
         reach = relaxation(h, spectra.ritz)[:, None] * parts
         gram = reach[:, :-1].T @ parts[:, :-1]
-        level = jnp.log(jnp.where(jnp.isfinite(self.cap), self.cap, 2 * values[0]))
-        log = turn @ ((jnp.log(values) - level)[:, None] * turn.T)
+        log = turn @ (jnp.log(values / level)[:, None] * turn.T)
         free = log - jnp.einsum("n,nij->ij", reach[:, :-1].T @ parts[:, -1], basis)
         held, _, _ = semidefinite(gram, free)
         return jnp.einsum("nij,ij->n", basis, held)
