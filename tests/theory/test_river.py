@@ -21,7 +21,7 @@ DTYPES = (jnp.float32, jnp.float64)
 
 def measured(objective, time, modes=1, **options):
     """The river of an objective up to some flow time, and the rows that it was made of."""
-    flow = RiverFlow(objective, modes, measure_every=1, **options)
+    flow = RiverFlow(objective, modes, **{"measure_every": 1} | options)
     start = objective.initial()
     latest, steps = [None], 0
     while latest[-1] is None or latest[-1].rows["tau"][-1] <= time:
@@ -170,13 +170,14 @@ def test_quadratic_answers_to_nothing(dtype):
     np.testing.assert_allclose(rows["amplitude"][30:], real["amplitude"][30:], rtol=2e-2, atol=1e-5)
 
 
+@pytest.mark.parametrize("every", [1, 4])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_capped_flow_slides_along_its_cap(dtype):
+def test_a_capped_flow_slides_along_its_cap(dtype, every):
     # λ = λ_∞ + √b q·z stays at the cap, where the energy E pushes z by −E √b q/λ: z' = −μz − E √b q/λ with q·z' = 0,
     # so E = −λ q·(μz)/(√b q·q), and z moves by −P(μz), P off q.
     floor = valley(mu=(0.02, 0.2, 0.6), dtype=dtype)
     cap = 21 + 2 * float(floor.q @ floor.start[1:]) + 0.2
-    flow, _ = measured(floor, 40.0, cap=jnp.asarray(cap, dtype))
+    flow, _ = measured(floor, 40.0, cap=jnp.asarray(cap, dtype), measure_every=every)
     mu, q = np.asarray(floor.mu, float), np.asarray(floor.q, float)
     z = np.asarray(floor.start[1:], float)
     fine = 1e-4
@@ -190,6 +191,15 @@ def test_a_capped_flow_slides_along_its_cap(dtype):
             np.testing.assert_allclose(here.sharpness, cap, rtol=1e-3)
             np.testing.assert_allclose(here.held[0], -cap * (q @ (mu * z)) / 2, rtol=0.05)
             np.testing.assert_allclose(here.loss, 0.5 * np.sum(mu * z**2), rtol=0.01)
+
+
+def test_a_cap_below_the_first_sharpness_is_reached_as_a_power_of_flow_time():
+    floor = valley(mu=(0.02, 0.2, 0.6))
+    first = 21 + 2 * float(floor.q @ floor.start[1:])
+    flow, rows = measured(floor, 20.0, cap=jnp.asarray(first - 1.0), measure_every=4)
+    expected = np.maximum(first * (1 + first * rows["tau"]) ** -0.5, first - 1)
+    np.testing.assert_allclose(rows["eigenvalues"][:, 0], expected, rtol=5e-3)
+    assert float(flow.free.at(jnp.asarray(20.0)).sharpness) == pytest.approx(first - 1, rel=1e-3)
 
 
 def network():

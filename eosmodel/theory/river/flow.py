@@ -145,10 +145,16 @@ class RiverFlow(AbstractDynamics):
         )
         fallen = jnp.exp(-_FALL * h / (state.tau + state.unit)) * floor[0]
         level = jnp.maximum(jnp.where(jnp.isfinite(self.cap), self.cap, 2 * floor[0]), fallen)
-        held = jnp.where(jnp.isfinite(self.cap), self._held(turn, floor, h, spectra, level), 0)
-        push = off(held @ spectra.rises)
+        drift = krylov_relaxation(across, bulk, h, self.krylov)
+
+        def hold():
+            held = self._held(turn, jnp.log(floor / level), h, spectra, drift)
+            return held, krylov_relaxation(across, off(held @ spectra.rises), h, self.krylov)
+
+        nothing = jnp.zeros(spectra.rises.shape[0], weights.dtype), jnp.zeros_like(weights)
+        held, pushed = jax.lax.cond(jnp.isfinite(self.cap), hold, lambda: nothing)
         along = -(relaxation(h, pairs.values) * (pairs.vectors @ gradient)) @ pairs.vectors
-        move = along + krylov_relaxation(across, bulk + push, h, self.krylov)
+        move = along + drift + pushed
         new = weights + move
         rest = off(jax.grad(self.objective)(new) - gradient - matvec(move))
         size = jnp.maximum(jnp.linalg.norm(bulk), _BULK * jnp.linalg.norm(gradient))
@@ -191,14 +197,17 @@ class RiverFlow(AbstractDynamics):
         block = jnp.concatenate([rises, off(gradient)[None]])
         return _Spectra(*krylov_measure(across, block, self.blocks, pairs.vectors), rises)
 
-    def _held(self, turn, values, h, spectra, level):
-        """E ⪰ 0, constant over the step, with H ⪯ level at its end, in `symmetric_basis`."""
-        basis = jnp.asarray(symmetric_basis(self.modes), values.dtype)
-        parts = spectra.parts
-        reach = relaxation(h, spectra.ritz)[:, None] * parts
-        gram = reach[:, :-1].T @ parts[:, :-1]
-        log = turn @ (jnp.log(values / level)[:, None] * turn.T)
-        free = log - jnp.einsum("n,nij->ij", reach[:, :-1].T @ parts[:, -1], basis)
+    def _held(self, turn, above, h, spectra, drift):
+        """E ⪰ 0, constant over the step, with ln H ⪯ ln cap at its end, in `symmetric_basis`.
+
+        Args:
+            above: ln(λ_i/cap).
+            drift: what the flow moves off the modes without E.
+        """
+        basis = jnp.asarray(symmetric_basis(self.modes), above.dtype)
+        parts = spectra.parts[:, :-1]
+        gram = parts.T @ (relaxation(h, spectra.ritz)[:, None] * parts)
+        free = turn @ (above[:, None] * turn.T) + jnp.einsum("n,nij->ij", spectra.rises @ drift, basis)
         held, _, _ = semidefinite(gram, free)
         return jnp.einsum("nij,ij->n", basis, held)
 
