@@ -100,7 +100,7 @@ figure = eos.plotting.river(river_dataset(river), runs)
 figure
 
 # %% [markdown]
-# The curves of the first picture have become one: gradient flow's, in grey. (Polyak's without a cap is thrown off it by
+# The curves of the first picture have become one: gradient flow's, in thick grey; the thin lines are for later. (Polyak's without a cap is thrown off it by
 # its bursts, and falls back.) What is left is only *how far* along it a rule gets within its steps. To leading order,
 # **whoever collects more flow time per step gets further**. At the edge a step is about $2/\lambda$ long, so that is a
 # question of the sharpness (right):
@@ -113,7 +113,8 @@ figure
 # - **The edge does not decide it.** Both are at $\eta\lambda\approx2$.
 
 # %%
-tau, flow = river_dataset(river).tau.values, np.log(river_dataset(river).loss.values)
+free = river_dataset(river).isel(flow=-1)
+tau, flow = free.tau.values, np.log(free.loss.values)
 for rule in rules:
     run = runs.sel(tuner=rule)
     elapsed = np.cumsum(run.stepsize.values) - run.stepsize.values
@@ -136,6 +137,11 @@ for rule in rules:
 eos.plotting.river_response(river_dataset(river))
 
 # %% [markdown]
+# An expansion holds near the flow about which it is made, and long steps hold $\lambda$ far below gradient flow's. So the
+# flow is measured twice more, with $\lambda$ held below 0.8 and 1.2 times its first value, as an oscillation would hold it
+# (the thin lines above). Springs about such a flow answer to what a rule's oscillation has more or less than that, and
+# every step of a prediction takes the flow to which it is nearest.
+#
 # With the oscillation $x'=(1-\eta\lambda)x$ and the rule itself, this is a map of a few hundred numbers. `predict` runs it:
 # milliseconds for any rule, from the initial weights alone.
 
@@ -167,7 +173,7 @@ for rule in rules:
 
 # %% [markdown]
 # Grey is the network, blue the prediction, the band its uncertainty: what linear response leaves out grows with the
-# displacement of $\lambda$ from the river's. Polyak's step without a cap pushes it far within a few steps, and is chaotic
+# displacement of $\lambda$ from the nearest flow's. Polyak's step without a cap pushes it far within a few steps, and is chaotic
 # besides: this theory shows *why* it wins and does not follow how.
 #
 # ## Choose before you train
@@ -176,7 +182,7 @@ for rule in rules:
 # above it the last steps lie is a matter of the moment.
 
 # %%
-inverse = 1 / float(river.rate)  # 1/λ at the initial weights
+inverse = 1 / float(river.free.rate)  # 1/λ at the initial weights
 candidates = [f"constant:{factor * inverse:.3g}" for factor in (0.25, 0.5, 1.0)] + ["on-edge", "armijo", "greedy"]
 print(eos.rank(river, candidates[: 3 if quick else 6], steps))
 

@@ -72,7 +72,8 @@ def measure_river(
         caps: on λ, increasing; None for 0.8 and 1.2 times its first value where gradient flow rises well above these,
             () for gradient flow alone.
         progress: show a progress bar over the flow time; a string is its label.
-        checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time.
+        checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time; those of the
+            capped flows are beside it.
 
     Returns:
         A `River`, for `predict`.
@@ -147,7 +148,7 @@ def river_from(
 
 def checkpoint_of(path: Path, index: int) -> Path:
     """The checkpoint of a flow of a river: the river's own for the free one, 0, and others beside it."""
-    return path if index == 0 else path.with_name(f"{path.name}-{index}")
+    return path if index == 0 else path.with_name(f"{path.name}.flow{index}")
 
 
 def caps_below(first: float, largest: float) -> list[float]:

@@ -6,6 +6,7 @@ first file does not count are ignored. The weights that a run keeps are appended
 """
 
 import contextlib
+import glob
 import json
 import math
 import os
@@ -98,8 +99,9 @@ def load(path: Path, like: Carry, identity: Mapping[str, str]) -> Progress | Non
 
 
 def remove(path: Path) -> None:
-    """Delete a checkpoint if it exists."""
-    for file in (Path(path), _rows_file(Path(path)), _weights_file(Path(path))):
+    """Delete a checkpoint and the files beside it that continue its name, if they exist."""
+    path = Path(path)
+    for file in (path, *path.parent.glob(f"{glob.escape(path.name)}.*")):
         file.unlink(missing_ok=True)
 
 

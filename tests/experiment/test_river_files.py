@@ -7,6 +7,7 @@ import pytest
 
 import eosmodel as eos
 from eosmodel.experiment import load_river, save_river
+from eosmodel.simulation import remove
 from eosmodel.theory.river import at_step
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
@@ -31,11 +32,27 @@ def test_river_goes_on_from_a_checkpoint_bit_for_bit(net, river, tmp_path):
     short = eos.measure_river(net, time=3.0, modes=2, progress=False, checkpoint=path)
     assert 3 <= float(short.length) < float(river.length)
     assert same(eos.measure_river(net, time=20.0, modes=2, progress=False, checkpoint=path), river)
+    assert len(list(tmp_path.iterdir())) == 2 * river.caps.size
+    remove(path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_river_comes_back_from_a_file(river, tmp_path):
     save_river(river, tmp_path / "river.nc")
     assert same(load_river(tmp_path / "river.nc"), river)
+
+
+def test_caps_are_multiples_of_the_first_sharpness_that_the_free_flow_exceeds(net, river):
+    first, most = (float(v) for v in (river.free.places.sharpness[0], river.free.places.sharpness.max()))
+    assert 0.8 * first < most / 1.3 < 1.2 * first
+    np.testing.assert_allclose(river.caps, [0.8 * first, np.inf], rtol=1e-6)
+    cap = 0.5 * (first + most)
+    given = eos.measure_river(net, time=20.0, modes=2, caps=[cap], progress=False)
+    np.testing.assert_allclose(given.caps, [cap, np.inf])
+    assert same(given.free, river.free)
+    assert float(given.flow(0).length) >= float(river.length)
+    assert 0.98 * cap < float(given.flow(0).places.sharpness.max()) < 1.02 * cap
+    np.testing.assert_array_equal(eos.measure_river(net, time=3.0, modes=2, caps=(), progress=False).caps, [np.inf])
 
 
 def test_prediction_follows_the_run(net, river):
@@ -103,3 +120,6 @@ def test_wrong_arguments_are_named(net):
         eos.measure_river(net, time=0.0)
     with pytest.raises(ValueError, match="seed and start"):
         eos.measure_river(net, time=1.0, seed=0, start=net.initial())
+    for caps in ([2.0, 1.0], [-1.0], [np.inf]):
+        with pytest.raises(ValueError, match="caps"):
+            eos.measure_river(net, time=1.0, caps=caps)
