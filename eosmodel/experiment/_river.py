@@ -72,8 +72,8 @@ def measure_river(
         caps: on λ, increasing; None for 0.8 and 1.2 times its first value where gradient flow rises well above these,
             () for gradient flow alone.
         progress: show a progress bar over the flow time; a string is its label.
-        checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time; those of the
-            capped flows are beside it.
+        checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time; capped
+            flows have theirs beside it.
 
     Returns:
         A `River`, for `predict`.

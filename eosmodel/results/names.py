@@ -47,7 +47,7 @@ VARIABLES: dict[str, Variable] = {
     "sharpness_uncertainty": Variable(
         "u", "bound of |Δ ln λ| that a theory gives for itself, meant to hold at 90 % of the steps"
     ),
-    "displacement": Variable("|Δ ln λ|", "how far a prediction is from the flow that it is expanded about"),
+    "displacement": Variable("‖δ‖", "distance in weight space from the flow about which a prediction is expanded"),
     "cap": Variable("λ_cap", "cap on λ of the flow that a prediction is expanded about, infinite for gradient flow"),
     "center_loss": Variable("L̄", "loss at the centre of the oscillation"),
     "left_out": Variable(

@@ -47,7 +47,7 @@ class FlowMap(eqx.Module):
     f_b = E − μ_b s_b: its square is G_b + 2 c_b·f_b + f_b·W_b f_b, and curvatures weigh it with μ_b. The gradient along
     the modes is Hx + g_u, g_u that of the flow.
 
-    A row has `displacement` as well, |ln λ − ln λ_r(τ)|.
+    A row has `displacement` as well, ‖δ‖ = (Σ_b s_b·W_b s_b)^½, and `apart`, |ln λ − ln λ_r(τ)|.
 
     Fields
         flow: from the weights at which the prediction begins or a run has begun.
@@ -107,7 +107,8 @@ class FlowMap(eqx.Module):
             state.bound,
         )
         row, status = model_report(value, eta, jnp.sqrt(square), state.bound, values, least, info)
-        row |= {"amplitude": x, "displacement": apart}
+        displacement = jnp.sqrt(jnp.maximum(jnp.sum(springs * answer), 0))
+        row |= {"amplitude": x, "displacement": displacement, "apart": apart}
         lost = (tau > flow.length) | ~(values[0] * self.reach > here.sharpness) | ~(center > 0)
         status = jnp.where((status == int(Status.OK)) & lost, int(Status.OUT_OF_RANGE), status)
         return new, row, status.astype(jnp.int32)
@@ -117,12 +118,12 @@ class RiverMap(AbstractDynamics):
     """A tuner on the river of a network: at every step the prediction of the flow that is nearest.
 
     An expansion about a flow holds near it, and tuners that take long steps hold λ far below gradient flow's. So the
-    tuner drives a `FlowMap` on each flow, free and capped, and a row is that of the flow with the least mean
-    displacement |ln λ − ln λ_r(τ)| over the last steps (a geometric mean of steps, with a memory of 50). The flows do
-    not act on each other.
+    tuner drives a `FlowMap` on each flow, free and capped, and a row is that of the flow from which the centre is least
+    displaced: by ‖δ‖ in weight space, averaged over the last steps with weights that fall by e in 50. The flows do not
+    act on each other.
 
     A row has the `cap` of the flow that it is read from, and `sharpness_uncertainty`, of ln λ: what linear response
-    leaves out grows with the displacement, and its largest value so far stands for it.
+    leaves out grows with |ln λ − ln λ_r|, and its largest value so far stands for it.
 
     Fields
         river: of the network, from the weights at which the prediction begins or a run has begun.
@@ -182,7 +183,7 @@ class RiverMap(AbstractDynamics):
         lost = ended | (statuses == int(Status.OUT_OF_RANGE)) | ~jnp.isfinite(distance)
         nearest = jnp.argmin(jnp.where(jnp.all(lost), state.distance, jnp.where(lost, _ENDED, distance)))
         row = jax.tree.map(lambda a: a[nearest], rows)
-        displaced = jnp.maximum(state.displaced, row["displacement"])
+        displaced = jnp.maximum(state.displaced, row.pop("apart"))
         row |= {"cap": flows.cap[nearest], "sharpness_uncertainty": _UNSURE + _UNSURE_SHARE * displaced}
         going = ~lost & (statuses == int(Status.OK))
         kept = jax.tree.map(lambda new, old: jax.vmap(jnp.where)(going, new, old), maps, state.maps)
