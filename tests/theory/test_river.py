@@ -245,16 +245,21 @@ def test_status_says_where_the_river_ends(small):
 
 
 def test_a_row_is_that_of_the_nearest_flow():
-    # λ is 4 and 9 for good; the first flow says that its own is 5, so that the second is nearer until it ends.
+    # A displacement s with W = 0.04 in a direction without curvature stays: ‖δ‖ = 0.2 from the first flow, whose λ = 4
+    # falls by e^{−0.04}. The centre is on the second, until that ends.
     low, high = still_river(jnp.float64, 4.0).free, still_river(jnp.float64, 9.0).free
-    low = eqx.tree_at(lambda f: (f.cap, f.places.sharpness), low, (jnp.asarray(4.0), low.places.sharpness + 1))
+    low = eqx.tree_at(
+        lambda f: (f.cap, f.places.response), low, (jnp.asarray(4.0), low.places.response.at[:, 0].set(0.04))
+    )
     high = eqx.tree_at(lambda f: f.length, high, jnp.asarray(0.25))
     both = stacked([low, high])
-    told = run(RiverMap(both, tuner(eos.tuners.Constant(0.1), jnp.float64)), at_weights(both), 6)
+    start = at_weights(both)
+    start = eqx.tree_at(lambda s: s.flows.springs, start, start.flows.springs[:, :2].at[0, 0].set(1.0))
+    told = run(RiverMap(both, tuner(eos.tuners.Constant(0.1), jnp.float64)), start, 6)
     assert int(told.carry.status) == int(Status.OK)
     np.testing.assert_allclose(told.rows["cap"], [np.inf] * 3 + [4.0] * 3)
-    np.testing.assert_allclose(told.rows["sharpness"], [9.0] * 3 + [4.0] * 3)
-    np.testing.assert_allclose(told.rows["displacement"], [0.0] * 3 + [np.log(5 / 4)] * 3, atol=1e-12)
+    np.testing.assert_allclose(told.rows["sharpness"], [9.0] * 3 + [4 * np.exp(-0.04)] * 3)
+    np.testing.assert_allclose(told.rows["displacement"], [0.0] * 3 + [0.2] * 3, atol=1e-12)
 
 
 def test_batches_are_single_runs(small):
