@@ -40,8 +40,16 @@ _DIMS = {
     "cross": ("spring", "pair"),
     "response": ("spring", "pair", "pair_"),
     "held": ("pair",),
+    "recall": ("spring", "launch"),
 }
-_TABLE = {"rate": (), "length": (), "curvature": ("spring",), "log_loss": ("row",), "log_slope": ("row",)}
+_TABLE = {
+    "rate": (),
+    "length": (),
+    "curvature": ("spring",),
+    "log_loss": ("row",),
+    "log_slope": ("row",),
+    "launches": ("launch",),
+}
 
 
 def measure_river(
@@ -200,7 +208,7 @@ def _flow_from(objective, start, modes, cap, time, multiple, show, checkpoint) -
 
 
 def save_river(river: River, path: str | Path) -> None:
-    """Write a river to netCDF, atomically: a labelled dataset over flow, row, mode, spring and pair."""
+    """Write a river to netCDF, atomically: a labelled dataset over flow, row, mode, spring, pair and launch."""
     record.save(river_dataset(river), Path(path))
 
 
@@ -213,7 +221,7 @@ def load_river(path: str | Path) -> River:
 
 
 def river_dataset(river: River | Status) -> xr.Dataset:
-    """A river as a labelled dataset over flow, row, mode, spring and pair; or how its free flow ended, alone.
+    """A river as a labelled dataset over flow, row, mode, spring, pair and launch; or how its free flow ended, alone.
 
     `cap` labels the flows, infinite for the free one, which comes last; `tau` are the flow times of the rows of each.
     """

@@ -29,10 +29,19 @@ _BULK = 1e-3
 _CLOSE = 0.15
 # Fraction of 1/λ of the first step; later ones follow the error.
 _FIRST = 0.1
+# Flow times at which the response is launched: 0, this fraction of 1/λ(0), and a geometric progression.
+_LAUNCH, _RATIO = 0.5, 3.0
+# Krylov vectors of a step of a launched displacement.
+_PUSHED = 8
 # λ falls to a cap below its first value at most as the power of τ + 1/λ(0) with this exponent.
 _FALL = 0.5
 # Eigenvalues below this share of the first count as that share: d ln H needs positive ones.
 LEAST_EIGENVALUE = 0.05
+
+
+def launch_times(count: int) -> np.ndarray:
+    """Flow times of the launches, in units of 1/λ(0)."""
+    return np.concatenate([[0.0], _LAUNCH * _RATIO ** np.arange(count - 1)])
 
 
 class RiverFlow(AbstractDynamics):
@@ -66,6 +75,7 @@ class RiverFlow(AbstractDynamics):
         blocks: Krylov blocks of a spectral measure; each takes k(k + 1)/2 + 1 products.
         krylov: Krylov vectors of a step of the flow.
         measure_every: spectral measures at the first steps and every that many.
+        launches: number of times at which the response of the free flow itself is launched.
         cap: the sharpness that the flow may not exceed; none by default.
         tolerance: of the error e.
 
@@ -79,6 +89,9 @@ class RiverFlow(AbstractDynamics):
         ritz: curvatures of the spectral measure, shape (n,); NaN where it was not due.
         weights: components along them of B_ij = P⊥∇(ln H)_ij and of g, shape (n·(p + 1),).
         held: the energy E of an oscillation that would hold λ at the cap, shape (p,).
+        born: flow times of the launches along b = P⊥∇(Σ_i λ_i)/λ, shape (launches,); NaN before, and under a cap.
+        memory: b(τ)·δ_j, δ_j the displacement of the flow that the j-th launch has become, shape (launches,).
+        toll: ∇L·δ_j, shape (launches,).
 
     Raises:
         ValueError: a count below 1, or a tolerance outside (0, 1).
@@ -92,6 +105,7 @@ class RiverFlow(AbstractDynamics):
     blocks: int = eqx.field(static=True, default=6)
     krylov: int = eqx.field(static=True, default=12)
     measure_every: int = eqx.field(static=True, default=4)
+    launches: int = eqx.field(static=True, default=8)
     tolerance: float = eqx.field(static=True, default=0.03)
     cap: float | Float[Array, ""] = float("inf")
 
@@ -104,6 +118,8 @@ class RiverFlow(AbstractDynamics):
         length: Float[Array, ""]
         unit: Float[Array, ""]
         spectra: "_Spectra"
+        born: Float[Array, " launches"]
+        launched: Float[Array, "launches dim"]
 
     def __check_init__(self):
         for name in ("modes", "blocks", "krylov", "measure_every"):
@@ -123,7 +139,9 @@ class RiverFlow(AbstractDynamics):
         turn = jnp.eye(self.modes, dtype=start.dtype)
         like = jax.eval_shape(lambda: self._measured(start, pairs, turn, *linearize(self.objective, start)[1:]))
         spectra = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
-        return self.State(start, pairs, pairs.vectors, still, zero, _FIRST / top, 1 / top, spectra)
+        born = jnp.full(self.launches, jnp.nan, start.dtype)
+        launched = jnp.zeros((self.launches, start.size), start.dtype)
+        return self.State(start, pairs, pairs.vectors, still, zero, _FIRST / top, 1 / top, spectra, born, launched)
 
     def step(self, state, t):
         weights = state.weights
@@ -151,8 +169,22 @@ class RiverFlow(AbstractDynamics):
             held = self._held(turn, jnp.log(floor / level), h, spectra, drift)
             return held, krylov_relaxation(across, off(held @ spectra.rises), h, self.krylov)
 
+        def launch():
+            trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors), axis=0)) / floor[0]
+            due = jnp.asarray(launch_times(self.launches), h.dtype) * state.unit
+            launching = jnp.isnan(state.born) & (state.tau >= due)
+            launched = jnp.where(launching[:, None], trace, jax.vmap(off)(state.launched))
+
+            def pushed(displacement):
+                return displacement + krylov_relaxation(across, across(displacement), h, _PUSHED)
+
+            return jnp.where(launching, state.tau, state.born), launched, jax.vmap(pushed)(launched), launched @ trace
+
+        capped = jnp.isfinite(self.cap)
+        idle = state.born, state.launched, state.launched, jnp.zeros_like(state.born)
+        born, launched, later, memory = jax.lax.cond(capped, lambda: idle, launch)
         nothing = jnp.zeros(spectra.rises.shape[0], weights.dtype), jnp.zeros_like(weights)
-        held, pushed = jax.lax.cond(jnp.isfinite(self.cap), hold, lambda: nothing)
+        held, pushed = jax.lax.cond(capped, hold, lambda: nothing)
         along = -(relaxation(h, pairs.values) * (pairs.vectors @ gradient)) @ pairs.vectors
         move = along + drift + pushed
         new = weights + move
@@ -173,15 +205,22 @@ class RiverFlow(AbstractDynamics):
             "pull": frame @ gradient,
             "climb": state.climb,
             "held": held,
+            "born": born,
+            "memory": memory,
+            "toll": launched @ bulk,
             "error": error,
             **info._asdict(),
             **jax.tree.map(lambda a, nothing: jnp.where(due, a, nothing), known, blank(known)),
         }
         state = eqx.tree_at(
-            lambda s: (s.pairs, s.frame, s.length, s.spectra), state, (pairs, frame, h * factor, spectra)
+            lambda s: (s.pairs, s.frame, s.length, s.spectra, s.born, s.launched),
+            state,
+            (pairs, frame, h * factor, spectra, born, launched),
         )
         moved = eqx.tree_at(
-            lambda s: (s.weights, s.climb, s.tau), state, (new, state.climb - frame @ move, state.tau + h)
+            lambda s: (s.weights, s.climb, s.tau, s.launched),
+            state,
+            (new, state.climb - frame @ move, state.tau + h, later),
         )
         after = jax.tree.map(lambda a, b: jnp.where(taken, a, b), moved, state)
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))

@@ -36,18 +36,19 @@ class FlowMap(eqx.Module):
     curvature μ_b, E the energy of the oscillation in the metric of ln H, E_r that which would hold the flow at its cap,
     and everything of two indices is symmetric and has p = k(k + 1)/2 coordinates:
 
-        s_b' = e^{−ημ_b} s_b + (E − E_r(τ)) (1 − e^{−ημ_b})/μ_b
-        H    = R e^{−Σ_b W_b s_b} R,    R² = H_r(τ),            E = ½ y yᵀ,  y = e^{−Σ W_b s_b/2} R x
-        x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),         τ' = τ + η
-        L̄    = L_r(τ) − Σ_b c_b·s_b + ½ Σ_b μ_b s_b·W_b s_b,    L = L̄ + g_u·x + ½ xᵀHx
+        s_b' = e^{−ημ_b} s_b + (E − E_r(τ)) (1 − e^{−ημ_b})/μ_b     P_j' = P_j + η h_j(τ) (E − E_r(τ))
+        s̃_b  = s_b + Σ_j ρ_bj(τ) P_j                                (what the flow forgets sooner than e^{−μt})
+        H    = R e^{−Σ_b W_b s̃_b} R,    R² = H_r(τ),                E = ½ y yᵀ,  y = e^{−Σ W_b s̃_b/2} R x
+        x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),             τ' = τ + η
+        L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b,       L = L̄ + g_u·x + ½ xᵀHx
 
     The loss at the centre in a row is the least one along the modes, L̄ − ½ g_uᵀH⁻¹g_u, as a run's is.
 
     The tuner looks along the parabola of this expansion, with the bulk's gradient in mode b displaced by
-    f_b = E − μ_b s_b: its square is G_b + 2 c_b·f_b + f_b·W_b f_b, and curvatures weigh it with μ_b. The gradient along
+    f_b = E − μ_b s̃_b: its square is G_b + 2 c_b·f_b + f_b·W_b f_b, and curvatures weigh it with μ_b. The gradient along
     the modes is Hx + g_u, g_u that of the flow.
 
-    A row has `displacement` as well, ‖δ‖ = (Σ_b s_b·W_b s_b)^½, and `apart`, |ln λ − ln λ_r(τ)|.
+    A row has `displacement` as well, ‖δ‖ = (Σ_b s̃_b·W_b s̃_b)^½, and `apart`, |ln λ − ln λ_r(τ)|.
 
     Fields
         flow: from the weights at which the prediction begins or a run has begun.
@@ -62,6 +63,7 @@ class FlowMap(eqx.Module):
         tau: Float[Array, ""]
         amplitude: Float[Array, " modes"]
         springs: Float[Array, "springs pairs"]
+        pushes: Float[Array, "launches pairs"]
         level: Float[Array, ""]
         tuner: Any
         secant: Secant
@@ -72,7 +74,7 @@ class FlowMap(eqx.Module):
         mu = flow.curvature
         basis = jnp.asarray(symmetric_basis(flow.modes), mu.dtype)
         here = flow.at(tau)
-        springs = state.springs
+        springs = state.springs + here.recall @ state.pushes
         answer = jnp.einsum("bij,bj->bi", here.response, springs)
         growth = _exponential(-0.5 * jnp.einsum("n,nij->ij", jnp.sum(answer, axis=0), basis)) @ here.root
         hessian = growth.T @ growth
@@ -101,6 +103,7 @@ class FlowMap(eqx.Module):
             tau + eta,
             x - eta * (hessian @ x) + flow.climb(tau + eta) - here.climb - eta * here.pull,
             decay * state.springs + relaxation(eta, mu)[:, None] * (energy - here.held),
+            state.pushes + eta * flow.hats(tau)[:, None] * (energy - here.held),
             state.level,
             memory,
             Secant(eta**2 * square, eta**2 * second, eta**2 * (jnp.sum(mu**2 * power) + bent @ bent)),
@@ -165,6 +168,7 @@ class RiverMap(AbstractDynamics):
             begin.tau,
             begin.amplitude,
             begin.springs,
+            begin.pushes,
             begin.level,
             jax.tree.map(lambda a: jnp.broadcast_to(a, (*zeros.shape, *jnp.shape(a))), memory),
             Secant(zeros, zeros, zeros),

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from eosmodel._origin import Origin
+from eosmodel.theory.complementarity import symmetric_basis
+from eosmodel.theory.river.flow import launch_times
 
 # Rows of the table, equidistant in ln(1 + λ(0) τ).
 _ROWS = 256
@@ -29,6 +31,8 @@ class Place(NamedTuple):
         cross: c_b, the products of the gradient with ∇(ln H)_ij, shape (b, p).
         response: W_b, the products of the ∇(ln H)_ij with each other, shape (b, p, p).
         held: E of an oscillation that would hold λ at the cap, shape (p,); 0 without one.
+        recall: what of a push at an earlier time is forgotten sooner than e^{−μ_b(τ − τ_j)}, as a share of a unit push,
+            ≤ 0, for pushes at the launches τ_j; shape (b, launches). 0 under a cap.
     """
 
     loss: Float[Array, ""]
@@ -40,6 +44,7 @@ class Place(NamedTuple):
     cross: Float[Array, "springs pairs"]
     response: Float[Array, "springs pairs pairs"]
     held: Float[Array, " pairs"]
+    recall: Float[Array, "springs launches"]
 
 
 class Flow(eqx.Module):
@@ -51,6 +56,7 @@ class Flow(eqx.Module):
         length: T, the flow time that it reaches.
         curvature: μ_b of the springs, increasing from 0, shape (springs,).
         log_loss, log_slope: ln L and its derivative by τ, shape (rows,).
+        launches: τ_j at which the response of the free flow itself was launched, increasing from 0.
         cap: the sharpness that the flow may not exceed; infinite for the free one.
         places: `Place` with a leading axis of rows.
     """
@@ -60,6 +66,7 @@ class Flow(eqx.Module):
     curvature: Float[Array, " springs"]
     log_loss: Float[Array, " rows"]
     log_slope: Float[Array, " rows"]
+    launches: Float[Array, " launches"]
     cap: Float[Array, ""]
     places: Place
 
@@ -95,6 +102,14 @@ class Flow(eqx.Module):
             "climb": _hermite(climb, pull, row, share, width),
             "pull": _hermite_slope(climb, pull, row, share, width),
         }
+
+    def hats(self, tau: Float[Array, ""]) -> Float[Array, " launches"]:
+        """The shares of a push at τ that belong to each launch, linear in ln(1 + rate·τ); none long after the last."""
+        at = jnp.log1p(self.rate * self.launches)
+        now = jnp.log1p(self.rate * tau)
+        left = jnp.concatenate([at[:1] - 1, at[:-1]])
+        right = jnp.concatenate([at[1:], at[-1:] + 1])
+        return jnp.clip(jnp.minimum((now - left) / (at - left), (right - now) / (right - at)), 0, 1)
 
     def climb(self, tau: Float[Array, ""]) -> Float[Array, " modes"]:
         """∫₀^τ of the gradient along the frame."""
@@ -211,6 +226,8 @@ def flow_of(
     response = resampled(at, measure[:, :, :-1, :-1])
     middle = tau + np.diff(tau, append=tau[-1]) / 2
     held = np.stack([np.interp(grid, middle, column) for column in rows["held"].T], axis=1)
+    roots = resampled(tau, root)
+    launches, recall = _recall(rows, grid, curvature, response, roots)
     dtype = jnp.result_type(float) if dtype is None else dtype
 
     def array(values):
@@ -219,13 +236,14 @@ def flow_of(
     places = Place(
         loss=array(np.exp(_hermite(log_loss, slope, row, share, width))),
         sharpness=array(resampled(tau, rows["eigenvalues"][:, 0])),
-        root=array(resampled(tau, root)),
+        root=array(roots),
         pull=array(_hermite_slope(rows["climb"], pull, row, share[:, None], width[:, None])),
         climb=array(climb),
         gradient=array(resampled(at, measure[:, :, -1, -1] / unit**2) * now[:, None] ** 2),
         cross=array(resampled(at, measure[:, :, :-1, -1] / unit[:, :, None]) * now[:, None, None]),
         response=array(response),
         held=array(held),
+        recall=array(recall),
     )
     return Flow(
         rate=array(rate),
@@ -233,6 +251,7 @@ def flow_of(
         curvature=array(curvature),
         log_loss=array(_hermite(log_loss, slope, row, share, width)),
         log_slope=array(_hermite_slope(log_loss, slope, row, share, width)),
+        launches=array(launches),
         cap=array(cap),
         places=places,
     )
@@ -244,6 +263,31 @@ def _monotone(x, values, slopes):
     chords = np.diff(values) / np.diff(x)
     steepest = 3 * np.maximum(np.concatenate([chords[:1], chords]), np.concatenate([chords, chords[-1:]]))
     return np.clip(slopes, np.minimum(steepest, 0), 0)
+
+
+def _recall(rows, grid, curvature, response, root):
+    """Launch times, and what e^{−μ_b(τ − τ_j)} has more than the measured response: (rows, springs, launches), ≤ 0.
+
+    The measured response of b = P⊥∇(Σ_i λ_i)/λ to its own launch, relative to the one that the springs of that moment
+    give, is taken for that of every pair. A ratio above 1 counts as 1: it comes from directions that have turned right
+    round, where next to nothing is left to compare with, and rivers that used it were worse.
+    """
+    born = rows["born"][-1]
+    launches = np.where(np.isfinite(born), born, launch_times(len(born)) / rows["eigenvalues"][0, 0])
+    # b in the coordinates of the pairs: H/λ.
+    hessian = root @ root.swapaxes(-1, -2)
+    b = np.einsum("nij,tij->tn", symmetric_basis(root.shape[-1]), hessian)
+    b /= np.linalg.eigvalsh(hessian)[:, -1:]
+    recall = np.zeros((len(grid), len(curvature), len(launches)))
+    for j in np.flatnonzero(np.isfinite(born)):
+        time, after = born[j], rows["tau"] >= born[j]
+        fading = np.exp(-np.outer(np.maximum(grid - time, 0), curvature))
+        first = b[min(np.searchsorted(grid, time), len(grid) - 1)]
+        fixed = np.einsum("ti,tbij,j,tb->t", b, response, first, fading, optimize=True)
+        known = (grid >= time) & (fixed > 0)
+        ratio = np.interp(grid, rows["tau"][after], rows["memory"][after, j]) / np.where(known, fixed, 1)
+        recall[:, :, j] = np.where(known, np.clip(ratio, 0, 1) - 1, 0)[:, None] * fading
+    return launches, recall
 
 
 def _shares(ritz, curvature):

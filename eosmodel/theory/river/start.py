@@ -21,12 +21,14 @@ class FlowStart(eqx.Module):
         tau: flow time Σ η so far.
         amplitude: oscillation along the frame, shape (modes,).
         springs: s_b, shape (springs, pairs).
+        pushes: ∫ (E − E_r) dτ by launch, shape (launches, pairs).
         level: factor of the flow's loss.
     """
 
     tau: Float[Array, ""]
     amplitude: Float[Array, " modes"]
     springs: Float[Array, "springs pairs"]
+    pushes: Float[Array, "launches pairs"]
     level: Float[Array, ""]
 
 
@@ -51,6 +53,7 @@ def at_weights(river: River) -> RiverStart:
             jnp.zeros_like(rates),
             jnp.zeros((*rates.shape, river.modes), rates.dtype),
             jnp.zeros((*rates.shape, springs, pairs), rates.dtype),
+            jnp.zeros((*river.flows.launches.shape, pairs), rates.dtype),
             jnp.ones_like(rates),
         )
     )
@@ -83,29 +86,33 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     )
     values, amplitude = values[:, :k], amplitude[:, :k]
     springs = np.zeros((mu.size, len(basis)))
+    pushes = np.zeros((flow.launches.size, len(basis)))
     times = np.concatenate([[0.0], np.cumsum(eta[:step])])
     root, turns = _eigen(flow, times)
     held = np.asarray(jax.vmap(flow.at)(_of(flow, times)).held, float)
+    hats = np.asarray(jax.vmap(flow.hats)(_of(flow, times)), float)
     for t, turn in enumerate(turns[:step]):
         # The signs of eigenvectors are arbitrary, so products of different modes' amplitudes are unknown.
         energy = 0.5 * np.einsum("nij,ia,a,ja->n", basis, turn, values[t] * amplitude[t] ** 2, turn)
         rate = eta[t] * mu
         reach = eta[t] * np.where(rate > 1e-9, -np.expm1(-rate) / np.where(rate > 1e-9, rate, 1), 1)
         springs = np.exp(-rate)[:, None] * springs + reach[:, None] * (energy - held[t])
+        pushes += eta[t] * hats[t][:, None] * (energy - held[t])
 
     tau = times[-1]
     here = flow.at(_of(flow, tau))
-    response, cross, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.pull))
+    response, cross, recall, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.recall, here.pull))
     roots, turn = root[step], turns[step]
     alike = np.einsum("nii->n", basis)
     share = 1 / (mu + 1 / max(tau, 1 / float(flow.rate)))
     positive = np.maximum(values[step], LEAST_EIGENVALUE * values[step, 0])
     fallen = -np.sum(np.log(positive / roots**2))
-    explained = alike @ np.einsum("bij,bj->i", response, springs)
+    explained = alike @ np.einsum("bij,bj->i", response, springs + recall @ pushes)
     kernel = np.einsum("b,i,bij,j->", share, alike, response, alike)
     if kernel > 0:
         springs = springs + share[:, None] * alike * (fallen - explained) / kernel
-    displaced = np.sum(springs * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, springs) - cross))
+    whole = springs + recall @ pushes
+    displaced = np.sum(whole * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, whole) - cross))
     # A run's amplitude and its centre are measured from where the gradient along the mode vanishes, the map's from the
     # flow. The signs of the run's eigenvectors are arbitrary: a slow mode is on the flow, an oscillating one has either
     # sign. Modes that are as flat as the bulk are on the flow, whose eigenvectors there are arbitrary too.
@@ -117,6 +124,7 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
         _of(flow, tau),
         _of(flow, turn @ x),
         _of(flow, springs),
+        _of(flow, pushes),
         _of(flow, (on_flow - displaced) / float(here.loss)),
     )
 
