@@ -108,10 +108,17 @@ def without_caps(river):
     return dataclasses.replace(river, flows=jax.tree.map(lambda a: a[-1:], river.flows))
 
 
+def without_memory(river):
+    """Springs of fixed curvature: a push is forgotten as e^{−μt}."""
+    places = river.flows.places
+    places = places._replace(recall=0 * places.recall)
+    return dataclasses.replace(river, flows=dataclasses.replace(river.flows, places=places))
+
+
 def without_springs(river):
     """Nothing is displaced: the fast map on gradient flow."""
     free = without_caps(river)
-    zero = {name: 0 * getattr(free.flows.places, name) for name in ("response", "cross")}
+    zero = {name: 0 * getattr(free.flows.places, name) for name in ("recall", "response", "cross")}
     places = free.flows.places._replace(**zero)
     return dataclasses.replace(free, flows=dataclasses.replace(free.flows, places=places))
 
@@ -166,6 +173,7 @@ def cell(folder, net, given, seed, name, modes, river):
     truth = seen_with(truth, modes)
     variants = {str(first): compared(truth, river, rule, first) for first in STARTS}
     variants |= {f"{first}, free flow alone": compared(truth, without_caps(river), rule, first) for first in STARTS}
+    variants |= {f"{first}, fixed springs": compared(truth, without_memory(river), rule, first) for first in STARTS}
     variants["20, no springs"] = compared(truth, without_springs(river), rule, 20)
     numbers = {
         "apart": float(np.nanmax(apart)),

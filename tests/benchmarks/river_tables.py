@@ -19,7 +19,8 @@ from eosmodel.theory.complementarity import symmetric_basis
 QUANTITIES = {"sharpness": "λ", "stepsize": "η", "center_loss": "L̄"}
 NEAR = 0.05
 """Distance of a run's copy up to which the run is predictable; as in `validate`."""
-KINDS = ("0", "20", "60", "0, free flow alone", "20, free flow alone", "60, free flow alone", "20, no springs")
+VARIANTS = ("", ", fixed springs", ", free flow alone")
+KINDS = tuple(f"{first}{variant}" for variant in VARIANTS for first in (0, 20, 60)) + ("20, no springs",)
 
 
 def cells(folder, modes):
