@@ -12,6 +12,7 @@ from eosmodel._status import Status
 from eosmodel.dynamics import Descent
 from eosmodel.simulation import run
 from eosmodel.theory import FastMap
+from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, flow_of, stacked
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
@@ -101,6 +102,7 @@ def still_river(dtype, sharpness=4.0, kappa=0.1, bulk=2.0, loss=3.0):
         gradient=jnp.tile(jnp.asarray([0.0, bulk], dtype), (rows, 1)),
         cross=places.cross[:, :2],
         response=places.response[:, :2],
+        recall=places.recall[:, :2],
     )
     flow = eqx.tree_at(
         lambda f: (f.curvature, f.log_loss, f.log_slope, f.places, f.length),
@@ -223,6 +225,38 @@ def test_flow_is_gradient_flow(small):
         values = jnp.linalg.eigvalsh(jax.hessian(net)(w))[::-1][:2]
         np.testing.assert_allclose(here.loss, net(w), rtol=0.01)
         np.testing.assert_allclose(jnp.linalg.eigvalsh(here.root)[::-1] ** 2, values, rtol=0.03)
+
+
+def test_response_is_that_of_gradient_flow_to_a_push(small):
+    """A launch's toll is g·δ, to first order the change of L: of two flows by plain steps, one pushed off the modes."""
+    net, _, rows = small
+    j = 3
+    born = float(rows["born"][-1, j])
+    first, late = (int(np.flatnonzero(rows["tau"] >= time)[0]) for time in (born, 8 * born))
+    flow = RiverFlow(net, 2, blocks=3, measure_every=1)
+    state = run(flow, net.initial(), first + 1, rows_per_chunk=20).carry.state
+    grown = float(rows["tau"][first + 1] - born)
+    w, push = state.weights, state.launched[j]
+    assert float(state.tau) == pytest.approx(born + grown)
+    fine = 0.002
+    rest = round((float(rows["tau"][late]) - float(state.tau)) / fine)
+    step = jax.jit(lambda w: jax.lax.fori_loop(0, rest, lambda _, w: w - fine * jax.grad(net)(w), w))
+    size = 0.02 / float(jnp.linalg.norm(push))
+    up, down = step(w + size * push), step(w - size * push)
+    change = float(net(up) - net(down)) / (2 * size)
+    np.testing.assert_allclose(rows["toll"][late, j], change, rtol=0.1)
+
+
+def test_launch_is_made_of_the_pairs_that_the_springs_answer_to(small):
+    """At its own time a launch b = P⊥∇Σλ_i/λ answers to itself by ‖b‖², which the spectral measure has as H·W·H/λ²."""
+    _, _, rows = small
+    basis = symmetric_basis(2)
+    for j, born in enumerate(rows["born"][-1, :6]):
+        at = int(np.flatnonzero(rows["tau"] >= born)[0])
+        root = rows["root"][at].reshape(2, 2)
+        parts = rows["weights"][at].reshape(rows["ritz"].shape[1], -1)[:, :-1]
+        own = np.einsum("nij,ij->n", basis, root @ root) / rows["eigenvalues"][at, 0]
+        np.testing.assert_allclose(rows["memory"][at, j], np.sum((parts @ own) ** 2), rtol=1e-3)
 
 
 def test_start_on_a_run_meets_it(small):
