@@ -87,7 +87,8 @@ def measure_river(
         A `River`, for `predict`.
 
     Raises:
-        ValueError: time ≤ 0, steps < 1, both a seed and weights, a single weight, or caps that do not increase.
+        ValueError: time ≤ 0, steps < 1, both a seed and weights, a single weight, or caps that are not > 0, finite
+            and increasing.
         RuntimeError: the flow met a loss that is not finite, or no positive curvature at the top.
 
     Example:
@@ -101,10 +102,10 @@ def measure_river(
     if time is not None:
         check_range("measure_river", "time", time, 0, low_open=True, high_open=True)
     check_range("measure_river", "steps", steps, 1)
-    if caps is not None and not (
-        np.all(np.diff(caps) > 0) and np.all(np.isfinite(caps)) and np.all(np.asarray(caps) > 0)
-    ):
-        raise ValueError(f"measure_river: caps must be finite, > 0 and increasing, got {list(caps)}")
+    if caps is not None:
+        check_range("measure_river", "caps", caps, 0, low_open=True, high_open=True)
+        if np.ndim(caps) != 1 or not np.all(np.diff(caps) > 0):
+            raise ValueError(f"measure_river: caps must be a list of increasing numbers, got {caps!r}")
     if start is not None and seed is not None:
         raise ValueError("measure_river: seed and start cannot both be given")
     start = objective.initial(seed) if start is None else jnp.asarray(start)
@@ -134,7 +135,7 @@ def river_from(
     with tqdm(total=1.0, desc=label, disable=not progress, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
 
         def flow(index, cap, time):
-            path = None if checkpoint is None else checkpoint_of(Path(checkpoint), index)
+            path = None if checkpoint is None else _checkpoint(Path(checkpoint), index)
 
             def show(share):
                 bar.update(index + share - bar.n)
@@ -154,7 +155,7 @@ def river_from(
     return stacked([*held, free], source_of(objective, start, None))
 
 
-def checkpoint_of(path: Path, index: int) -> Path:
+def _checkpoint(path: Path, index: int) -> Path:
     """The checkpoint of a flow of a river: the river's own for the free one, 0, and others beside it."""
     return path if index == 0 else path.with_name(f"{path.name}.flow{index}")
 

@@ -120,6 +120,6 @@ def test_wrong_arguments_are_named(net):
         eos.measure_river(net, time=0.0)
     with pytest.raises(ValueError, match="seed and start"):
         eos.measure_river(net, time=1.0, seed=0, start=net.initial())
-    for caps in ([2.0, 1.0], [-1.0], [np.inf]):
+    for caps in ([2.0, 1.0], [-1.0], [np.inf], 2.0, "low"):
         with pytest.raises(ValueError, match="caps"):
             eos.measure_river(net, time=1.0, caps=caps)

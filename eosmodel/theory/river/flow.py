@@ -76,7 +76,8 @@ class RiverFlow(AbstractDynamics):
         krylov: Krylov vectors of a step of the flow.
         measure_every: spectral measures at the first steps and every that many.
         launches: number of times at which the response of the free flow itself is launched.
-        cap: the sharpness that the flow may not exceed; none by default.
+        cap: the sharpness that the flow may not exceed; none by default. A higher λ falls to it no faster than as
+            (τ + 1/λ(0))^{−1/2}.
         tolerance: of the error e.
 
     A row, k modes and p = k(k + 1)/2 pairs of modes in the order of `symmetric_basis`:
@@ -161,11 +162,10 @@ class RiverFlow(AbstractDynamics):
         spectra = jax.lax.cond(
             due, lambda: self._measured(weights, pairs, turn, gradient, matvec), lambda: state.spectra
         )
-        fallen = jnp.exp(-_FALL * h / (state.tau + state.unit)) * floor[0]
-        level = jnp.maximum(jnp.where(jnp.isfinite(self.cap), self.cap, 2 * floor[0]), fallen)
         drift = krylov_relaxation(across, bulk, h, self.krylov)
 
         def hold():
+            level = jnp.maximum(self.cap, jnp.exp(-_FALL * h / (state.tau + state.unit)) * floor[0])
             held = self._held(turn, jnp.log(floor / level), h, spectra, drift)
             return held, krylov_relaxation(across, off(held @ spectra.rises), h, self.krylov)
 

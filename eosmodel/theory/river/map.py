@@ -24,7 +24,8 @@ _RECENT = 50.0
 # Distance of a flow whose expansion has ended; a sum of displacements stays far below.
 _ENDED = 1e9
 # ln λ was off by less than the first plus the second times the largest displacement of ln λ so far at 90 % of the steps
-# on the network with which they were chosen (digits, tanh, seed 11; predictions from w_0 and from step 20).
+# on the network with which they were chosen (digits, tanh, seed 11; predictions from w_0 and from step 20, about the
+# free flow alone).
 _UNSURE, _UNSURE_SHARE = 0.05, 0.35
 
 
@@ -97,13 +98,14 @@ class FlowMap(eqx.Module):
         line = QuadraticRay(value, -square, second, t, values[0], state.secant)
         eta, memory, info = ask(self.tuner, line, state.tuner)
 
+        excess = energy - here.held
         apart = jnp.abs(jnp.log(jnp.maximum(values[0], LEAST_EIGENVALUE * here.sharpness) / here.sharpness))
         decay = jnp.exp(-eta * mu)[:, None]
         new = self.State(
             tau + eta,
             x - eta * (hessian @ x) + flow.climb(tau + eta) - here.climb - eta * here.pull,
-            decay * state.springs + relaxation(eta, mu)[:, None] * (energy - here.held),
-            state.pushes + eta * flow.hats(tau)[:, None] * (energy - here.held),
+            decay * state.springs + relaxation(eta, mu)[:, None] * excess,
+            state.pushes + eta * flow.hats(tau)[:, None] * excess,
             state.level,
             memory,
             Secant(eta**2 * square, eta**2 * second, eta**2 * (jnp.sum(mu**2 * power) + bent @ bent)),

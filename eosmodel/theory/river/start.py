@@ -88,20 +88,22 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     springs = np.zeros((mu.size, len(basis)))
     pushes = np.zeros((flow.launches.size, len(basis)))
     times = np.concatenate([[0.0], np.cumsum(eta[:step])])
-    root, turns = _eigen(flow, times)
-    held = np.asarray(jax.vmap(flow.at)(_of(flow, times)).held, float)
+    along = jax.tree.map(lambda a: np.asarray(a, float), jax.vmap(flow.at)(_of(flow, times)))
+    # Roots of the flow's eigenvalues, largest first, and its eigenvectors in the frame (columns).
+    root, turns = (a[..., ::-1] for a in np.linalg.eigh(along.root))
     hats = np.asarray(jax.vmap(flow.hats)(_of(flow, times)), float)
     for t, turn in enumerate(turns[:step]):
         # The signs of eigenvectors are arbitrary, so products of different modes' amplitudes are unknown.
         energy = 0.5 * np.einsum("nij,ia,a,ja->n", basis, turn, values[t] * amplitude[t] ** 2, turn)
         rate = eta[t] * mu
         reach = eta[t] * np.where(rate > 1e-9, -np.expm1(-rate) / np.where(rate > 1e-9, rate, 1), 1)
-        springs = np.exp(-rate)[:, None] * springs + reach[:, None] * (energy - held[t])
-        pushes += eta[t] * hats[t][:, None] * (energy - held[t])
+        excess = energy - along.held[t]
+        springs = np.exp(-rate)[:, None] * springs + reach[:, None] * excess
+        pushes += eta[t] * hats[t][:, None] * excess
 
     tau = times[-1]
-    here = flow.at(_of(flow, tau))
-    response, cross, recall, pull = (np.asarray(v, float) for v in (here.response, here.cross, here.recall, here.pull))
+    here = jax.tree.map(lambda a: a[-1], along)
+    response, cross, recall, pull = here.response, here.cross, here.recall, here.pull
     roots, turn = root[step], turns[step]
     alike = np.einsum("nii->n", basis)
     share = 1 / (mu + 1 / max(tau, 1 / float(flow.rate)))
@@ -131,9 +133,3 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
 
 def _of(flow, value):
     return jnp.asarray(value, flow.rate.dtype)
-
-
-def _eigen(flow, times):
-    """Roots of the flow's eigenvalues, largest first, and its eigenvectors in the frame (columns), at some times."""
-    roots, turns = np.linalg.eigh(np.asarray(jax.vmap(flow.at)(_of(flow, times)).root, float))
-    return roots[:, ::-1], turns[:, :, ::-1]
