@@ -9,9 +9,9 @@ from eosmodel._units import unit_of
 from eosmodel.curvature.ritz import (
     DENSE_DIM,
     TrackInfo,
+    beyond,
     dense_pairs,
     orthogonalize,
-    rayleigh_ritz,
     residuals,
     tolerances,
     turned_like,
@@ -21,13 +21,13 @@ from eosmodel.curvature.tracker import AbstractTracker, Tracked, Tracker
 
 
 class BlockTracker(AbstractTracker):
-    """Block Rayleigh–Ritz with the same work at every update, all products of a round at once.
+    """Block Lanczos with the same work at every update, all products of a round at once.
 
     `Tracker` decides after each product whether it takes another, and on an accelerator every decision waits for the
-    host. Here an update is a fixed number of rounds without any decision. The first takes the products of the k modes
-    and of a direction outside them (the `Scout`, here at every update), the others those of the k residuals, each
-    round as one batched product; all is solved on [u_1 … u_k, residuals, the directions in which the modes last moved].
-    So an update of one round takes 2k + 1 products, in two batches: more than `Tracker` needs at the edge of stability,
+    host. Here an update is one Ritz problem of a fixed size, in a block Krylov space, without any decision. The first
+    round takes the products of the k modes and of a direction outside them (the `Scout`, here at every update), the
+    others those of what the round before has found beyond the space, each round as one batched product. So an update of
+    one round with residuals takes 2k + 1 products, in two batches: more than `Tracker` needs at the edge of stability,
     k + 1.5 on digits, in fewer and larger operations. On a CPU, where a batched product costs as much as its parts,
     `Tracker` is faster. One round follows a run at the edge of stability; where steps go far, as the first ones do, it
     is not enough, and `converged` says so.
@@ -49,7 +49,7 @@ class BlockTracker(AbstractTracker):
         >>> pairs.values.round(1).tolist(), bool(info.converged), int(info.products)
         ([198.0, 196.0], True, 5)
 
-    Source: Knyazev (2001), LOBPCG.
+    Source: Golub & Underwood (1977), block Lanczos, restarted at every update from the modes before.
     """
 
     modes: int = eqx.field(static=True, default=3)
@@ -74,36 +74,33 @@ class BlockTracker(AbstractTracker):
         scout = pairs.scout if isinstance(pairs, Tracked) else None
         if scout is not None:
             basis = jnp.concatenate([basis, orthogonalize(scout.last, basis)[None]])
-        outside, count = basis[-1], len(basis)
+        outside = basis[-1]
         products = product(basis)
         unit = unit_of(products)
         products = products / unit
-        seen = products[-1]
-        values, vectors, hvps, moved = _solve(basis, products, modes)
-        rounds = self.rounds + (elapsed > 1)
-        for _ in range(rounds):
-            # Unit rows along the residuals; zeros where nothing but rounding is left.
-            rest = jax.vmap(orthogonalize, (0, None))(residuals(values, vectors, hvps)[0], vectors)
-            basis = jnp.concatenate([vectors, moved[0], rest])
-            products = jnp.concatenate([hvps, moved[1], product(rest) / unit])
-            values, vectors, hvps, moved = _solve(basis, products, modes)
+        seen, newest = products[-1], products[:modes]
+        for _ in range(self.rounds + (elapsed > 1)):
+            directions = beyond(newest, basis)
+            newest = product(directions) / unit
+            basis, products = jnp.concatenate([basis, directions]), jnp.concatenate([products, newest])
+        values, vectors, hvps = _solve(basis, products, modes)
         _, size = residuals(values, vectors, hvps)
         vectors = turned_like(vectors, pairs.vectors)
-        taken = jnp.asarray(count + rounds * modes, jnp.int32)
         scout = None if scout is None else look_on(scout, outside, seen, values, vectors, unit)
+        taken = jnp.asarray(len(basis), jnp.int32)
         info = TrackInfo(size[0], taken, jnp.all(size <= tolerances(self.rtol, modes, dtype)))
         return Tracked(values * unit, vectors, scout), info
 
 
 def _solve(basis, products, modes):
-    """Ritz values and vectors with their products, and what the vectors took from beyond the first rows, as unit rows
-    at right angles to the vectors, with its products."""
-    values, c = rayleigh_ritz(basis, products, modes)
-    vectors, hvps = c @ basis, c @ products
-    inner = c.at[:, :modes].set(0)
-    moved, images = inner @ basis, inner @ products
-    overlap = moved @ vectors.T
-    moved, images = moved - overlap @ vectors, images - overlap @ hvps
-    norm = jnp.linalg.norm(moved, axis=1)
-    scale = jnp.where(norm > 1e-4, 1 / jnp.where(norm > 0, norm, 1), 0)[:, None]
-    return values, vectors, hvps, (moved * scale, images * scale)
+    """The largest Ritz values over orthonormal rows, some of which may be 0, with vectors and their products."""
+    inner = basis @ products.T
+    inner = 0.5 * (inner + inner.T)
+    # Rows of zeros must not appear among the largest values, whatever their sign.
+    bound = 2 * jnp.max(jnp.sum(jnp.abs(inner), axis=0)) + 1
+    absent = jnp.sum(basis**2, axis=1) < 0.5
+    values, c = jnp.linalg.eigh(inner - jnp.diag(jnp.where(absent, bound, 0)))
+    c = c.T[::-1][:modes]
+    # A step of Newton and Schulz: what rounding takes from their orthonormality would add up over updates.
+    c = (1.5 * jnp.eye(modes, dtype=c.dtype) - 0.5 * (c @ (basis @ basis.T)) @ c.T) @ c
+    return values[::-1][:modes], c @ basis, c @ products

@@ -48,6 +48,24 @@ def orthogonalize(v, basis):
     return v
 
 
+def beyond(rows, basis):
+    """Orthonormal rows that span what `rows` have outside the rows of `basis`; 0 where too little is left."""
+    for _ in range(2):
+        rows = rows - (rows @ basis.T) @ basis
+        norm = jnp.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows * jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
+    # Gram and Schmidt's method in coordinates along the rows: one pass over them, whatever their number.
+    gram = rows @ rows.T
+    c = jnp.zeros_like(gram)
+    for i in range(len(rows)):
+        row = jnp.zeros_like(gram[i]).at[i].set(1)
+        row = row - jnp.sum(c * jnp.sum(c * gram[i], axis=1)[:, None], axis=0)
+        size = jnp.sum(row[:, None] * gram * row)
+        kept = size > RANK_FLOOR
+        c = c.at[i].set(row * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, size, 1)), 0))
+    return c @ rows
+
+
 def rayleigh_ritz(basis, products, modes):
     """Largest Ritz values over the rows of `basis`, and their coefficients (modes, rows). Dependent rows drop out."""
     gram = basis @ basis.T
