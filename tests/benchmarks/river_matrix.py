@@ -24,7 +24,7 @@ from eosmodel._origin import Origin
 from eosmodel._status import Status
 from eosmodel.curvature import Tracker
 from eosmodel.dynamics import Descent
-from eosmodel.experiment import load_river, measure_river, nearby, save_river
+from eosmodel.experiment import load_river, measure_river, nearby, predict, save_river
 from eosmodel.objectives.recipes import network
 from eosmodel.results import measures, record
 from eosmodel.simulation import run
@@ -76,6 +76,14 @@ def begin(river, rule, truth, first):
     return at_step(river, rows, first, state)
 
 
+def errors(truth, told):
+    """Median errors, and the errors of mean λ and of Σ η, over the same rows."""
+    ratio = {"mean_sharpness": "sharpness", "flow_time": "stepsize"}
+    return {name: measures.log_error(truth[name], told[name]) for name in NAMES} | {
+        key: float(np.log(told[name].mean() / truth[name].mean())) for key, name in ratio.items()
+    }
+
+
 def compared(truth, river, rule, first):
     """A prediction from a step of a run, held against it after step 20."""
     start = begin(river, rule, truth, first)
@@ -90,16 +98,30 @@ def compared(truth, river, rule, first):
     numbers = {"status": Status(int(made.carry.status)).label, "reached": first + reached, "steps": steps}
     numbers["whole"] = bool(first + reached >= steps)
     if reached > skipped + 5:
-        numbers |= {name: measures.log_error(truth[name][known], told[name]) for name in NAMES}
-        ratio = {"mean_sharpness": (told["sharpness"], truth.sharpness[known])}
-        ratio["flow_time"] = (told["stepsize"], truth.stepsize[known])
-        numbers |= {name: float(np.log(a.mean() / b.mean())) for name, (a, b) in ratio.items()}
+        numbers |= errors(truth.isel(step=known), told)
         off = np.abs(np.diff(np.log(measures.smoothed(truth.sharpness[known], told["sharpness"])), axis=0))[0]
         numbers["coverage"] = float(np.mean(off <= made.rows["sharpness_uncertainty"][own]))
     numbers["final_center"] = float(np.mean(made.rows["center_loss"][own][-25:])) if numbers["whole"] else None
     last = made.carry.state
     numbers["length_spent"] = bool(float(last.maps.tau[last.nearest]) > float(river.length))
     numbers["sigma"] = float(np.nansum(made.rows["stepsize"][own]))
+    return numbers
+
+
+def beside(net, rule, start, truth, spec):
+    """Another theory, from the initial weights, held against a run after step 20."""
+    steps = measures.steps_of(truth)
+    made = predict(net, rule, truth.sizes["step"], theory=spec, start=start, progress=False)
+    reached = min(int(made.steps), steps)
+    numbers = {"status": Status(int(made.status)).label, "reached": reached, "steps": steps}
+    numbers["whole"] = bool(reached >= steps)
+    # Both valleys begin later.
+    told = np.flatnonzero(np.isfinite(made.sharpness.values[:reached]))
+    told = told[told >= LANDED]
+    if told.size > 5:
+        # A theory whose centre has no oscillation in some modes is compared with the run's as it follows these.
+        modes = made.sizes.get("mode", 1) if "amplitude" in made else truth.sizes["mode"]
+        numbers |= errors(seen_with(truth, modes).isel(step=told), made.isel(step=told))
     return numbers
 
 
@@ -132,12 +154,19 @@ def main():
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--modes", nargs="+", type=int, default=[8], help="of rivers")
     parser.add_argument("--run-modes", type=int, default=8, help="followed in runs, at least those of the rivers")
+    parser.add_argument("--beside", nargs="+", default=[], help="other theories, in place of the river's predictions")
     parser.add_argument("--folder", type=Path, default=Path("runs/river-matrix"))
     given = parser.parse_args()
     for workload in given.workloads:
         folder = given.folder / f"{workload}-{given.loss}"
         folder.mkdir(parents=True, exist_ok=True)
         net = network(**WORKLOADS[workload], loss=given.loss, dtype="float32", seed=given.seeds[0])
+        if given.beside:
+            for name in given.tuners:
+                for seed in given.seeds:
+                    beside_cell(folder, net, given, seed, name)
+                jax.clear_caches()
+            continue
         rivers = {}
         for seed in given.seeds:
             for modes in given.modes:
@@ -159,16 +188,34 @@ def main():
             jax.clear_caches()
 
 
+def run_of(folder, net, given, seed, name):
+    """The initial weights, the tuner and its run."""
+    start = net.initial(seed)
+    rule = as_arrays(tuner_at(TUNERS.get(name, name), net, start), jnp.float32)
+    file = folder / f"{seed}_{name}_run{given.run_modes}.nc"
+    return start, rule, experiment(file, net, rule, start, given.steps, given.run_modes)
+
+
+def beside_cell(folder, net, given, seed, name):
+    """The numbers of other theories for one tuner on one network, into a file that grows by theory."""
+    file = folder / f"{seed}_{name}_beside.json"
+    numbers = json.loads(file.read_text()) if file.exists() else {}
+    start, rule, truth = run_of(folder, net, given, seed, name)
+    for spec in given.beside:
+        if spec not in numbers:
+            numbers[spec] = beside(net, rule, start, truth, spec)
+            file.write_text(json.dumps(numbers, indent=1))
+            told = " ".join(f"{numbers[spec].get(key, float('nan')):.3f}" for key in NAMES)
+            print(f"{folder.name} {seed} {name} {spec}: {told} ({numbers[spec]['reached']})", flush=True)
+
+
 def cell(folder, net, given, seed, name, modes, river):
     """The numbers of one tuner on one network, into a file."""
     file = folder / f"{seed}_{name}_{modes}.json"
     if file.exists():
         return
-    start = net.initial(seed)
-    rule = as_arrays(tuner_at(TUNERS.get(name, name), net, start), jnp.float32)
-    label = f"{seed}_{name}"
-    truth = experiment(folder / f"{label}_run{given.run_modes}.nc", net, rule, start, given.steps, given.run_modes)
-    copy = experiment(folder / f"{label}_copy.nc", net, rule, nearby(start, 2)[-1], given.steps, 1)
+    start, rule, truth = run_of(folder, net, given, seed, name)
+    copy = experiment(folder / f"{seed}_{name}_copy.nc", net, rule, nearby(start, 2)[-1], given.steps, 1)
     apart = [measures.log_error(truth[key], copy[key]) for key in NAMES if key != "center_loss"]
     truth = seen_with(truth, modes)
     variants = {str(first): compared(truth, river, rule, first) for first in STARTS}

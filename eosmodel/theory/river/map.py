@@ -185,13 +185,12 @@ class RiverMap(AbstractDynamics):
         )
         ended = state.distance >= _ENDED
         distance = (1 - 1 / _RECENT) * state.distance + rows["displacement"]
-        # The last flow to end says how the prediction has.
-        lost = ended | (statuses == int(Status.OUT_OF_RANGE)) | ~jnp.isfinite(distance)
-        nearest = jnp.argmin(jnp.where(jnp.all(lost), state.distance, jnp.where(lost, _ENDED, distance)))
+        distance = jnp.where(jnp.isfinite(distance), distance, state.distance)
+        nearest = jnp.argmin(jnp.where(ended, _ENDED, distance))
         row = jax.tree.map(lambda a: a[nearest], rows)
         displaced = jnp.maximum(state.displaced, row.pop("apart"))
         row |= {"cap": flows.cap[nearest], "sharpness_uncertainty": _UNSURE + _UNSURE_SHARE * displaced}
-        going = ~lost & (statuses == int(Status.OK))
+        going = ~ended & (statuses == int(Status.OK))
         kept = jax.tree.map(lambda new, old: jax.vmap(jnp.where)(going, new, old), maps, state.maps)
         return self.State(kept, jnp.where(going, distance, _ENDED), displaced), row, statuses[nearest]
 
