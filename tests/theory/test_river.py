@@ -278,22 +278,35 @@ def test_status_says_where_the_river_ends(small):
     assert int(short.carry.t) * 0.1 == pytest.approx(float(river.length), abs=0.11)
 
 
-def test_a_row_is_that_of_the_nearest_flow():
+@pytest.mark.parametrize(
+    ("place", "lengths", "ended"),
+    [(0.0, (9.0, 0.25), Status.OUT_OF_RANGE), (0.0, (0.25, 9.0), Status.OK), (2.0, (9.0, 0.25), Status.OK)],
+    ids=["the nearest ends", "the farther ends", "the one that has become the farther ends"],
+)
+def test_a_prediction_is_that_of_the_nearest_flow_and_ends_with_it(place, lengths, ended):
     # A displacement s with W = 0.04 in a direction without curvature stays: ‖δ‖ = 0.2 from the first flow, whose λ = 4
-    # falls by e^{−0.04}. The centre is on the second, until that ends.
+    # falls by e^{−0.04}. The centre is on the second, or `place` times as far from it.
     low, high = still_river(jnp.float64, 4.0).free, still_river(jnp.float64, 9.0).free
     low = eqx.tree_at(
         lambda f: (f.cap, f.places.response), low, (jnp.asarray(4.0), low.places.response.at[:, 0].set(0.04))
     )
-    high = eqx.tree_at(lambda f: f.length, high, jnp.asarray(0.25))
+    high = eqx.tree_at(lambda f: f.places.response, high, low.places.response)
+    low, high = (
+        eqx.tree_at(lambda f: f.length, flow, jnp.asarray(length))
+        for flow, length in zip((low, high), lengths, strict=True)
+    )
     both = stacked([low, high])
     start = at_weights(both)
-    start = eqx.tree_at(lambda s: s.flows.springs, start, start.flows.springs[:, :2].at[0, 0].set(1.0))
+    start = eqx.tree_at(lambda s: s.flows.springs, start, start.flows.springs.at[:, 0].set([[1.0], [place]]))
     told = run(RiverMap(both, tuner(eos.tuners.Constant(0.1), jnp.float64)), start, 6)
-    assert int(told.carry.status) == int(Status.OK)
-    np.testing.assert_allclose(told.rows["cap"], [np.inf] * 3 + [4.0] * 3)
-    np.testing.assert_allclose(told.rows["sharpness"], [9.0] * 3 + [4 * np.exp(-0.04)] * 3)
-    np.testing.assert_allclose(told.rows["displacement"], [0.0] * 3 + [0.2] * 3, atol=1e-12)
+    nearest, cap, first = min((0.2, 4.0, 4.0), (0.2 * place, np.inf, 9.0))[0:3]
+    # With a length of 0.25 a flow has three steps of 0.1, from 0 to 0.2.
+    rows = 3 if ended == Status.OUT_OF_RANGE else 6
+    assert int(told.carry.status) == int(ended)
+    assert int(told.carry.t) == rows
+    np.testing.assert_allclose(told.rows["cap"][:rows], cap)
+    np.testing.assert_allclose(told.rows["sharpness"][:rows], first * np.exp(-nearest * 0.2))
+    np.testing.assert_allclose(told.rows["displacement"][:rows], nearest, atol=1e-12)
 
 
 def test_batches_are_single_runs(small):

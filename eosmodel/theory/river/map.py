@@ -125,7 +125,7 @@ class RiverMap(AbstractDynamics):
     An expansion about a flow holds near it, and tuners that take long steps hold λ far below gradient flow's. So the
     tuner drives a `FlowMap` on each flow, free and capped, and a row is that of the flow from which the centre is least
     displaced: by ‖δ‖ in weight space, averaged over the last steps with weights that fall by e in 50. The flows do not
-    act on each other.
+    act on each other. A prediction ends with the flow that is nearest: from another, farther one it would go on wrong.
 
     A row has the `cap` of the flow that it is read from, and `sharpness_uncertainty`, of ln λ: what linear response
     leaves out grows with |ln λ − ln λ_r|, and its largest value so far stands for it.
@@ -138,8 +138,9 @@ class RiverMap(AbstractDynamics):
         divergence: a loss above this multiple of the river's first one ends the run. Of runs ½λ‖w₀‖² counts as well,
             see `divergence_bound`; a river does not know the weights.
 
-    Status OUT_OF_RANGE: on all flows λ is below that, the flow time beyond the flow's length, or the loss of the centre
-    not positive. DIVERGED: on the nearest one.
+    Status OUT_OF_RANGE: on the nearest flow λ is below that, the flow time beyond the flow's length, or the loss of the
+    centre not positive. A flow on which that happens while another is nearer has no further part. DIVERGED: on the
+    nearest one.
 
     Raises:
         ValueError: reach ≤ 1.
