@@ -75,6 +75,24 @@ def bars(found, kinds=KINDS):
         print(f"| {kind} | {np.isfinite(errors[:, 0]).mean():.0%} | " + " | ".join(told) + " |")
 
 
+def beside(found, folder):
+    """The bars of other theories, from the initial weights, over the runs that have been asked for them."""
+    files = {(network, seed, tuner): folder / network / f"{seed}_{tuner}_beside.json" for network, seed, tuner in found}
+    others = {key: json.loads(file.read_text()) for key, file in files.items() if file.exists()}
+    specs = list(dict.fromkeys(spec for numbers in others.values() for spec in numbers))
+    told = {
+        key: {
+            "apart": found[key]["apart"],
+            "variants": {f"river from {first}": found[key]["variants"][first] for first in ("0", "20")} | numbers,
+        }
+        for key, numbers in others.items()
+        if numbers.keys() == set(specs)
+    }
+    if told:
+        print("\nother theories, from the initial weights:", end="")
+        bars(told, ("river from 0", "river from 20", *specs))
+
+
 def coverage(found, kind):
     """How often ln λ of a predictable run is within the uncertainty that the theory gives."""
     told = [numbers["variants"][kind] for numbers in found.values() if predictable(numbers)]
@@ -160,6 +178,7 @@ def main():
     for kind in KINDS[:3]:
         by_tuner(found, kind)
     bars(found)
+    beside(found, given.folder)
     for kind in KINDS[:3]:
         coverage(found, kind)
         chaotic(found, kind)
