@@ -11,6 +11,7 @@ from eosmodel.curvature.ritz import (
     TrackInfo,
     beyond,
     dense_pairs,
+    eigh_of_kept,
     orthogonalize,
     residuals,
     tolerances,
@@ -94,13 +95,9 @@ class BlockTracker(AbstractTracker):
 
 def _solve(basis, products, modes):
     """The largest Ritz values over orthonormal rows, some of which may be 0, with vectors and their products."""
-    inner = basis @ products.T
-    inner = 0.5 * (inner + inner.T)
-    # Rows of zeros must not appear among the largest values, whatever their sign.
-    bound = 2 * jnp.max(jnp.sum(jnp.abs(inner), axis=0)) + 1
-    absent = jnp.sum(basis**2, axis=1) < 0.5
-    values, c = jnp.linalg.eigh(inner - jnp.diag(jnp.where(absent, bound, 0)))
+    gram, inner = basis @ basis.T, basis @ products.T
+    values, c = eigh_of_kept(0.5 * (inner + inner.T), jnp.sum(basis * basis, axis=1) > 0.5)
     c = c.T[::-1][:modes]
     # A step of Newton and Schulz: what rounding takes from their orthonormality would add up over updates.
-    c = (1.5 * jnp.eye(modes, dtype=c.dtype) - 0.5 * (c @ (basis @ basis.T)) @ c.T) @ c
+    c = (1.5 * jnp.eye(modes, dtype=c.dtype) - 0.5 * (c @ gram) @ c.T) @ c
     return values[::-1][:modes], c @ basis, c @ products

@@ -51,9 +51,7 @@ def orthogonalize(v, basis):
 def beyond(rows, basis):
     """Orthonormal rows that span what `rows` have outside the rows of `basis`; 0 where too little is left."""
     for _ in range(2):
-        rows = rows - (rows @ basis.T) @ basis
-        norm = jnp.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows * jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
+        rows = jax.vmap(unit_vector)(rows - (rows @ basis.T) @ basis)
     # Gram and Schmidt's method in coordinates along the rows: one pass over them, whatever their number.
     gram = rows @ rows.T
     c = jnp.zeros_like(gram)
@@ -66,6 +64,12 @@ def beyond(rows, basis):
     return c @ rows
 
 
+def eigh_of_kept(matrix, kept):
+    """Eigenvalues and vectors; rows that are not kept are not among the largest ones, whatever their sign."""
+    bound = 2 * jnp.max(jnp.sum(jnp.abs(matrix), axis=0)) + 1
+    return jnp.linalg.eigh(matrix - jnp.diag(jnp.where(kept, 0, bound)))
+
+
 def rayleigh_ritz(basis, products, modes):
     """Largest Ritz values over the rows of `basis`, and their coefficients (modes, rows). Dependent rows drop out."""
     gram = basis @ basis.T
@@ -75,9 +79,7 @@ def rayleigh_ritz(basis, products, modes):
     kept = sizes > RANK_FLOOR
     whiten = axes * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, sizes, 1)), 0)
     reduced = whiten.T @ inner @ whiten
-    # Dropped directions must not appear among the largest values, whatever their sign.
-    bound = 2 * jnp.max(jnp.sum(jnp.abs(reduced), axis=0)) + 1
-    values, coefficients = jnp.linalg.eigh(reduced - jnp.diag(jnp.where(kept, 0, bound)))
+    values, coefficients = eigh_of_kept(reduced, kept)
     return values[::-1][:modes], (whiten @ coefficients)[:, ::-1][:, :modes].T
 
 

@@ -6,7 +6,7 @@ The river of a network is measured once, without any tuner. Each tuner of the ma
 does a copy that starts 10⁻⁴ away: where the two agree to 0.05 the run is predictable and is compared step by step,
 otherwise it is chaotic and its means are. Predictions start from the initial weights and from steps 20 and 60 of the
 run. Rivers, runs and the numbers of every cell are kept in the folder, and what is there is not computed again;
-`river_tables.py` makes tables of them.
+`river_tables.py` makes tables of them. `--beside` holds other theories against the same runs.
 """
 
 import argparse
@@ -102,8 +102,6 @@ def compared(truth, river, rule, first):
         off = np.abs(np.diff(np.log(measures.smoothed(truth.sharpness[known], told["sharpness"])), axis=0))[0]
         numbers["coverage"] = float(np.mean(off <= made.rows["sharpness_uncertainty"][own]))
     numbers["final_center"] = float(np.mean(made.rows["center_loss"][own][-25:])) if numbers["whole"] else None
-    last = made.carry.state
-    numbers["length_spent"] = bool(float(last.maps.tau[last.nearest]) > float(river.length))
     numbers["sigma"] = float(np.nansum(made.rows["stepsize"][own]))
     return numbers
 

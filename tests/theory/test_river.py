@@ -299,7 +299,7 @@ def test_a_prediction_is_that_of_the_nearest_flow_and_ends_with_it(place, length
     start = at_weights(both)
     start = eqx.tree_at(lambda s: s.flows.springs, start, start.flows.springs.at[:, 0].set([[1.0], [place]]))
     told = run(RiverMap(both, tuner(eos.tuners.Constant(0.1), jnp.float64)), start, 6)
-    nearest, cap, first = min((0.2, 4.0, 4.0), (0.2 * place, np.inf, 9.0))[0:3]
+    nearest, cap, first = min((0.2, 4.0, 4.0), (0.2 * place, np.inf, 9.0))
     # With a length of 0.25 a flow has three steps of 0.1, from 0 to 0.2.
     rows = 3 if ended == Status.OUT_OF_RANGE else 6
     assert int(told.carry.status) == int(ended)

@@ -21,7 +21,8 @@ from eosmodel.tuners.base import AbstractTuner, ask, init_state
 _LEAST_GRADIENT = 1e-3
 # Memory, in steps, of the mean displacement by which the nearest flow is chosen.
 _RECENT = 50.0
-# Distance of a flow whose expansion has ended; a sum of displacements stays far below.
+# Distance of a flow whose expansion has ended: far above a sum of displacements, and finite, or a diagram would take
+# the state for one that has diverged.
 _ENDED = 1e9
 # ln λ was off by less than the first plus the second times the largest displacement of ln λ so far at 90 % of the steps
 # on the network with which they were chosen (digits, tanh, seed 11; predictions from w_0 and from step 20, about the
