@@ -17,7 +17,8 @@ from eosmodel.curvature.slow import (
     sharpness_gradient,
     slow_coefficients,
 )
-from eosmodel.curvature.tracker import AbstractTracker, Tracked, Tracker, as_tracker, cold_start, leading
+from eosmodel.curvature.tracked import Tracked
+from eosmodel.curvature.tracker import AbstractTracker, Tracker, as_tracker, cold_start, leading
 
 __all__ = [
     "AbstractTracker",

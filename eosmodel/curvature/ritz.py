@@ -11,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 DENSE_DIM = 24
 # A direction whose squared length left after orthogonalisation is below this (relative to 1) adds only rounding.
 RANK_FLOOR = 1e-3
+# Residuals below so many units of rounding are not used.
+_ROUNDING = 64
 # The other modes must be known well enough to notice in time that one overtakes the first.
 _OTHERS = 4
 
@@ -34,6 +36,35 @@ class TrackInfo(NamedTuple):
     residual: Float[Array, ""]
     products: Int[Array, ""]
     converged: Bool[Array, ""]
+
+
+class Solution(NamedTuple):
+    """A Rayleigh–Ritz problem solved, and the rows of the next one.
+
+    The rows are those of a basis b_j and, after all of these, their images Hb_j − s_jb_j. Of the next problem the basis
+    is [u_1 … u_k, the directions in which they last moved, room for more], and the first images are the residuals.
+
+    Fields
+        values: Ritz values θ_1 ≥ θ_2 ≥ …, shape (modes,).
+        sizes: ‖Hu_i − θ_iu_i‖, shape (modes,).
+        rows: shape (2·n, dim), n the size of the next basis.
+        shifts: s_j of the next basis, shape (n,).
+    """
+
+    values: Float[Array, " modes"]
+    sizes: Float[Array, " modes"]
+    rows: Float[Array, "2n dim"]
+    shifts: Float[Array, " n"]
+
+    def relative(self):
+        """Sizes of the residuals relative to |λ_1|."""
+        return self.sizes / jnp.maximum(jnp.abs(self.values[0]), jnp.finfo(self.values.dtype).tiny)
+
+    def lengthening(self):
+        """By what the residuals become unit rows; 0 where they are little but rounding, of which the part along the
+        vectors would not be small."""
+        kept = self.relative() > _ROUNDING * jnp.finfo(self.values.dtype).eps
+        return jnp.where(kept, 1 / jnp.where(kept, self.sizes, 1), 0)
 
 
 def unit_vector(v):
@@ -70,10 +101,9 @@ def eigh_of_kept(matrix, kept):
     return jnp.linalg.eigh(matrix - jnp.diag(jnp.where(kept, 0, bound)))
 
 
-def rayleigh_ritz(basis, products, modes):
-    """Largest Ritz values over the rows of `basis`, and their coefficients (modes, rows). Dependent rows drop out."""
-    gram = basis @ basis.T
-    inner = basis @ products.T
+def rayleigh_ritz(gram, inner, modes):
+    """Largest Ritz values, and their coefficients (modes, rows), from the inner products of a basis with itself and
+    with its products. Dependent rows drop out."""
     inner = 0.5 * (inner + inner.T)
     sizes, axes = jnp.linalg.eigh(gram)
     kept = sizes > RANK_FLOOR
@@ -83,22 +113,48 @@ def rayleigh_ritz(basis, products, modes):
     return values[::-1][:modes], (whiten @ coefficients)[:, ::-1][:, :modes].T
 
 
-def residuals(values, vectors, products):
-    """Hu_i − λ_iu_i of Ritz pairs, and their norms relative to |λ_1|."""
-    rest = products - values[:, None] * vectors
-    scale = jnp.maximum(jnp.abs(values[0]), jnp.finfo(values.dtype).tiny)
-    return rest, jnp.linalg.norm(rest, axis=1) / scale
+def turned(c, gram):
+    """Coefficients of vectors, each in the sense of the row of its own number: a larger Ritz problem may turn one
+    round, and with it the sign of an amplitude."""
+    modes = len(c)
+    return c * jnp.where(jnp.sum((c @ gram)[:, :modes] * jnp.eye(modes, dtype=c.dtype), axis=1) < 0, -1, 1)[:, None]
+
+
+def solve(rows: Array, shifts: Array, modes: int, moving: int, room: int) -> Solution:
+    """The leading Ritz pairs of a basis.
+
+    All that has the length of the weights is done in one product of the rows with themselves and one of a small matrix
+    with them; with many weights the time of an update goes to passes over memory.
+
+    Args:
+        rows, shifts: as in `Solution`. Rows of zeros drop out.
+        modes: number k of pairs. Vectors are in the sense of the first k rows.
+        moving: the next basis has the directions in which that many of the vectors moved out of the first k rows, as
+            unit rows at right angles to all vectors.
+        room: rows of zeros that it has after these.
+    """
+    n, kept = len(shifts), modes + moving
+    products = rows @ rows.T
+    gram = products[:n, :n]
+    values, c = rayleigh_ritz(gram, products[:n, n:] + gram * shifts, modes)
+    c = turned(c, gram)
+    moved = c[:moving].at[:, :modes].set(0)
+    moved = moved - (moved @ gram @ c.T) @ c
+    norm = jnp.sqrt(jnp.maximum(jnp.sum((moved @ gram) * moved, axis=1), 0))
+    moved = moved * jnp.where(norm > 1e-4, 1 / jnp.where(norm > 0, norm, 1), 0)[:, None]
+    combined = jnp.concatenate([c, moved])
+    following = jnp.concatenate([values, jnp.zeros(moving + room, values.dtype)])
+    size = kept + room
+    to_next = jnp.zeros((2 * size, 2 * n), rows.dtype)
+    to_next = to_next.at[:kept, :n].set(combined).at[size : size + kept, n:].set(combined)
+    to_next = to_next.at[size : size + kept, :n].set(combined * (shifts - following[:kept, None]))
+    rows = to_next @ rows
+    return Solution(values, jnp.linalg.norm(rows[size : size + modes], axis=1), rows, following)
 
 
 def tolerances(rtol, modes, dtype):
     """The largest relative residual of each mode: rtol for the first, more for the others."""
     return rtol * jnp.where(jnp.arange(modes) == 0, 1, _OTHERS).astype(dtype)
-
-
-def turned_like(vectors, before):
-    """Vectors in the sense of those before; a larger Ritz problem may turn one round, and with it the sign of an
-    amplitude."""
-    return vectors * jnp.where(jnp.sum(vectors * before, axis=1) < 0, -1, 1).astype(vectors.dtype)[:, None]
 
 
 def dense_pairs(matvec, dim, modes, dtype):

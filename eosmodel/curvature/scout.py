@@ -7,6 +7,9 @@ from jaxtyping import Array, Float, Int
 
 from eosmodel.curvature.ritz import RANK_FLOOR
 
+# How low the interval reaches in any case, in multiples of −|λ_k|: the spectrum of a network reaches less far below 0,
+# and an interval that is longer than need be takes longer to bring out what lies above it.
+_LOW = 0.25
 # Share of a random vector in each look: nothing is forgotten for ever, and little is blurred.
 _FRESH = 0.03
 
@@ -14,7 +17,7 @@ _FRESH = 0.03
 class Scout(eqx.Module):
     """What a tracker has seen outside its modes: two terms of a Chebyshev recurrence.
 
-    v_{j+1} = 2Av_j − v_{j−1}, A = (H − c)/e with c ± e the ends of [−λ_k, λ_k] (or lower, where H is), leaves what H
+    v_{j+1} = 2Av_j − v_{j−1}, A = (H − c)/e with c ± e the ends of [−λ_k/4, λ_k] (or lower, where H is), leaves what H
     has within the interval as large as it is, and multiplies what lies above, at λ, by up to x + √(x² − 1) each time,
     x = (λ − c)/e. No other recurrence of one product each brings it out as fast.
 
@@ -38,27 +41,39 @@ def new_scout(weights):
 def _random(like, number):
     """A unit vector drawn from an integer."""
     dim, dtype = like.shape[0], like.dtype
-    signs = jax.random.rademacher(jax.random.fold_in(jax.random.key(1), number), (dim,), dtype)
-    return signs / jnp.sqrt(jnp.asarray(dim, dtype))
+    # Every bit is a sign: a number drawn for each would take as long as a sixth of a gradient.
+    words = jax.random.bits(jax.random.fold_in(jax.random.key(1), number), (-(-dim // 32), 1), jnp.uint32)
+    bits = (words >> jnp.arange(32, dtype=jnp.uint32)) & 1
+    return (1 - 2 * bits.ravel()[:dim].astype(dtype)) / jnp.sqrt(jnp.asarray(dim, dtype))
+
+
+def lowest(values, low):
+    """The lower end of the interval, where H is known to reach down to `low`."""
+    return jnp.minimum(low, -_LOW * jnp.abs(values[-1]))
 
 
 def look_later(scout, *_):
     return eqx.tree_at(lambda s: s.updates, scout, scout.updates + 1)
 
 
-def look_on(scout, outside, product, values, vectors, unit):
+def look_on(scout, outside, product, solution, unit):
     """The scout one term further; its interval reaches at least as low as the spread of H along it does."""
-    product = product - (vectors @ product) @ vectors
-    level = outside @ product
-    spread = jnp.linalg.norm(product - level * outside)
-    low = jnp.minimum(0.9995 * scout.low / unit, 1.2 * (level - spread))
-    high, low = values[-1], jnp.minimum(low, -jnp.abs(values[-1]))
+    values, vectors = solution.values, solution.rows[: len(solution.values)]
+    rows = jnp.stack([outside, product, scout.before])
+    overlap = rows @ vectors.T
+    # Inner products of what the rows have off the modes.
+    inner = rows @ rows.T - overlap @ overlap.T
+    level = inner[0, 1]
+    spread = jnp.sqrt(jnp.maximum(inner[1, 1] - 2 * level * level + level * level * inner[0, 0], 0))
+    low = lowest(values, jnp.minimum(0.9995 * scout.low / unit, 1.2 * (level - spread)))
+    high = values[-1]
     center, half = 0.5 * (high + low), jnp.maximum(0.5 * (high - low), RANK_FLOOR * jnp.abs(values[0]))
-    last = jnp.linalg.norm(scout.last) * outside
-    bent = jnp.linalg.norm(scout.last) * (product - center * outside) / jnp.where(half > 0, half, 1)
-    following = 2 * bent - scout.before
-    following, last = (v - (vectors @ v) @ vectors for v in (following, last))
-    scale = jnp.sqrt(jnp.sum(following**2) + jnp.sum(last**2))
-    scale = 1 / jnp.where(scale > 0, scale, 1)
+    last = jnp.linalg.norm(scout.last)
+    bent = 2 * last / jnp.where(half > 0, half, 1)
+    zero = jnp.zeros_like(last)
+    terms = jnp.stack([jnp.stack([-center * bent, bent, zero - 1]), jnp.stack([last, zero, zero])])
+    scale = jnp.sqrt(jnp.maximum(jnp.sum((terms @ inner) * terms), 0))
+    terms = terms * jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+    following, last = terms @ rows - (terms @ overlap) @ vectors
     updates = scout.updates + 1
-    return Scout(scale * following + _FRESH * _random(following, updates), scale * last, low * unit, updates)
+    return Scout(following + _FRESH * _random(following, updates), last, low * unit, updates)

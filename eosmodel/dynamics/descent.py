@@ -93,15 +93,15 @@ class Descent(AbstractDynamics):
         return self.State(start, memory, direction, pairs, iterate, half_step, bound, critical)
 
     def center(self, state, gradient, direction, stepsize, scale, t):
-        """The centre at the state's weights, the amplitudes x_i along the modes, and ρd, which the next step needs; the
-        first two in the coordinates of the scale."""
+        """The centre at the state's weights, and the amplitudes x_i along the modes; both in the coordinates of the
+        scale."""
+        smoothing = unscale_by(self._smoothing(state, direction, stepsize, t)[0], scale)
+        return oscillation_center(unscale_by(state.weights, scale), scale_by(gradient, scale), state.center, smoothing)
+
+    def _smoothing(self, state, direction, stepsize, t):
+        """`smoothing_displacement`, and ρd, which the next step needs."""
         sharpness = to_edge(self.direction, state.center.values[0])
-        smoothing, half_step = smoothing_displacement(stepsize, direction, sharpness, state.half_step, t)
-        weights = unscale_by(state.weights, scale)
-        center, amplitude = oscillation_center(
-            weights, scale_by(gradient, scale), state.center, unscale_by(smoothing, scale)
-        )
-        return center, amplitude, half_step
+        return smoothing_displacement(stepsize, direction, sharpness, state.half_step, t)
 
     def weights(self, state):
         return state.weights
@@ -144,9 +144,10 @@ class Descent(AbstractDynamics):
         tracker = self.tracker
         if tracker is None:
             return None, None, unobserved(line.value)
-        center, amplitude, half_step = self.center(state, line.gradient, line.ray.direction, stepsize, line.scale, t)
+        half_step = self._smoothing(state, line.ray.direction, stepsize, t)[1]
 
         def observe(pairs):
+            center, amplitude = self.center(state, line.gradient, line.ray.direction, stepsize, line.scale, t)
             measured = is_scheduled(t, self.measure_every)
             fn = scaled(self.objective, line.scale)
             pairs, row = observe_center(fn, center, pairs, tracker, measured, self.track_every)
