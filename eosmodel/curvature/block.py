@@ -20,7 +20,7 @@ class BlockTracker(AbstractTracker):
     round takes the products of the k modes and of a direction outside them (the `Scout`, here at every update), the
     others those of what the round before has found beyond the space, each round as one batched product. So an update of
     one round with residuals takes 2k + 1 products, in two batches: more than `Tracker` needs at the edge of stability,
-    k + 0.7 on digits, in fewer and larger operations. On a CPU, where a batched product costs as much as its parts,
+    k + 0.6 on digits, in fewer and larger operations. On a CPU, where a batched product costs as much as its parts,
     `Tracker` is faster. One round follows a run at the edge of stability; where steps go far, as the first ones do, it
     is not enough, and `converged` says so.
 

@@ -17,10 +17,8 @@ from eosmodel.curvature.tracked import Tracked, ahead, finish, first_basis, upda
 
 # An update pays for at most that many steps since the one before.
 _MAX_ELAPSED = 5
-# A tracker looks outside its modes at every such update, and at every one where more steps than that have elapsed.
+# A tracker looks outside its modes at every such update.
 _LOOK = 2
-# An update goes on until the residuals are so much of their tolerances; one that stops at these follows less closely.
-_AIM = 0.8
 
 
 class AbstractTracker(eqx.Module):
@@ -50,8 +48,8 @@ class Tracker(AbstractTracker):
 
     An update starts with the Ritz problem on k rows, those of `curvature.tracked.ahead`: the u_i of the update before
     after one step of subspace iteration, which the products taken then give for nothing. That is k products. While a
-    residual exceeds 0.8 of its tolerance the worst one joins the basis, one product each time, with the direction p in
-    which u_1 last moved, until the budget is spent. Near convergence the error of λ_1 is at most residual²·λ/gap.
+    residual exceeds its tolerance the worst one joins the basis, one product each time, with the direction p in which
+    u_1 last moved, until the budget is spent. Near convergence the error of λ_1 is at most residual²·λ/gap.
     `make bench` measures it against a converged solver. (A p kept from the update before costs a product and saves less
     than one.) With up to 24 weights the pairs are those of a dense solve.
 
@@ -60,8 +58,7 @@ class Tracker(AbstractTracker):
     `Scout` outside the modes. An eigenvalue λ that has come out above λ_k is found after about
     2 ln(2√dim)/arccosh(x) updates, x = (8λ/λ_k − 3)/5, where H has no eigenvalue below −λ_k/4: 7 at twice λ_k among 10⁴
     weights, 19 at 1.1λ_k; with eigenvalues down to −20λ_k, of 40 weights, within 200. Until then `converged` does not
-    know of it. The cost is half a product for each update. Where more than two steps have elapsed since the update
-    before, every update looks, so that what rises is found in half as many of them.
+    know of it. The cost is half a product for each update.
     (In a batch of runs every update pays for a product, since a branch that runs take one by one is computed for all.)
 
     Args:
@@ -110,7 +107,7 @@ class Tracker(AbstractTracker):
         images = [matvec(row) / unit for row in basis[:modes]]
         look = jnp.asarray(False)
         if scout is not None:
-            look = scout.updates % (1 if elapsed > _LOOK else _LOOK) == 0
+            look = scout.updates % _LOOK == 0
             # A row of zeros drops out of the Ritz problem.
             basis = basis.at[modes].set(jnp.where(look, basis[modes], 0))
             images.append(jax.lax.cond(look, matvec, jnp.zeros_like, basis[modes]) / unit)
@@ -129,7 +126,7 @@ def as_tracker(tracker: AbstractTracker | int | None) -> AbstractTracker | None:
 
 
 def expand(matvec, rows, unit, modes: int, rtol: float, budget: int) -> tuple[Solution, Array]:
-    """Ritz pairs whose basis has grown until all meet 0.8 of their tolerances or the budget is spent, and the growth.
+    """Ritz pairs whose basis has grown until all meet their tolerances or the budget is spent, and the growth.
 
     Args:
         rows: a first basis, and after it its images in the unit.
@@ -140,7 +137,7 @@ def expand(matvec, rows, unit, modes: int, rtol: float, budget: int) -> tuple[So
 
     def unfinished(carry):
         solution, count = carry
-        return (count < budget) & jnp.any(solution.relative() > _AIM * tolerance)
+        return (count < budget) & jnp.any(solution.relative() > tolerance)
 
     def grow(carry):
         solution, count = carry

@@ -55,6 +55,7 @@ def networks(on_gpu):
     made = {
         "digits": (lambda: mlp(data.digits(), width=64, depth=2, init_scale=0.5, dtype=jnp.float32), 0.6),
         "fashion-2e5": (fashion(200), 0.1),
+        "fashion-6e5": (fashion(500), 0.1),
     }
     return made | ({"fashion-1e6": (fashion(700), 0.1)} if on_gpu else {})
 
