@@ -16,17 +16,18 @@ TESTS := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(H
 # The theories beside the experiment: river is measured once for all tuners, then predicts each in milliseconds.
 DEMO := oscillation river valley valley-frozen edge-only gradient-flow
 
-# One network of each kind with 10⁵ to 3·10⁵ weights: what is found on small ones, on these. Convolutions are what two cores
-# are slow at, so the image networks but the MLP see 200 samples.
+# One network of each kind with 10⁵ to 3·10⁵ weights: what is found on small ones, on these. All but the MLP are slow on two
+# cores, and see fewer samples and three rules; their constant steps are about 1/λ at the initial weights.
 LARGE := mlp cnn vgg resnet vit mixer gpt
 FASHION := --data fashion-mnist --loss mse
-large-mlp := $(FASHION) --samples 1000 --net mlp --width 200 --depth 3
-large-cnn := $(FASHION) --samples 200 --net cnn --width 72 --depth 3
-large-vgg := $(FASHION) --samples 200 --net vgg --width 16 --depth 4
-large-resnet := $(FASHION) --samples 200 --net resnet --width 20 --depth 1
-large-vit := $(FASHION) --samples 200 --net vit --width 64 --depth 2
-large-mixer := $(FASHION) --samples 200 --net mixer --width 80 --depth 2
-large-gpt := --data markov --samples 500 --net gpt --width 64 --depth 2 --loss ce
+SHORT := --steps 100 --tuners armijo sps-max
+large-mlp := $(FASHION) --samples 1000 --net mlp --width 200 --depth 3 --steps 300
+large-cnn := $(FASHION) --samples 100 --net cnn --width 72 --depth 3 $(SHORT) constant:0.16
+large-vgg := $(FASHION) --samples 50 --net vgg --width 16 --depth 4 $(SHORT) constant:0.7
+large-resnet := $(FASHION) --samples 50 --net resnet --width 20 --depth 1 $(SHORT) constant:0.004
+large-vit := $(FASHION) --samples 100 --net vit --width 64 --depth 2 $(SHORT) constant:0.0035
+large-mixer := $(FASHION) --samples 100 --net mixer --width 80 --depth 2 $(SHORT) constant:0.025
+large-gpt := --data markov --samples 50 --net gpt --width 64 --depth 2 --loss ce $(SHORT) constant:0.02
 
 .PHONY: setup demo sweep validate study-large figures notebooks docs test test-slow wheel-test release bench lint clean help FORCE
 
@@ -73,7 +74,7 @@ study-large: $(LARGE:%=runs/large/%)
 	$(BIN)/eosmodel report $(LARGE:%=runs/large/%) --out runs/large
 
 runs/large/%: $(PACKAGE) FORCE
-	$(BIN)/eosmodel compare $(large-$*) --steps 300 --seeds 11 --theories oscillation edge-only gradient-flow --out $@ --resume
+	$(BIN)/eosmodel compare $(large-$*) --seeds 11 --theories oscillation edge-only gradient-flow --out $@ --resume
 
 FORCE:
 

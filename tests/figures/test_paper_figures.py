@@ -19,6 +19,7 @@ STUDIES = (
     "explanations",
     "flow-time",
     "period-doubling",
+    "river-diagrams",
     "theory-experiment",
 )
 
