@@ -217,7 +217,7 @@ diagram = eos.phase_diagram(
     eos.tuners.Polyak(),
     {"max": (0.3 * inverse, 4 * inverse, count, "log"), "c": (0.3, 3.0, count, "log")},
     steps=64 if quick else steps,
-    checks=1 if quick else 12,
+    checks=1 if quick else 8,
     network=net,
     progress=False,
 )
