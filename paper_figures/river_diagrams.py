@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from eosmodel import plotting
-from eosmodel.analysis import phase_diagram
+from eosmodel.analysis import Regime, phase_diagram
 from eosmodel.experiment import measure_river, river_dataset
 from eosmodel.judging.verdicts import Claim
 from eosmodel.objectives.recipes import network
@@ -18,15 +18,16 @@ from paper_figures._style import DOUBLE, fit_text, letter, sheet, styled
 CAPTION = """
 A network on digits, by its river, which is measured once and without any rule. (a) SPS_max over its cap and c.
 (b) Armijo's rule over c₁ and the backtracking factor. (c) CDAT over σ and the decay of its moving averages. (d) A
-constant step over its size and the length of a linear warm-up. Circles: points drawn at random at which the network was
-trained for real, in the colour of the regime that was found.
+constant step over its size and the length of a linear warm-up. Circles: twelve points drawn at random at which the
+network was trained for real, in the colour of the regime that was found; titles: at how many the diagram has that
+regime.
 """
 SOURCES = ("2312.00209", "2407.06183")
 DTYPE = "float32"
 
 SAME = 5 / 6
 """Share of the real runs whose regime the diagram must have."""
-TITLES = {"sps-max": "SPS_max", "armijo": "Armijo", "cdat": "CDAT", "constant": "constant step after a warm-up"}
+TITLES = {"sps-max": "SPS_max", "armijo": "Armijo", "cdat": "CDAT", "constant": "warm-up"}
 
 
 class Warmup(AbstractTuner):
@@ -76,11 +77,11 @@ def compute(quick: bool) -> xr.Dataset:
     parts = {}
     for name, others in chosen["axes"].items():
         scaled = chosen["times_inverse_sharpness"].get(name, {})
-        axes: dict[str, Any] = {key: (inverse * low, inverse * high, *rest) for key, (low, high, *rest) in scaled.items()}
+        axes: dict[str, Any] = {
+            key: (inverse * low, inverse * high, *rest) for key, (low, high, *rest) in scaled.items()
+        }
         axes |= {key: tuple(values) for key, values in others.items()}
-        made = phase_diagram(
-            river, rules[name], axes, steps=steps, checks=chosen["checks"], network=net, progress=name
-        )
+        made = phase_diagram(river, rules[name], axes, steps=steps, checks=chosen["checks"], network=net, progress=name)
         parts[name] = made.dataset
     return pack(parts).assign_attrs(rules=list(parts))
 
@@ -96,7 +97,9 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
         off = np.abs(np.log(part.predicted_loss / part.check_loss)).values
         off = off[np.isfinite(off)]
         met[name] = bool(same.mean() >= SAME)
-        numbers[name] = f"{same.sum()} of {same.size}, median |Δ ln L| " + (f"{np.median(off):.2f}" if off.size else "–")
+        unknown = int((part.predicted_regime == Regime.OUT_OF_RANGE).sum())
+        numbers[name] = f"{same.sum()} of {same.size}" + (f", {unknown} out of range" if unknown else "")
+        numbers[name] += f", median |Δ ln L| {np.median(off):.2f} of {off.size}" if off.size else ""
     criterion = "the diagram has the regime of the real run at five sixths of the points"
     text = "A network's phase diagram can be computed from its river."
     return (claim("regimes", text, met, numbers, criterion),)
@@ -104,6 +107,8 @@ def judge(dataset: xr.Dataset) -> tuple[Claim, ...]:
 
 @styled
 def draw(dataset: xr.Dataset):
+    from matplotlib.ticker import NullFormatter
+
     parts = _parts(dataset)
     figure = sheet(DOUBLE, 6.6)
     panels = np.atleast_1d(figure.subplots(2, 2)).ravel()
@@ -114,11 +119,15 @@ def draw(dataset: xr.Dataset):
         legends |= {text.get_text(): handle for text, handle in zip(legend.texts, legend.legend_handles, strict=True)}
         legend.remove()
         ax.grid(False)
-        same = int((part.check_regime == part.predicted_regime).sum())
         for text in list(ax.texts):
-            if text.get_text().endswith(")") or "real runs" in text.get_text():
+            if "real runs" in text.get_text():
                 text.remove()
-        ax.set_title(f"{TITLES[name]}: {same} of {part.sizes['check']} runs in the regime predicted")
+        # Ranges of little more than a decade would have a label at every tick.
+        for axis in (ax.xaxis, ax.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_minor_formatter(NullFormatter())
+        same = int((part.check_regime == part.predicted_regime).sum())
+        ax.set_title(f"{TITLES[name]}: {same} of {part.sizes['check']} runs as predicted")
     for ax in panels[len(parts) :]:
         ax.remove()
     figure.legend(list(legends.values()), list(legends), loc="outside upper center", ncols=5)
