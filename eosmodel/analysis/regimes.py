@@ -1,5 +1,7 @@
 """The regime of an orbit, from its features and the thresholds below."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
@@ -33,7 +35,8 @@ def decide_training(orbit: Features) -> Int[Array, "..."]:
         Regime.DIVERGED: orbit.diverged,
         Regime.OUT_OF_RANGE: orbit.lost,
         Regime.CATAPULT: orbit.peak > ROSE,
-        Regime.BELOW_EDGE: orbit.highest_s < 2,
+        # A rule may settle at ηλ = 2 to four digits, on either side: that is at the edge.
+        Regime.BELOW_EDGE: orbit.highest_s < 1 + math.exp(-EDGE),
         Regime.SELF_STABILISED: (orbit.stepsize_spread <= STEADY) | (jnp.abs(orbit.drift) <= LEVEL),
         Regime.CLAMPED_SHARPENING: orbit.drift > LEVEL,
         Regime.CLAMPED_FLATTENING: orbit.drift < -LEVEL,

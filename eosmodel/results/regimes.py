@@ -29,9 +29,9 @@ class Regime(Coded):
 
     - `DIVERGED` as above; `OUT_OF_RANGE`: the theory says nothing of the rest of the training.
     - `CATAPULT`: the loss exceeded twice its initial value and came down again.
-    - `BELOW_EDGE`: ηλ < 2 throughout the last half.
-    - `SELF_STABILISED`: ηλ reaches 2, and the step is constant to 1 % or λ is level.
-    - `CLAMPED_SHARPENING`, `CLAMPED_FLATTENING`: ηλ reaches 2 with a step that varies, and ln λ rises or falls by over
+    - `BELOW_EDGE`: ηλ < 1.99 throughout the last half, ln(ηλ − 1) < −0.01.
+    - `SELF_STABILISED`: ηλ reaches that, and the step is constant to 1 % or λ is level.
+    - `CLAMPED_SHARPENING`, `CLAMPED_FLATTENING`: ηλ reaches it with a step that varies, and ln λ rises or falls by over
       0.02 in the last half.
     - `UNDECIDED` otherwise, for example in a transient, or within these thresholds of a boundary.
     """

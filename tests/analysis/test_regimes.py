@@ -238,6 +238,8 @@ def test_every_regime_has_a_label_and_a_meaning():
     ("changes", "regime"),
     [
         ({}, Regime.BELOW_EDGE),
+        ({"highest_s": 1.98, "drift": 0.1, "stepsize_spread": 0.3}, Regime.BELOW_EDGE),
+        ({"highest_s": 1.9998, "drift": 0.1, "stepsize_spread": 0.3}, Regime.CLAMPED_SHARPENING),
         ({"highest_s": 2.1}, Regime.SELF_STABILISED),
         ({"highest_s": 2.1, "drift": 0.1}, Regime.SELF_STABILISED),
         ({"highest_s": 2.1, "stepsize_spread": 0.3}, Regime.SELF_STABILISED),
