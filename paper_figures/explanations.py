@@ -118,7 +118,7 @@ class Forced(Descent):
     def step(self, state, t):
         new, row, status = super().step(state, t)
         above = jax.grad(self.objective)(state.weights)
-        center, _, _ = self.center(state, above, -above, row["stepsize"], None, t)
+        center, _ = self.center(state, above, -above, row["stepsize"], None, t)
         force = 0.5 * (above + jax.grad(self.objective)(2 * center - state.weights))
         rise = off_modes(sharpness_gradient(self.objective, center, new.center.vectors[0]), new.center)
         return new, row | {"push": -rise @ force}, status
