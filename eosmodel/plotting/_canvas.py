@@ -58,7 +58,8 @@ def subject(figure: "Figure", dataset: xr.Dataset) -> str:
     if not names:
         names = [str(dataset[name].item()) for name in _PLACES if name in dataset.coords and dataset[name].ndim == 0]
         names = [setting(config) or str(dataset.attrs.get("objective", "")), *names]
-    width = int(12 * figure.get_size_inches()[0])
+    # Of a part of a figure as well, which has no size of its own in inches.
+    width = round(12 * figure.bbox.width / figure.dpi)
     return textwrap.fill(textwrap.shorten(", ".join(filter(None, names)), 2 * width, placeholder=" …"), width)
 
 
