@@ -54,8 +54,8 @@ class BlockTracker(AbstractTracker):
         check_count("BlockTracker", "rounds", self.rounds)
 
     def init(self, fn, weights):
-        pairs = Tracker(self.modes).init(fn, weights)
-        return *pairs[:2], eqx.tree_at(lambda p: p.start, pairs[2], None, is_leaf=lambda x: x is None)
+        value, gradient, pairs = Tracker(self.modes).init(fn, weights)
+        return value, gradient, Tracked(pairs.values, pairs.vectors, None, pairs.scout)
 
     def update(self, matvec, pairs, elapsed=1):
         modes, dim = pairs.vectors.shape

@@ -42,7 +42,7 @@ class Solution(NamedTuple):
     """A Rayleigh–Ritz problem solved, and the rows of the next one.
 
     The rows are those of a basis b_j and, after all of these, their images Hb_j − s_jb_j. Of the next problem the basis
-    is [u_1 … u_k, the directions in which they last moved, room for more], and the first images are the residuals.
+    is [u_1 … u_k, the direction in which u_1 last moved, room for one more], and the first images are the residuals.
 
     Fields
         values: Ritz values θ_1 ≥ θ_2 ≥ …, shape (modes,).
@@ -120,7 +120,7 @@ def turned(c, gram):
     return c * jnp.where(jnp.sum((c @ gram)[:, :modes] * jnp.eye(modes, dtype=c.dtype), axis=1) < 0, -1, 1)[:, None]
 
 
-def solve(rows: Array, shifts: Array, modes: int, moving: int, room: int) -> Solution:
+def solve(rows: Array, shifts: Array, modes: int) -> Solution:
     """The leading Ritz pairs of a basis.
 
     All that has the length of the weights is done in one product of the rows with themselves and one of a small matrix
@@ -128,23 +128,20 @@ def solve(rows: Array, shifts: Array, modes: int, moving: int, room: int) -> Sol
 
     Args:
         rows, shifts: as in `Solution`. Rows of zeros drop out.
-        modes: number k of pairs. Vectors are in the sense of the first k rows.
-        moving: the next basis has the directions in which that many of the vectors moved out of the first k rows, as
-            unit rows at right angles to all vectors.
-        room: rows of zeros that it has after these.
+        modes: number k of pairs. Vectors are in the sense of the first k rows. The next basis has after them what u_1
+            took from beyond these rows, as a unit row at right angles to all vectors, and a row of zeros.
     """
-    n, kept = len(shifts), modes + moving
+    n, kept, size = len(shifts), modes + 1, modes + 2
     products = rows @ rows.T
     gram = products[:n, :n]
     values, c = rayleigh_ritz(gram, products[:n, n:] + gram * shifts, modes)
     c = turned(c, gram)
-    moved = c[:moving].at[:, :modes].set(0)
+    moved = c[:1].at[:, :modes].set(0)
     moved = moved - (moved @ gram @ c.T) @ c
     norm = jnp.sqrt(jnp.maximum(jnp.sum((moved @ gram) * moved, axis=1), 0))
     moved = moved * jnp.where(norm > 1e-4, 1 / jnp.where(norm > 0, norm, 1), 0)[:, None]
     combined = jnp.concatenate([c, moved])
-    following = jnp.concatenate([values, jnp.zeros(moving + room, values.dtype)])
-    size = kept + room
+    following = jnp.concatenate([values, jnp.zeros(2, values.dtype)])
     to_next = jnp.zeros((2 * size, 2 * n), rows.dtype)
     to_next = to_next.at[:kept, :n].set(combined).at[size : size + kept, n:].set(combined)
     to_next = to_next.at[size : size + kept, :n].set(combined * (shifts - following[:kept, None]))

@@ -144,9 +144,9 @@ def expand(matvec, rows, unit, modes: int, rtol: float, budget: int) -> tuple[So
         worst = jnp.argmax(solution.sizes / tolerance)
         row = solution.lengthening()[worst] * solution.rows[size + worst]
         rows = solution.rows.at[new].set(row).at[size + new].set(matvec(row) / unit)
-        return solve(rows, solution.shifts, modes, 1, 1), count + 1
+        return solve(rows, solution.shifts, modes), count + 1
 
-    first = solve(rows, jnp.zeros(len(rows) // 2, rows.dtype), modes, 1, 1)
+    first = solve(rows, jnp.zeros(len(rows) // 2, rows.dtype), modes)
     return jax.lax.while_loop(unfinished, grow, (first, jnp.asarray(0, jnp.int32)))
 
 

@@ -133,7 +133,7 @@ def breakdown(name, net, options):
     single, several, batched = products(1, False), products(5, False), products(5, True)
 
     def ritz_problem(rows):
-        return solve(rows, jnp.zeros(5, rows.dtype), 3, 1, 1)
+        return solve(rows, jnp.zeros(5, rows.dtype), 3)
 
     ritz = timed(ritz_problem, rows[:10], rounds=3 * options.rounds)
     print(
