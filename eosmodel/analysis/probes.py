@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -21,6 +22,10 @@ from eosmodel.tuners.registry import from_spec
 
 DENSE = 24
 """Largest number of weights for which the sharpness of an objective without a formula is computed from its Hessian."""
+
+
+_READ = 400_000
+"""Numbers of a river's response that a sweep reads at once; fewer lanes than 16 are slower still."""
 
 
 class Observation(NamedTuple):
@@ -56,14 +61,12 @@ class AbstractProbe(eqx.Module):
         frozen: λ is constant.
         training: it is the training of a network, with the regimes of `decide_training`.
         first: what the first coordinate of z is, in a few words.
-        lanes: how many of them a sweep advances together; None for its own default.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     frozen: ClassVar[bool] = False
     training: ClassVar[bool] = False
     first: ClassVar[str] = "first coordinate of the state"
-    lanes: ClassVar[int | None] = None
 
     @abc.abstractmethod
     def init(self) -> Float[Array, " dim"]: ...
@@ -73,6 +76,11 @@ class AbstractProbe(eqx.Module):
 
     @abc.abstractmethod
     def fast(self, z: Float[Array, " dim"]) -> Float[Array, " fast"]: ...
+
+    @property
+    def lanes(self) -> int | None:
+        """How many of them a sweep advances together; None for its own default."""
+        return None
 
     def weights(self, z: Float[Array, " dim"]) -> Float[Array, " weights"]:
         """The weights that are part of z; none, unless the system is an objective."""
@@ -170,9 +178,12 @@ class RiverProbe(AbstractProbe):
     start: RiverStart
     parts: ClassVar = {"tuner": ("river_map", "tuner")}
     training: ClassVar = True
-    # XLA spreads the eigenvalues of a large batch of matrices over its threads, and two cores that both do so wait for
-    # each other without end (jaxlib 0.10, hundreds of 8 × 8 matrices). A few are also faster: the tables fit in cache.
-    lanes: ClassVar = 16
+
+    @property
+    def lanes(self) -> int:
+        """So many that what a step reads of the tables, for all of them, stays in cache."""
+        flows, _, springs, pairs = self.river_map.river.flows.places.cross.shape
+        return int(np.clip(_READ // (flows * springs * pairs**2), 16, 128))
 
     def init(self):
         return ravel_pytree(self.river_map.init(self.start))[0]

@@ -49,7 +49,9 @@ def predict_on(
     result = result.assign_coords(step=result.step.copy(data=result.step.values + first))
     result = result.assign(steps=result.steps.copy(data=result.steps.values + first))
     result = label(result, rule, river.origin.facts.get("seeds"), "river")
-    result.attrs = record.provenance({"steps": steps, "dynamics": "RiverMap", "dtype": str(river.dtype)})
+    result.attrs = record.provenance(
+        {"steps": steps, "dynamics": "RiverMap", "dtype": str(river.dtype), "modes": river.modes, "pairs": river.pairs}
+    )
     result.attrs |= provenance(river.origin, result, rule, steps, theory="river")
     if throw and int(np.max(result.status.values)) != int(Status.OK):
         ended = Status(int(np.max(result.status.values)))

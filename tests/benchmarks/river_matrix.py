@@ -218,6 +218,7 @@ def cell(folder, net, given, seed, name, modes, river):
     truth = seen_with(truth, modes)
     variants = {str(first): compared(truth, river, rule, first) for first in STARTS}
     variants |= {f"{first}, free flow alone": compared(truth, without_caps(river), rule, first) for first in STARTS}
+    variants |= {f"{first}, diagonal": compared(truth, river.diagonal(), rule, first) for first in STARTS}
     variants |= {f"{first}, fixed springs": compared(truth, without_memory(river), rule, first) for first in STARTS}
     variants["20, no springs"] = compared(truth, without_springs(river), rule, 20)
     numbers = {

@@ -37,7 +37,9 @@ def test_river_goes_on_from_a_checkpoint_bit_for_bit(net, river, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_river_comes_back_from_a_file(river, tmp_path):
+@pytest.mark.parametrize("kind", ["whole", "diagonal"])
+def test_river_comes_back_from_a_file(river, kind, tmp_path):
+    river = river if kind == "whole" else river.diagonal()
     save_river(river, tmp_path / "river.nc")
     assert same(load_river(tmp_path / "river.nc"), river)
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import eosmodel as eos
 from eosmodel._status import Status
@@ -14,6 +16,7 @@ from eosmodel.simulation import run
 from eosmodel.theory import FastMap
 from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, flow_of, stacked
+from eosmodel.theory.river.map import largest_eigenvalue
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
@@ -318,6 +321,47 @@ def test_batches_are_single_runs(small):
     for i, one in enumerate(steps):
         single = run(RiverMap(river, eos.tuners.Constant(one)), at_weights(river), 40).rows
         np.testing.assert_allclose(rows["sharpness"][i], single["sharpness"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("begin", [0, 15])
+def test_diagonal_is_the_river_whose_products_of_two_modes_answer_to_nothing(small, begin):
+    net, river, _ = small
+    mixed = np.flatnonzero(~np.equal(*np.triu_indices(2)))
+    places = river.flows.places
+    silent = places._replace(
+        cross=places.cross.at[..., mixed].set(0),
+        held=places.held.at[..., mixed].set(0),
+        response=places.response.at[..., mixed, :].set(0).at[..., mixed].set(0),
+    )
+    silent = eqx.tree_at(lambda r: r.flows.places, river, silent)
+    rule = tuner(eos.tuners.Polyak(max=1.0), river.dtype)
+    rows = run(Descent(net, rule, 2, 1, 0), net.initial(), 20).rows
+    said = []
+    for one in (silent, river.diagonal()):
+        start = at_weights(one) if begin == 0 else at_step(one, rows, begin)
+        said.append(run(RiverMap(one, rule), start, 40).rows)
+    assert np.isfinite(said[1]["sharpness"][:12]).all()
+    for name in ("loss", "stepsize", "eigenvalues", "center_loss", "displacement"):
+        np.testing.assert_allclose(said[1][name], said[0][name], rtol=1e-4, atol=1e-7)
+
+
+def test_diagonal_of_one_mode_or_of_itself_is_itself(small):
+    one, _ = measured(valley(), 5.0)
+    assert one.diagonal() is one
+    river = small[1].diagonal()
+    assert river.pairs == river.modes == 2
+    assert river.diagonal() is river
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 10), st.floats(0, 1), st.floats(-12, 12), st.integers(0, 99), st.sampled_from(DTYPES))
+def test_largest_eigenvalue_is_that_of_lapack(size, apart, scale, seed, dtype):
+    # Eigenvalues from 1 down to e^{−apart·size}, in any basis: all alike, close, or far apart.
+    rng = np.random.default_rng(seed)
+    axes, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    matrix = 10.0**scale * (axes * np.exp(-apart * np.arange(size))) @ axes.T
+    found = float(largest_eigenvalue(jnp.asarray(matrix, dtype)))
+    assert -6e-4 < found / 10.0**scale - 1 < 1e-5
 
 
 def test_reach_must_exceed_one(small):

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from eosmodel.theory.classes import Classification, classify
-from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.fast_map import FastMap
 from eosmodel.theory.river.river import River
 from eosmodel.tuners.base import AbstractTuner
@@ -47,7 +46,7 @@ def coefficients_at(river: River, tau: float | Array) -> RiverCoefficients:
     """
     flow = river.free
     here = flow.at(jnp.asarray(tau, river.dtype))
-    basis = jnp.asarray(symmetric_basis(river.modes), here.root.dtype)
+    basis = jnp.asarray(flow.basis, here.root.dtype)
     _, axes = jnp.linalg.eigh(here.root)
     leading = jnp.einsum("i,nij,j->n", axes[:, -1], basis, axes[:, -1])
     bulk = jnp.sum(here.gradient)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river.flow import LEAST_EIGENVALUE
 from eosmodel.theory.river.river import Flow, River
 
@@ -80,7 +79,7 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
 
 def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     k, mu = flow.modes, np.asarray(flow.curvature, float)
-    basis = symmetric_basis(k)
+    basis = flow.basis
     eta, values, amplitude, loss = (
         np.asarray(rows[name], float)[: step + 1] for name in ("stepsize", "eigenvalues", "amplitude", "center_loss")
     )
