@@ -165,9 +165,9 @@ class River(eqx.Module):
     def diagonal(self) -> "River":
         """The river without products of different modes: each oscillation pushes the curvatures by its square alone.
 
-        Its springs have k coordinates in place of k(k + 1)/2, and 64 numbers of a response in place of 1296 for eight
-        modes, so that a phase diagram takes a fifth of the time. On the curvatures' side, ln H changes along its
-        diagonal in the frame only. What that costs is measured in the documentation of the river.
+        ln H answers along its diagonal in the frame alone. Springs have k coordinates in place of k(k + 1)/2, the
+        response of one 64 numbers in place of 1296 for eight modes, and a phase diagram takes a quarter of the time.
+        What that costs in accuracy is in the documentation of the river.
         """
         places = self.flows.places
         if self.pairs == self.modes:
