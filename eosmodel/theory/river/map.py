@@ -129,8 +129,9 @@ class RiverMap(AbstractDynamics):
     displaced: by ‖δ‖ in weight space, averaged over the last steps with weights that fall by e in 50. The flows do not
     act on each other. A prediction ends with the flow that is nearest: from another, farther one it would go on wrong.
 
-    A row has the `cap` of the flow that it is read from, and `sharpness_uncertainty`, of ln λ: what linear response
-    leaves out grows with |ln λ − ln λ_r|, and its largest value so far stands for it.
+    A row has the `sharpness` that the tuner sees, which is the first of the `eigenvalues` to 5·10⁻⁴
+    (`largest_eigenvalue`), the `cap` of the flow that it is read from, and `sharpness_uncertainty`, of ln λ: what
+    linear response leaves out grows with |ln λ − ln λ_r|, and its largest value so far stands for it.
 
     Fields
         river: of the network, from the weights at which the prediction begins or a run has begun.
