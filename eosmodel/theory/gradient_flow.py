@@ -9,6 +9,7 @@ from eosmodel.dynamics import AbstractDynamics, divergence_bound
 from eosmodel.objectives.base import AbstractObjective
 from eosmodel.rays import steepest
 from eosmodel.theory._steps import model_report, model_tracker, relaxation
+from eosmodel.theory.ingredients import outside
 from eosmodel.tuners.base import AbstractTuner, Memory, init_memory, select_stepsize
 
 
@@ -47,10 +48,8 @@ class GradientFlow(AbstractDynamics):
         values, vectors = pairs.values, pairs.vectors
         line = steepest(self.objective, state.weights, value, gradient, t, values[0])
         stepsize, memory, tuner_info = select_stepsize(self.tuner, line, state.tuner, gradient)
-        along = vectors @ gradient
-        bulk = gradient - along @ vectors
-        # Once more: at ηλ ≫ 1 what rounding leaves of the sharp modes would move them by that multiple of their size.
-        bulk = bulk - (vectors @ bulk) @ vectors
-        weights = state.weights - stepsize * bulk - (relaxation(stepsize, values) * along) @ vectors
+        # Twice: at ηλ ≫ 1 what rounding leaves of the sharp modes would move them by that multiple of their size.
+        bulk = outside(outside(gradient, pairs), pairs)
+        weights = state.weights - stepsize * bulk - (relaxation(stepsize, values) * (vectors @ gradient)) @ vectors
         row, status = model_report(value, stepsize, norm(gradient), state.bound, values, value, tuner_info)
         return self.State(weights, pairs, memory, state.bound), row | info._asdict(), status
