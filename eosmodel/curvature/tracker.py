@@ -103,15 +103,15 @@ class Tracker(AbstractTracker):
         basis, scout = first_basis(pairs)
         # Of the values before, so that the products need not be gone through for it.
         unit = unit_of(pairs.values)
-        # One by one and not in a loop: a third faster on a CPU, where they then share what they read.
-        images = [matvec(row) / unit for row in basis[:modes]]
+        images = jax.lax.map(matvec, basis[:modes])
         look = jnp.asarray(False)
         if scout is not None:
             look = scout.updates % _LOOK == 0
             # A row of zeros drops out of the Ritz problem.
             basis = basis.at[modes].set(jnp.where(look, basis[modes], 0))
-            images.append(jax.lax.cond(look, matvec, jnp.zeros_like, basis[modes]) / unit)
-        rows = jnp.concatenate([basis, jnp.stack(images)])
+            seen = jax.lax.cond(look, matvec, jnp.zeros_like, basis[modes])
+            images = jnp.concatenate([images, seen[None]])
+        rows = jnp.concatenate([basis, images / unit])
         budget = self.budget * min(elapsed, _MAX_ELAPSED)
         solution, expansions = expand(matvec, rows, unit, modes, self.rtol, budget)
         if scout is not None:
