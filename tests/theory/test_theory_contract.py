@@ -28,10 +28,11 @@ RULES = ("constant", "polyak", "cdat")
 # The valleys begin at a tenth of the run.
 FIRST = STEPS // 10
 COMPARED = ("loss", "stepsize", "sharpness")
-# Of λ, η and L between the precisions: a river is measured in Krylov spaces and by differences, where rounding grows; a
-# flow clocked by CDAT begins with steps up to ηλ = 220, in each of which an error of η grows fivefold, and the rounding
-# of the bulk's gradient, up to ε λ/μ = 1e-5 of it, with it.
-ROUNDING = {"river": 1e-4, "gradient-flow": 1e-4}
+# Of λ, η and L between the precisions: a river is measured in Krylov spaces and by differences, where rounding grows.
+ROUNDING = {"river": 1e-4}
+# Clocked by CDAT the flow takes ln L down by 2ημ = 4 a row, 81 in all, so that an error of η weighs as many times. That
+# is up to 5e-6: rounding along the sharp mode counts λ/μ = 220 times in gᵀHg.
+STEEP = {("gradient-flow", "cdat"): 1e-4}
 # Theories whose variables are squares of gradients: in float32 they need a loss whose gradient has a square.
 SQUARES = {"central-flow", "river", "valley", "valley-frozen"}
 CLOCKS = ["seconds_per_step", "compile_seconds"]
@@ -140,7 +141,7 @@ def test_float32_is_float64_to_rounding(theory):
             floating = [v for v in said.data_vars.values() if "step" in v.dims and v.dtype.kind == "f"]
             assert len(floating) >= len(COMPARED)
             assert {str(v.dtype) for v in floating} == {dtype}
-        assert_close(single, double, ROUNDING.get(theory, 2e-5))
+        assert_close(single, double, STEEP.get((theory, name), ROUNDING.get(theory, 2e-5)))
 
 
 @pytest.mark.parametrize("theory", sorted(set(THEORIES) - SQUARES))
