@@ -233,12 +233,13 @@ def test_tracker_along_training_matches_scipy(network, kind):
 
 def test_sharpness_gradient_is_the_gradient_of_the_eigenvalue(network):
     w = network.initial()
-    vectors = jnp.linalg.eigh(jax.hessian(network)(w))[1]
+    vectors = jnp.linalg.eigh(jax.jit(jax.hessian(network))(w))[1]
     gradient = sharpness_gradient(network, w, vectors[:, -1])
     direction = jnp.asarray(np.random.default_rng(0).normal(size=w.size))
     direction /= jnp.linalg.norm(direction)
     step = 1e-4
 
+    @jax.jit
     def top(w):
         return jnp.linalg.eigvalsh(jax.hessian(network)(w))[-1]
 

@@ -33,6 +33,7 @@ class Scout(eqx.Module):
     updates: Int[Array, ""]
 
 
+@jax.jit
 def new_scout(weights):
     updates = jnp.asarray(0, jnp.int32)
     return Scout(_random(weights, updates), jnp.zeros_like(weights), jnp.zeros((), weights.dtype), updates)

@@ -76,6 +76,7 @@ def step_report(loss, stepsize, gradient_norm, bound, info: TunerInfo | None = N
     return row, status_of(loss, stepsize, gradient_norm, bound)
 
 
+@jax.jit
 def divergence_bound(value, multiple, sharpness: Any = 0.0, weights: Any = 0.0) -> Array:
     """The loss beyond which a run counts as diverged: `multiple` times the larger of |L(w₀)| and ½|λ|‖w₀‖².
 

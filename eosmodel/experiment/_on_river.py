@@ -20,6 +20,10 @@ from eosmodel.theory.river import River, RiverMap, RiverStart, at_step, at_weigh
 from eosmodel.tuners.base import AbstractTuner
 from eosmodel.tuners.registry import as_tuner
 
+# Of a chunk: enough that the way from one to the next does not count, and the same for any number of steps, so that
+# nothing is compiled again for another one.
+_ROWS = 250
+
 _MEANINGS = {
     "final_center_loss": "mean of the predicted loss at the centre over the last 25 steps; NaN if one is not predicted",
     "final_loss": "that of the predicted loss",
@@ -44,7 +48,7 @@ def predict_on(
     dynamics = RiverMap(river, rule, divergence=diverged_at)
     start, first = _start(river, at)
     axes, dims = batch_axes(dynamics, start)
-    progress = run(dynamics, start, steps, rows_per_chunk=steps, axes=axes)
+    progress = run(dynamics, start, steps, rows_per_chunk=_ROWS, axes=axes)
     result = record.to_dataset(progress, 1, dims)
     result = result.assign_coords(step=result.step.copy(data=result.step.values + first))
     result = result.assign(steps=result.steps.copy(data=result.steps.values + first))

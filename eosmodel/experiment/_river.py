@@ -172,9 +172,9 @@ def caps_below(first: float, largest: float) -> list[float]:
 
 def _flow_from(objective, start, modes, cap, time, multiple, show, checkpoint) -> Flow | Status:
     flow = RiverFlow(objective, modes, cap=jnp.asarray(cap, start.dtype))
-    known = identity(flow, start, None, rows=_ROWS, every=1)
     latest: list[Progress] = []
     if checkpoint is not None:
+        known = identity(flow, start, None, rows=_ROWS, every=1)
         found = load(checkpoint, template(flow, start), known)
         latest = [] if found is None else [found]
 

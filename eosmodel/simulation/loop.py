@@ -8,6 +8,7 @@ their dtype, even where a device would use less by default.
 import gc
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,69 +61,55 @@ class Progress(NamedTuple):
         return {name: np.concatenate([chunk[name] for chunk in self.chunks], axis=self.axis) for name in names}
 
 
-@eqx.filter_jit
+@eqx.filter_jit(inline=True)  # type: ignore[call-overload]
 def _step(dynamics, state, t):
-    """A step of which only the shapes are asked for: jit keeps its trace for the next program or run that asks. The
-    programs themselves hold the step as it is, or their text would say what jit has kept."""
+    """A step, which is traced once for all programs and runs. It is inlined, so that the text of a program does not say
+    which traces there were before it."""
     return dynamics.step(state, t)
 
 
-def _advance(dynamics, carry, t, last, batched):
+def _advance(dynamics, carry, t, last, axes):
     """The carry after step t and the row of step t; a run that has ended keeps its carry and gets a blank row."""
 
-    def go(carry):
-        state, row, status = dynamics.step(carry.state, t)
+    def go(dynamics, carry):
+        state, row, status = _step(dynamics, carry.state, t)
         good = (status == int(Status.OK)) | (status == int(Status.REACHED))
         row = jax.tree.map(lambda leaf, nothing: jnp.where(good, leaf, nothing), row, blank(row))
         return Carry(state, carry.t + good.astype(carry.t.dtype), status), row
 
-    def stay(carry):
+    def stay(dynamics, carry):
         row = eqx.filter_eval_shape(_step, dynamics, carry.state, t)[1]
         return carry, blank(row)
-
-    alive = carry.status == int(Status.OK)
-    if not batched:
-        return jax.lax.cond(alive & (t < last), go, stay, carry)
 
     # In a batch t is the same number for all runs. A branch on `alive` would make it one number per run, and jax would
     # compute both sides of every branch on t inside a step (as for tracking every few steps). So the step is always
     # computed, and discarded for runs that have ended.
-    def select(carry):
-        kept, gone = go(carry), stay(carry)
+    def select(dynamics, carry):
+        kept, gone = go(dynamics, carry), stay(dynamics, carry)
+        alive = carry.status == int(Status.OK)
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), kept, gone)
 
-    return jax.lax.cond(t < last, select, stay, carry)
+    if axes is None:
+        now, sides = (carry.status == int(Status.OK)) & (t < last), (go, stay)
+    else:
+        now, sides = t < last, (_each(select, axes), _each(stay, axes))
+    return jax.lax.cond(now, *(partial(side, dynamics) for side in sides), carry)
 
 
-def _chunk(dynamics, carry, first, last, rows, stride, batched, keep):
-    def advance(t, carry):
-        carry, kept = carry
-        if keep:
-            kept = _keep(dynamics, carry, kept, t, first, last, keep)
-        carry, row = _advance(dynamics, carry, t, last, batched)
-        return (carry, kept), row
-
-    def body(carry, t):
-        carry, row = advance(t, carry)
-        if stride > 1:  # the steps between rows are not recorded
-            carry = jax.lax.fori_loop(t + 1, t + stride, lambda t, c: advance(t, c)[0], carry)
-        return carry, row
-
-    kept = None
-    if keep:
-        weights = dynamics.weights(carry.state)
-        # As many as any chunk has, and a place for what is not kept.
-        kept = jnp.full((-(-rows * stride // keep) + 1, *weights.shape), jnp.nan, weights.dtype)
-    (carry, kept), table = jax.lax.scan(body, (carry, kept), first + stride * jnp.arange(rows, dtype=first.dtype))
-    return carry, table, kept
+def _each(fn, axes):
+    """A function of the dynamics and the carry of one run, of a batch: run by run if `axes` is given."""
+    return fn if axes is None else eqx.filter_vmap(fn, in_axes=(axes[0], eqx.if_array(0)))
 
 
-def _keep(dynamics, carry, kept, t, first, last, keep):
+def _keep(dynamics, carry, kept, t, first, last, keep, axes):
     """The weights kept so far, and those of step t if it is one of every `keep`; NaN of a run that has ended."""
     # A place in any case, in which a loop writes without a copy of all the others.
     place = jnp.where((t % keep == 0) & (t < last), t // keep + (-first) // keep, len(kept) - 1)
-    weights = jnp.where(carry.status == int(Status.OK), dynamics.weights(carry.state), jnp.nan)
-    return jax.lax.dynamic_update_index_in_dim(kept, weights, place, 0)
+
+    def of(dynamics, carry):
+        return jnp.where(carry.status == int(Status.OK), dynamics.weights(carry.state), jnp.nan)
+
+    return jax.lax.dynamic_update_index_in_dim(kept, _each(of, axes)(dynamics, carry), place, 0)
 
 
 def initial_carry(dynamics, start, axes=None) -> Carry:
@@ -139,13 +126,30 @@ def chunk_of(dynamics, carry, first, last, rows, stride, axes, keep=0):
     """The carry after `rows` rows from step `first` on, `stride` steps each and none from `last` on; the rows; and the
     weights of every `keep`-th step, None for 0."""
 
-    def single(dynamics, carry):
-        return _chunk(dynamics, carry, first, last, rows, stride, axes is not None, keep)
+    def advance(t, carry):
+        carry, kept = carry
+        if keep:
+            kept = _keep(dynamics, carry, kept, t, first, last, keep, axes)
+        carry, row = _advance(dynamics, carry, t, last, axes)
+        return (carry, kept), row
+
+    def body(carry, t):
+        carry, row = advance(t, carry)
+        if stride > 1:  # the steps between rows are not recorded
+            carry = jax.lax.fori_loop(t + 1, t + stride, lambda t, c: advance(t, c)[0], carry)
+        return carry, row
 
     with jax.default_matmul_precision("highest"):
-        if axes is None:
-            return single(dynamics, carry)
-        return eqx.filter_vmap(single, in_axes=(axes[0], eqx.if_array(0)))(dynamics, carry)
+        kept = None
+        if keep:
+            weights = _each(lambda dynamics, carry: dynamics.weights(carry.state), axes)(dynamics, carry)
+            # As many as any chunk has, and a place for what is not kept.
+            kept = jnp.full((-(-rows * stride // keep) + 1, *weights.shape), jnp.nan, weights.dtype)
+        times = first + stride * jnp.arange(rows, dtype=first.dtype)
+        (carry, kept), table = jax.lax.scan(body, (carry, kept), times)
+        if axes is not None:  # the runs first
+            table, kept = jax.tree.map(lambda found: jnp.moveaxis(found, 1, 0), (table, kept))
+        return carry, table, kept
 
 
 _run_chunk = eqx.filter_jit(chunk_of)

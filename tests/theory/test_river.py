@@ -222,10 +222,11 @@ def test_flow_is_gradient_flow(small):
     net, river, _ = small
     w, fine = net.initial(), 0.002
     step = jax.jit(lambda w: jax.lax.fori_loop(0, 1000, lambda _, w: w - fine * jax.grad(net)(w), w))
+    hessian = jax.jit(jax.hessian(net))
     for i in range(1, 10):
         w = step(w)
         here = river.free.at(jnp.asarray(2.0 * i, w.dtype))
-        values = jnp.linalg.eigvalsh(jax.hessian(net)(w))[::-1][:2]
+        values = jnp.linalg.eigvalsh(hessian(w))[::-1][:2]
         np.testing.assert_allclose(here.loss, net(w), rtol=0.01)
         np.testing.assert_allclose(jnp.linalg.eigvalsh(here.root)[::-1] ** 2, values, rtol=0.03)
 

@@ -137,8 +137,7 @@ class RiverFlow(AbstractDynamics):
         zero = jnp.zeros((), start.dtype)
         top = jnp.where(pairs.values[0] > 0, pairs.values[0], 1)
         still = jnp.zeros_like(pairs.values)
-        turn = jnp.eye(self.modes, dtype=start.dtype)
-        like = jax.eval_shape(lambda: self._measured(start, pairs, turn, *linearize(self.objective, start)[1:]))
+        like = eqx.filter_eval_shape(_measured_first, self, start, pairs)
         spectra = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
         born = jnp.full(self.launches, jnp.nan, start.dtype)
         launched = jnp.zeros((self.launches, start.size), start.dtype)
@@ -257,6 +256,13 @@ class _Spectra(NamedTuple):
     ritz: Float[Array, " ritz"]
     parts: Float[Array, "ritz pairs_and_gradient"]
     rises: Float[Array, "pairs dim"]
+
+
+@eqx.filter_jit
+def _measured_first(flow, start, pairs) -> _Spectra:
+    """The spectra at the start, of which only the shapes are asked for: jit keeps the trace for other flows."""
+    turn = jnp.eye(flow.modes, dtype=start.dtype)
+    return flow._measured(start, pairs, turn, *linearize(flow.objective, start)[1:])
 
 
 def _across(matvec, vectors):

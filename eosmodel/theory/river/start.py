@@ -87,10 +87,9 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     springs = np.zeros((mu.size, len(basis)))
     pushes = np.zeros((flow.launches.size, len(basis)))
     times = np.concatenate([[0.0], np.cumsum(eta[:step])])
-    along = jax.tree.map(lambda a: np.asarray(a, float), jax.vmap(flow.at)(_of(flow, times)))
+    along, hats = jax.tree.map(lambda a: np.asarray(a, float), _along(flow, _of(flow, times)))
     # Roots of the flow's eigenvalues, largest first, and its eigenvectors in the frame (columns).
     root, turns = (a[..., ::-1] for a in np.linalg.eigh(along.root))
-    hats = np.asarray(jax.vmap(flow.hats)(_of(flow, times)), float)
     for t, turn in enumerate(turns[:step]):
         # The signs of eigenvectors are arbitrary, so products of different modes' amplitudes are unknown.
         energy = 0.5 * np.einsum("nij,ia,a,ja->n", basis, turn, values[t] * amplitude[t] ** 2, turn)
@@ -128,6 +127,11 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
         _of(flow, pushes),
         _of(flow, (on_flow - displaced) / float(here.loss)),
     )
+
+
+@eqx.filter_jit
+def _along(flow, times):
+    return jax.vmap(flow.at)(times), jax.vmap(flow.hats)(times)
 
 
 def _of(flow, value):
