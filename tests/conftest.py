@@ -64,6 +64,19 @@ def lightly_compiled():
 
 
 @pytest.fixture
+def compilations(caplog):
+    """Call a function: the messages of jax about what it compiles meanwhile."""
+
+    def during(call):
+        caplog.clear()
+        with jax.log_compiles():
+            call()
+        return [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]
+
+    return during
+
+
+@pytest.fixture
 def fails(capsys):
     """Run the command line with bad input: it must end with exit code 2 and one line, which is returned."""
     from eosmodel.cli import main

@@ -85,7 +85,8 @@ def _advance(dynamics, carry, t, last, axes):
     # compute both sides of every branch on t inside a step (as for tracking every few steps). So the step is always
     # computed, and discarded for runs that have ended.
     def select(dynamics, carry):
-        kept, gone = go(dynamics, carry), stay(dynamics, carry)
+        kept = go(dynamics, carry)
+        gone = carry, blank(kept[1])
         alive = carry.status == int(Status.OK)
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), kept, gone)
 

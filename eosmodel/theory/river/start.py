@@ -131,6 +131,7 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
 
 @eqx.filter_jit
 def _along(flow, times):
+    """The places of a flow at flow times, and the shares of a push there that belong to each launch."""
     return jax.vmap(flow.at)(times), jax.vmap(flow.hats)(times)
 
 
