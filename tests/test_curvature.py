@@ -301,7 +301,7 @@ class PowerTracker(AbstractTracker):
         return Pairs(values, vectors, pairs.updates + 1), info
 
 
-@pytest.mark.parametrize("track_every", [1, 3])
+@pytest.mark.parametrize("track_every", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_tracker_of_ones_own_follows_a_run_as_the_default_does(network, track_every):
     """With a state of its own, also where the eigenpairs are updated only now and then, and in a theory."""
     from eosmodel.dynamics import Descent

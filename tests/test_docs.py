@@ -112,7 +112,7 @@ def computed(page):
     return scope
 
 
-@pytest.mark.parametrize("page", ["theory", "adding", "directions"])
+@pytest.mark.parametrize("page", ["theory", "adding", pytest.param("directions", marks=pytest.mark.slow)])
 def test_the_code_of_a_page_runs(page, capsys):
     computed(page)
     assert capsys.readouterr().out

@@ -220,9 +220,11 @@ def test_blocks_that_are_done_are_kept_and_broken_ones_made_again(whole, tmp_pat
         blocks.load_all(tmp_path, small_plan(steps=41).blocks)
 
 
-# Runners
+# Runners: that a lost job is done again is held in test_runners.py, and that processes give the same numbers in
+# test_comparison.py.
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_blocks_when_one_is_killed(whole, compiled, tmp_path, monkeypatch):
     expected, _ = whole
     for name, value in compiled.items():

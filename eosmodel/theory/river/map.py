@@ -75,16 +75,24 @@ class FlowMap(eqx.Module):
     def step(self, state, t):
         flow, tau, x = self.flow, state.tau, state.amplitude
         mu = flow.curvature
-        basis = jnp.asarray(flow.basis, mu.dtype)
         here = flow.at(tau)
         springs = state.springs + here.recall @ state.pushes
         answer = jnp.einsum("bij,bj->bi", here.response, springs)
-        change = _exponential(-0.5 * jnp.einsum("n,nij->ij", jnp.sum(answer, axis=0), basis))
-        growth = change @ here.root
-        # Not growthᵀ growth, which is the same: of small matrices XLA multiplies a transpose several times slower.
-        hessian = here.root @ (change @ growth)
-        y = growth @ x
-        energy = 0.5 * jnp.einsum("i,nij,j->n", y, basis, y)
+        lowered = -0.5 * jnp.sum(answer, axis=0)
+        if flow.is_diagonal:  # e^A without products of matrices
+            change = jnp.exp(lowered)[:, None]
+            growth = change * here.root
+            hessian = here.root @ (change * growth)
+            y = growth @ x
+            energy = 0.5 * y**2
+        else:
+            basis = jnp.asarray(flow.basis, mu.dtype)
+            change = _exponential(jnp.einsum("n,nij->ij", lowered, basis))
+            growth = change @ here.root
+            # Not growthᵀ growth, which is the same: of small matrices XLA multiplies a transpose several times slower.
+            hessian = here.root @ (change @ growth)
+            y = growth @ x
+            energy = 0.5 * jnp.einsum("i,nij,j->n", y, basis, y)
         sharpness = largest_eigenvalue(hessian)
         center = state.level * here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross))
         value = center + here.pull @ x + 0.5 * y @ y

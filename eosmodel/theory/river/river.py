@@ -78,7 +78,12 @@ class Flow(eqx.Module):
     def basis(self) -> np.ndarray:
         """What the coordinates of pairs stand for: `symmetric_basis`, or the diagonal part of it; shape (p, k, k)."""
         whole = symmetric_basis(self.modes)
-        return whole if self.places.cross.shape[-1] == len(whole) else whole[_squares(self.modes)]
+        return whole[_squares(self.modes)] if self.is_diagonal else whole
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether only pairs of a mode with itself have coordinates; as one mode has no other."""
+        return self.places.cross.shape[-1] == self.modes
 
     def _row(self, tau):
         """Row below τ, the share of the way to the next, τ of both."""
@@ -169,10 +174,9 @@ class River(eqx.Module):
         response of one 64 numbers in place of 1296 for eight modes, and a phase diagram takes a quarter of the time.
         What that costs in accuracy is in the documentation of the river.
         """
-        places = self.flows.places
-        if self.pairs == self.modes:
+        if self.flows.is_diagonal:
             return self
-        own = _squares(self.modes)
+        places, own = self.flows.places, _squares(self.modes)
         places = places._replace(
             cross=places.cross[..., own], response=places.response[..., own[:, None], own], held=places.held[..., own]
         )
