@@ -84,6 +84,11 @@ def errors(truth, told):
     }
 
 
+def late_edge(sharpness, stepsize):
+    """The mean of ηλ over the last 300 steps."""
+    return float(np.mean((np.asarray(sharpness) * np.asarray(stepsize))[-300:]))
+
+
 def compared(truth, river, rule, first):
     """A prediction from a step of a run, held against it after step 20."""
     start = begin(river, rule, truth, first)
@@ -103,6 +108,7 @@ def compared(truth, river, rule, first):
         numbers["coverage"] = float(np.mean(off <= made.rows["sharpness_uncertainty"][own]))
     numbers["final_center"] = float(np.mean(made.rows["center_loss"][own][-25:])) if numbers["whole"] else None
     numbers["sigma"] = float(np.nansum(made.rows["stepsize"][own]))
+    numbers["late_edge"] = late_edge(made.rows["sharpness"][own], made.rows["stepsize"][own])
     return numbers
 
 
@@ -228,6 +234,7 @@ def cell(folder, net, given, seed, name, modes, river):
         "final_loss": measures.final_mean(truth, "loss"),
         "seconds": float(truth.seconds_per_step) * measures.steps_of(truth),
         "sigma": float(np.nansum(truth.stepsize)),
+        "late_edge": late_edge(truth.sharpness, truth.stepsize),
         "variants": variants,
     }
     file.write_text(json.dumps(numbers, indent=1))

@@ -133,6 +133,16 @@ def orders(found, kind):
     print(f"order of final losses, from {kind}: Spearman {middle:.2f} in the median network")
 
 
+def resting(found):
+    """Where constant steps rest: ηλ over the last 300 steps of the run and of the predictions from step 20."""
+    kinds = ("20", "20, diagonal")
+    print("\n| constant, mean ηλ | run | " + " | ".join(kinds) + " |\n| --- |" + " --- |" * (len(kinds) + 1))
+    for (network, seed, tuner), numbers in found.items():
+        if tuner == "constant" and "late_edge" in numbers:
+            told = (numbers["variants"][kind]["late_edge"] for kind in kinds)
+            print(f"| {network} {seed} | {numbers['late_edge']:.3f} | " + " | ".join(f"{v:.3f}" for v in told) + " |")
+
+
 def costs(folder, found, modes):
     """Seconds of a river against runs of the same flow time."""
     for file in sorted(folder.glob(f"*/*_river_{modes}.json")):
@@ -183,6 +193,7 @@ def main():
         coverage(found, kind)
         chaotic(found, kind)
         orders(found, kind)
+    resting(found)
     print("\ncost")
     costs(given.folder, found, given.modes)
     if given.modes > 1:

@@ -10,7 +10,8 @@ from paper_figures._command import main
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
 
 NAMES = list(paper_figures.titles())
-# Studies of networks: most of the time of all figures. `make test-slow` draws them too.
+# One that is soon drawn stands for all. `make test-slow` draws the others; most of the time is that of networks.
+ONE = "responses"
 STUDIES = (
     "batch-sizes",
     "cdat",
@@ -27,7 +28,8 @@ STUDIES = (
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param([name for name in NAMES if name not in STUDIES], id="others"),
+        pytest.param([ONE], id="one"),
+        pytest.param([name for name in NAMES if name not in (ONE, *STUDIES)], id="others", marks=pytest.mark.slow),
         pytest.param(list(STUDIES), id="studies", marks=pytest.mark.slow),
     ],
 )

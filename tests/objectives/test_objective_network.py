@@ -140,6 +140,12 @@ def test_seeds():
     np.testing.assert_array_equal(batch[2], net.initial(2))
 
 
+def test_weights_of_a_seed_are_drawn_by_the_programs_of_construction(compilations):
+    net = mlp(data.digits(20), width=7, depth=2)
+    assert not compilations(lambda: net.initial(3))
+    assert compilations(lambda: mlp(data.digits(20), width=9, depth=2))
+
+
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 def test_an_equal_second_object_does_not_recompile(kind):
     traces = []
