@@ -51,9 +51,9 @@ def test_a_constant_step_settles_at_the_edge_and_at_what_self_stabilisation_hold
 @pytest.mark.parametrize(
     ("tuner", "regime"),
     [
-        pytest.param(Constant(0.1), SlowRegime.PINNED, marks=pytest.mark.slow),
+        (Constant(0.1), SlowRegime.PINNED),
         (CDAT(1.5, eps=0.0), SlowRegime.CLAMPED),
-        pytest.param(CDAT(2.0, eps=0.0), SlowRegime.NEUTRAL, marks=pytest.mark.slow),
+        (CDAT(2.0, eps=0.0), SlowRegime.NEUTRAL),
     ],
 )
 def test_on_a_valley_it_is_the_slow_flow(tuner, regime):

@@ -67,6 +67,7 @@ def draw(model, scale: Array, key: Array):
     def arrays(model):
         return [a for layer in layers(model) for a in (layer.weight, layer.bias) if a is not None]
 
+    # Ones and zeros are numpy's, which nothing is compiled for.
     chosen, drawn = layers(model), []
     for layer, subkey in zip(chosen, jax.random.split(key, len(chosen)), strict=True):
         weight, bias = layer.weight, layer.bias
