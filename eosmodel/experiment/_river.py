@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ _LEAST = 1e-9
 # Flow time without one given, in multiples of steps/λ at the start.
 _LENGTH = RiverTheory().length
 
-# Caps on λ, in multiples of its first value, and the ratio of the free flow's largest λ to a cap at least.
-_CAPS, _WELL_BELOW = (0.8, 1.2), 1.3
+# The lowest caps on λ, in multiples of its first value; the ratio of the free flow's largest λ to these at least; and
+# the largest ratio of one cap above them to the next: an expansion about a flow is good near its λ only.
+_CAPS, _WELL_BELOW, _NEXT = (0.8, 1.2), 1.3, 2.0
 
 _DIMS = {
     "loss": (),
@@ -77,8 +79,8 @@ def measure_river(
         seed: of the initial weights; None for the objective's own start.
         start: initial weights instead, shape (dim,).
         modes: number of leading modes that may oscillate; at most one less than there are weights.
-        caps: on λ, increasing; None for 0.8 and 1.2 times its first value where gradient flow rises well above these,
-            () for gradient flow alone.
+        caps: on λ, increasing; () for gradient flow alone. None for 0.8 and 1.2 times its first value where gradient
+            flow rises well above these, and from there to its largest λ as many as make steps of a factor 2 at most.
         progress: show a progress bar over the flow time; a string is its label.
         checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time; capped
             flows have theirs beside it.
@@ -161,13 +163,19 @@ def _checkpoint(path: Path, index: int) -> Path:
 
 
 def caps_below(first: float, largest: float) -> list[float]:
-    """Caps on λ, multiples of its first value, where they lie well below its largest one.
+    """Caps on λ: multiples of its first value, where they lie well below its largest one, and equal ratios up to that.
 
     Example:
         >>> caps_below(2.0, 2.5)
         [1.6]
+        >>> [round(cap, 6) for cap in caps_below(1.0, 2.7)]
+        [0.8, 1.2, 1.8]
     """
-    return [multiple * first for multiple in _CAPS if multiple * first < largest / _WELL_BELOW]
+    caps = [multiple * first for multiple in _CAPS if multiple * first < largest / _WELL_BELOW]
+    if len(caps) < len(_CAPS):
+        return caps
+    steps = math.ceil(math.log(largest / caps[-1], _NEXT))
+    return caps + [caps[-1] * (largest / caps[-1]) ** (i / steps) for i in range(1, steps)]
 
 
 def _flow_from(objective, start, modes, cap, time, multiple, show, checkpoint) -> Flow | Status:

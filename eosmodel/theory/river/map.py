@@ -43,7 +43,10 @@ class FlowMap(eqx.Module):
         s̃_b  = s_b + Σ_j ρ_bj(τ) P_j                                (what the flow forgets sooner than e^{−μt})
         H    = R e^{−Σ_b W_b s̃_b} R,    R² = H_r(τ),                E = ½ y yᵀ,  y = e^{−Σ W_b s̃_b/2} R x
         x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),             τ' = τ + η
-        L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b,       L = L̄ + g_u·x + ½ xᵀHx
+        L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b + Σ_b e_b,       L = L̄ + g_u·x + ½ xᵀHx
+
+    What a run's centre has been displaced by without a change of ln H is not pushed and relaxes: e_b is its loss, and
+    e_b' = e^{−2ημ_b} e_b. From the initial weights it is 0.
 
     The loss at the centre in a row is the least one along the modes, L̄ − ½ g_uᵀH⁻¹g_u, as a run's is.
 
@@ -67,7 +70,7 @@ class FlowMap(eqx.Module):
         amplitude: Float[Array, " modes"]
         springs: Float[Array, "springs pairs"]
         pushes: Float[Array, "launches pairs"]
-        level: Float[Array, ""]
+        remainder: Float[Array, " springs"]
         tuner: Any
         secant: Secant
         bound: Float[Array, ""]
@@ -94,7 +97,7 @@ class FlowMap(eqx.Module):
             y = growth @ x
             energy = 0.5 * jnp.einsum("i,nij,j->n", y, basis, y)
         sharpness = largest_eigenvalue(hessian)
-        center = state.level * here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross))
+        center = here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross)) + jnp.sum(state.remainder)
         value = center + here.pull @ x + 0.5 * y @ y
 
         force = energy - mu[:, None] * springs
@@ -109,13 +112,13 @@ class FlowMap(eqx.Module):
 
         excess = energy - here.held
         apart = jnp.abs(jnp.log(jnp.maximum(sharpness, LEAST_EIGENVALUE * here.sharpness) / here.sharpness))
-        decay = jnp.exp(-eta * mu)[:, None]
+        decay = jnp.exp(-eta * mu)
         new = self.State(
             tau + eta,
             x - eta * (hessian @ x) + flow.climb(tau + eta) - here.climb - eta * here.pull,
-            decay * state.springs + relaxation(eta, mu)[:, None] * excess,
+            decay[:, None] * state.springs + relaxation(eta, mu)[:, None] * excess,
             state.pushes + eta * flow.hats(tau)[:, None] * excess,
-            state.level,
+            decay**2 * state.remainder,
             memory,
             Secant(eta**2 * square, eta**2 * second, eta**2 * (jnp.sum(mu**2 * power) + bent @ bent)),
             state.bound,
@@ -183,7 +186,7 @@ class RiverMap(AbstractDynamics):
             begin.amplitude,
             begin.springs,
             begin.pushes,
-            begin.level,
+            begin.remainder,
             jax.tree.map(lambda a: jnp.broadcast_to(a, (*zeros.shape, *jnp.shape(a))), memory),
             Secant(zeros, zeros, zeros),
             divergence_bound(jnp.exp(flows.log_loss[:, 0]), self.divergence),

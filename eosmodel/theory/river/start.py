@@ -21,14 +21,14 @@ class FlowStart(eqx.Module):
         amplitude: oscillation along the frame, shape (modes,).
         springs: s_b, shape (springs, pairs).
         pushes: ∫ (E − E_r) dτ by launch, shape (launches, pairs).
-        level: factor of the flow's loss.
+        remainder: e_b, the loss of what is displaced without a change of ln H, shape (springs,).
     """
 
     tau: Float[Array, ""]
     amplitude: Float[Array, " modes"]
     springs: Float[Array, "springs pairs"]
     pushes: Float[Array, "launches pairs"]
-    level: Float[Array, ""]
+    remainder: Float[Array, " springs"]
 
 
 class RiverStart(eqx.Module):
@@ -53,7 +53,7 @@ def at_weights(river: River) -> RiverStart:
             jnp.zeros((*rates.shape, river.modes), rates.dtype),
             jnp.zeros((*rates.shape, springs, pairs), rates.dtype),
             jnp.zeros((*river.flows.launches.shape, pairs), rates.dtype),
-            jnp.ones_like(rates),
+            jnp.zeros((*rates.shape, springs), rates.dtype),
         )
     )
 
@@ -120,13 +120,20 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     lag = (turn.T @ pull) / positive
     x = np.where(flat, 0, np.copysign(amplitude[step], lag) - lag)
     on_flow = loss[step] + 0.5 * np.sum(np.where(flat, values[step] * amplitude[step] ** 2, positive * lag**2))
+    relaxing = _normalised(mu * np.einsum("bii->b", response) * share**2)
     return FlowStart(
         _of(flow, tau),
         _of(flow, turn @ x),
         _of(flow, springs),
         _of(flow, pushes),
-        _of(flow, (on_flow - displaced) / float(here.loss)),
+        _of(flow, (on_flow - displaced - float(here.loss)) * relaxing),
     )
+
+
+def _normalised(weights):
+    """Weights of sum 1; all to the first, which never relaxes, where none is above 0."""
+    total = np.sum(weights)
+    return weights / total if total > 0 else np.eye(1, weights.size)[0]
 
 
 @eqx.filter_jit
