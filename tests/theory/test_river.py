@@ -273,6 +273,20 @@ def test_start_on_a_run_meets_it(small):
     np.testing.assert_allclose(row["center_loss"][0], rows["center_loss"][25], rtol=1e-4)
 
 
+def test_loss_that_a_start_does_not_explain_relaxes(small):
+    # A quadratic's loss ½μδ² along a direction of curvature μ, under gradient flow; nothing else depends on it.
+    _, river, _ = small
+    rule = tuner(eos.tuners.Constant(0.5), river.dtype)
+    start = at_weights(river)
+    mu = np.asarray(river.free.curvature)
+    remainder = 1e-3 * np.arange(1.0, 1 + mu.size)
+    more = eqx.tree_at(lambda s: s.flows.remainder, start, jnp.asarray(remainder[None], river.dtype))
+    with_it, without = (run(RiverMap(river, rule), one, 40).rows for one in (more, start))
+    expected = np.exp(-2 * np.outer(0.5 * np.arange(40), mu)) @ remainder
+    np.testing.assert_allclose(with_it["center_loss"] - without["center_loss"], expected, rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(with_it["sharpness"], without["sharpness"])
+
+
 def test_status_says_where_the_river_ends(small):
     _, river, _ = small
     rule = tuner(eos.tuners.Constant(0.1), jnp.float32)
