@@ -367,6 +367,12 @@ def test_diagonal_of_one_mode_or_of_itself_is_itself(small):
     assert river.diagonal() is river
 
 
+def test_diagonal_keeps_the_lowest_caps_and_the_free_flow(small):
+    flow = small[1].free
+    river = stacked([eqx.tree_at(lambda f: f.cap, flow, jnp.asarray(cap)) for cap in (1.0, 2.0, 3.0, 4.0, jnp.inf)])
+    np.testing.assert_array_equal(river.diagonal().caps, [1, 2, np.inf])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 10), st.floats(0, 1), st.floats(-12, 12), st.integers(0, 99), st.sampled_from(DTYPES))
 def test_largest_eigenvalue_is_that_of_lapack(size, apart, scale, seed, dtype):
