@@ -93,8 +93,8 @@ test: $(DEVELOPER)
 test-slow: $(DEVELOPER)
 	$(TESTS)
 
-wheel-test: $(DEVELOPER)
-	$(BIN)/python .ci/distributions.py
+wheel-test:
+	$(PYTHON) .ci/distributions.py
 
 release: lint test wheel-test
 	$(BIN)/python .ci/release.py

@@ -26,7 +26,7 @@ def build(folder: Path) -> tuple[Path, Path]:
     run(tools / "bin/python", "-m", "hatchling", "build", "-t", "sdist", "-d", folder, cwd=ROOT)
     (sdist,) = folder.glob("*.tar.gz")
     check_sources(sdist)
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, sdist, cwd=folder)
+    run(tools / "bin/python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, sdist, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     check_contents(wheel)
     return sdist, wheel

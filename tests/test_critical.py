@@ -11,6 +11,8 @@ import eosmodel as eos
 from eosmodel.critical import critical_step
 from eosmodel.rays import ray
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 CURVATURES = jnp.asarray([7.0, 2.0, 0.5])
 
 

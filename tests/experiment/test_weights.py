@@ -15,6 +15,8 @@ from eosmodel.dynamics import AbstractDynamics
 from eosmodel.results import record
 from eosmodel.simulation import identity, load, run, save, template
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 BOWL = eos.objective(lambda w: 0.5 * jnp.sum(w**2), jnp.asarray([1.0, -2.0]))
 
 

@@ -10,6 +10,8 @@ import eosmodel as eos
 from eosmodel.curvature import Modes
 from eosmodel.objectives import NoisyValley, Valley, valley
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 STRENGTHS = {"sigma_u": 2.0, "sigma_bulk": [0.5, 1.5, 0.0], "sigma_curvature": 3.0, "sigma_loss": 0.7}
 DRAWS = 4000
 

@@ -29,6 +29,8 @@ from eosmodel.objectives.two_layer import (
     two_layer_scalar,
 )
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 
 def pair(dtype):
     return jnp.asarray([0.3, 3.0], dtype)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from eosmodel.objectives import Valley, valley
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 
 def number(low, high):
     return st.floats(low, high, allow_nan=False, allow_subnormal=False)

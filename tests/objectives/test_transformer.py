@@ -8,6 +8,8 @@ from scipy.special import log_softmax, softmax
 
 from eosmodel.objectives import cnn, data, mlp, transformer
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 LENGTH, TOKENS = 5, 4
 
 

@@ -18,6 +18,8 @@ from eosmodel.theory import FastMap, NoisyFastMap, stationary
 from eosmodel.theory.noisy_map import Draw
 from eosmodel.tuners.base import init_memory, select_stepsize
 
+pytestmark = pytest.mark.usefixtures("lightly_compiled")
+
 ERRORS = 4.0
 
 

@@ -87,9 +87,10 @@ def resnet(
             pixels.
 
     Example:
+        >>> import jax
         >>> from eosmodel.objectives import data, resnet
         >>> net = resnet(data.digits(50), width=4, depth=1)
-        >>> net.predictions(net.initial(seed=1)).shape
+        >>> jax.eval_shape(net.predictions, net.initial(seed=1)).shape  # nothing is computed
         (50, 10)
 
     Source: He et al., arXiv 1512.03385 (the network) and 1603.05027 (the order in a block); Wu & He, arXiv 1803.08494.

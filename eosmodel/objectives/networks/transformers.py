@@ -66,9 +66,10 @@ def transformer(
     norms are initially the identity.
 
     Example:
+        >>> import jax
         >>> from eosmodel.objectives import data, transformer
         >>> net = transformer(data.sorting(20), width=8, depth=1)
-        >>> net.predictions(net.initial(seed=1)).shape
+        >>> jax.eval_shape(net.predictions, net.initial(seed=1)).shape  # nothing is computed
         (20, 8, 8)
     """
     dtype = checked_dtype(data, "transformer", width, depth, 1, activation, init_scale, loss, seed, dtype)
@@ -97,9 +98,10 @@ def gpt(
     errors are otherwise those of `transformer`; `heads` must divide width.
 
     Example:
+        >>> import jax
         >>> from eosmodel.objectives import data, gpt
         >>> net = gpt(data.markov(20), width=8, depth=1)
-        >>> net.predictions(net.initial(seed=1)).shape
+        >>> jax.eval_shape(net.predictions, net.initial(seed=1)).shape  # nothing is computed
         (20, 16, 4)
 
     Source: Radford et al., "Language models are unsupervised multitask learners" (2019).

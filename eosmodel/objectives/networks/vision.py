@@ -81,9 +81,10 @@ def vit(
         heads: number of heads; divides the features `width`.
 
     Example:
+        >>> import jax
         >>> from eosmodel.objectives import data, vit
         >>> net = vit(data.digits(50), width=8, depth=1, patch=2)
-        >>> net.predictions(net.initial(seed=1)).shape
+        >>> jax.eval_shape(net.predictions, net.initial(seed=1)).shape  # nothing is computed
         (50, 10)
 
     Source: Dosovitskiy et al., arXiv 2010.11929; the mean over patches, Beyer et al., arXiv 2205.01580.
@@ -122,9 +123,10 @@ def mixer(
         patch: side of a patch in pixels; divides height and width.
 
     Example:
+        >>> import jax
         >>> from eosmodel.objectives import data, mixer
         >>> net = mixer(data.digits(50), width=8, depth=1, patch=2)
-        >>> net.predictions(net.initial(seed=1)).shape
+        >>> jax.eval_shape(net.predictions, net.initial(seed=1)).shape  # nothing is computed
         (50, 10)
 
     Source: Tolstikhin et al., arXiv 2105.01601.
