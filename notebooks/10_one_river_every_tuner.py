@@ -138,7 +138,7 @@ eos.plotting.river_response(river_dataset(river))
 
 # %% [markdown]
 # An expansion holds near the flow about which it is made, and long steps hold $\lambda$ far below gradient flow's. So the
-# flow is measured twice more, with $\lambda$ held below 0.8 and 1.2 times its first value, as an oscillation would hold it
+# flow is measured again, with $\lambda$ held below caps from 0.8 times its first value upwards, as an oscillation would hold it
 # (the thin lines above). Springs about such a flow answer to what a rule's oscillation has more or less than that, and
 # every step of a prediction takes the flow to which it is nearest.
 #
