@@ -15,6 +15,8 @@ from eosmodel.theory.river.flow import launch_times
 
 # Rows of the table, equidistant in ln(1 + λ(0) τ).
 _ROWS = 256
+# Caps that a diagonal river keeps.
+_LOWEST = 2
 # Curvatures of the springs: 0 and a geometric progression up from this share of 1/T.
 _SOFTEST = 0.5
 
@@ -179,7 +181,7 @@ class River(eqx.Module):
         if self.flows.is_diagonal:
             return self
         own, free = _squares(self.modes), self.caps.size - 1
-        kept = np.array([*range(min(free, 2)), free])
+        kept = np.array([*range(min(free, _LOWEST)), free])
         flows = jax.tree.map(lambda a: a[kept], self.flows)
         places = flows.places._replace(
             cross=flows.places.cross[..., own],
