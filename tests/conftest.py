@@ -1,6 +1,7 @@
 """Both precisions are first-class: float64 is available in the tests, and no operation may mix types silently."""
 
 import atexit
+import contextlib
 import gc
 import os
 import shutil
@@ -25,6 +26,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import jax
 import pytest
+from _pytest.doctest import DoctestItem
 
 from eosmodel.studies.runners import keep_to
 
@@ -52,15 +54,34 @@ def _released():
     gc.collect()
 
 
-@pytest.fixture(scope="module")
-def lightly_compiled():
-    """For files whose programs run for a moment only: they are compiled in half the time, in the processes that the
-    tests start as well. Long runs are many times slower so; a file that has some does without."""
+@contextlib.contextmanager
+def _lightly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         jax.config.update("jax_disable_most_optimizations", True)
         yield
         jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def lightly_compiled():
+    """For files whose programs run for a moment only: they are compiled in half the time, in the processes that the
+    tests start as well. Long runs are many times slower so; a file that has some does without."""
+    with _lightly():
+        yield
+
+
+class _Examples:
+    """Examples in docstrings are lightly compiled too. They lie outside of this folder: only a plugin's hooks see them."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        with _lightly() if isinstance(item, DoctestItem) else contextlib.nullcontext():
+            return (yield)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(_Examples())
 
 
 @pytest.fixture
