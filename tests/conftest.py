@@ -72,7 +72,7 @@ def lightly_compiled():
 
 
 class _Examples:
-    """Examples in docstrings are lightly compiled too. They lie outside of this folder: only a plugin's hooks see them."""
+    """Examples in docstrings are lightly compiled too: they lie outside of this folder, and only plugins see them."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
