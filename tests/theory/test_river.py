@@ -262,6 +262,30 @@ def test_launch_is_made_of_the_pairs_that_the_springs_answer_to(small):
         np.testing.assert_allclose(rows["memory"][at, j], np.sum((parts @ own) ** 2), rtol=1e-3)
 
 
+@pytest.mark.parametrize("cap", [np.inf, 4.8])
+def test_a_push_along_a_launch_is_answered_as_was_measured(small, cap):
+    """A unit push along b at a launch lowers b·ln H later by the measured response to it, where that is not negative."""
+    net, river, rows = small
+    if np.isfinite(cap):
+        river, rows = measured(net, 20.0, modes=2, blocks=3, cap=jnp.asarray(cap, net.initial().dtype))
+        assert np.any(rows["held"] > 0)
+    basis, mu = symmetric_basis(2), np.asarray(river.free.curvature, float)
+    at = jax.jit(jax.vmap(river.free.at))
+    along = lambda root: np.einsum("nij,ij->n", basis, root @ root) / np.linalg.eigvalsh(root)[-1] ** 2  # noqa: E731
+    checked = []
+    for j, born in enumerate(rows["born"][-1, :6]):
+        times = born + np.array([0.0, 0.1, 1.0, 5.0])
+        then, *later = (jax.tree.map(lambda a: np.asarray(a[i]), at(jnp.asarray(times, mu.dtype))) for i in range(4))
+        since = rows["tau"] >= born
+        for tau, here in zip(times[1:], later, strict=True):
+            measured_response = np.interp(tau, rows["tau"][since], rows["memory"][since, j])
+            springs = np.outer(np.exp(-mu * (tau - born)) + here.recall[:, j], along(then.root))
+            told = along(here.root) @ np.einsum("bij,bj->i", here.response, springs)
+            checked += [told / measured_response] if measured_response > 0 else []
+    assert len(checked) > 10
+    np.testing.assert_allclose(checked, 1, rtol=0.05)
+
+
 def test_start_on_a_run_meets_it(small):
     net, river, _ = small
     rule = tuner(eos.tuners.Constant(0.5), jnp.float32)

@@ -75,7 +75,7 @@ class RiverFlow(AbstractDynamics):
         blocks: Krylov blocks of a spectral measure; each takes k(k + 1)/2 + 1 products.
         krylov: Krylov vectors of a step of the flow.
         measure_every: spectral measures at the first steps and every that many.
-        launches: number of times at which the response of the free flow itself is launched.
+        launches: number of times at which the response of the flow itself is launched.
         cap: the sharpness that the flow may not exceed; none by default. A higher λ falls to it no faster than as
             (τ + 1/λ(0))^{−1/2}.
         tolerance: of the error e.
@@ -90,7 +90,7 @@ class RiverFlow(AbstractDynamics):
         ritz: curvatures of the spectral measure, shape (n,); NaN where it was not due.
         weights: components along them of B_ij = P⊥∇(ln H)_ij and of g, shape (n·(p + 1),).
         held: the energy E of an oscillation that would hold λ at the cap, shape (p,).
-        born: flow times of the launches along b = P⊥∇(Σ_i λ_i)/λ, shape (launches,); NaN before, and under a cap.
+        born: flow times of the launches along b = P⊥∇(Σ_i λ_i)/λ, shape (launches,); NaN before.
         memory: b(τ)·δ_j, δ_j the displacement of the flow that the j-th launch has become, shape (launches,).
         toll: ∇L·δ_j, shape (launches,).
 
@@ -168,22 +168,15 @@ class RiverFlow(AbstractDynamics):
             held = self._held(turn, jnp.log(floor / level), h, spectra, drift)
             return held, krylov_relaxation(across, off(held @ spectra.rises), h, self.krylov)
 
-        def launch():
-            trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors), axis=0)) / floor[0]
-            due = jnp.asarray(launch_times(self.launches), h.dtype) * state.unit
-            launching = jnp.isnan(state.born) & (state.tau >= due)
-            launched = jnp.where(launching[:, None], trace, jax.vmap(off)(state.launched))
+        trace = off(jnp.sum(_forms(self.objective, weights, pairs.vectors), axis=0)) / floor[0]
+        due_at = jnp.asarray(launch_times(self.launches), h.dtype) * state.unit
+        launching = jnp.isnan(state.born) & (state.tau >= due_at)
+        born = jnp.where(launching, state.tau, state.born)
+        launched = jnp.where(launching[:, None], trace, jax.vmap(off)(state.launched))
+        later = jax.vmap(lambda d: d + krylov_relaxation(across, across(d), h, _PUSHED))(launched)
 
-            def pushed(displacement):
-                return displacement + krylov_relaxation(across, across(displacement), h, _PUSHED)
-
-            return jnp.where(launching, state.tau, state.born), launched, jax.vmap(pushed)(launched), launched @ trace
-
-        capped = jnp.isfinite(self.cap)
-        idle = state.born, state.launched, state.launched, jnp.zeros_like(state.born)
-        born, launched, later, memory = jax.lax.cond(capped, lambda: idle, launch)
         nothing = jnp.zeros(spectra.rises.shape[0], weights.dtype), jnp.zeros_like(weights)
-        held, pushed = jax.lax.cond(capped, hold, lambda: nothing)
+        held, pushed = jax.lax.cond(jnp.isfinite(self.cap), hold, lambda: nothing)
         along = -(relaxation(h, pairs.values) * (pairs.vectors @ gradient)) @ pairs.vectors
         move = along + drift + pushed
         new = weights + move
@@ -205,7 +198,7 @@ class RiverFlow(AbstractDynamics):
             "climb": state.climb,
             "held": held,
             "born": born,
-            "memory": memory,
+            "memory": launched @ trace,
             "toll": launched @ bulk,
             "error": error,
             **info._asdict(),

@@ -40,7 +40,7 @@ class FlowMap(eqx.Module):
     and everything of two indices is symmetric and has p = k(k + 1)/2 coordinates, or of a `River.diagonal` k:
 
         s_b' = e^{−ημ_b} s_b + (E − E_r(τ)) (1 − e^{−ημ_b})/μ_b     P_j' = P_j + η h_j(τ) (E − E_r(τ))
-        s̃_b  = s_b + Σ_j ρ_bj(τ) P_j                                (what the flow forgets sooner than e^{−μt})
+        s̃_b  = s_b + Σ_j ρ_bj(τ) P_j                                (what the flow remembers beyond e^{−μt})
         H    = R e^{−Σ_b W_b s̃_b} R,    R² = H_r(τ),                E = ½ y yᵀ,  y = e^{−Σ W_b s̃_b/2} R x
         x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),             τ' = τ + η
         L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b + Σ_b e_b,       L = L̄ + g_u·x + ½ xᵀHx

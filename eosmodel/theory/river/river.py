@@ -17,6 +17,8 @@ from eosmodel.theory.river.flow import launch_times
 _ROWS = 256
 # Caps that a diagonal river keeps.
 _LOWEST = 2
+# A push is remembered at most by this factor longer than the springs say, which have next to nothing left then.
+_LONGEST = 10.0
 # Curvatures of the springs: 0 and a geometric progression up from this share of 1/T.
 _SOFTEST = 0.5
 
@@ -33,8 +35,8 @@ class Place(NamedTuple):
         cross: c_b, the products of the gradient with ∇(ln H)_ij, shape (b, p).
         response: W_b, the products of the ∇(ln H)_ij with each other, shape (b, p, p).
         held: E of an oscillation that would hold λ at the cap, shape (p,); 0 without one.
-        recall: what of a push at an earlier time is forgotten sooner than e^{−μ_b(τ − τ_j)}, as a share of a unit push,
-            ≤ 0, for pushes at the launches τ_j; shape (b, launches). 0 under a cap.
+        recall: what of a unit push at the launch τ_j is remembered beyond e^{−μ_b(τ − τ_j)}, negative where it is
+            forgotten sooner; shape (b, launches).
     """
 
     loss: Float[Array, ""]
@@ -58,7 +60,7 @@ class Flow(eqx.Module):
         length: T, the flow time that it reaches.
         curvature: μ_b of the springs, increasing from 0, shape (springs,).
         log_loss, log_slope: ln L and its derivative by τ, shape (rows,).
-        launches: τ_j at which the response of the free flow itself was launched, increasing from 0.
+        launches: τ_j at which the response of the flow itself was launched, increasing from 0.
         cap: the sharpness that the flow may not exceed; infinite for the free one.
         places: `Place` with a leading axis of rows.
     """
@@ -310,11 +312,11 @@ def _monotone(x, values, slopes):
 
 
 def _recall(rows, grid, curvature, response, root):
-    """Launch times, and what e^{−μ_b(τ − τ_j)} has more than the measured response: (rows, springs, launches), ≤ 0.
+    """Launch times, and what a push at each is remembered beyond e^{−μ_b(τ − τ_j)}: (rows, springs, launches).
 
     The measured response of b = P⊥∇(Σ_i λ_i)/λ to its own launch, relative to the one that the springs of that moment
-    give, is taken for that of every pair. A ratio above 1 counts as 1: it comes from directions that have turned right
-    round, where next to nothing is left to compare with, and rivers that used it were worse.
+    give, is taken for that of every pair: below 1 where the directions have turned, above where they were flatter
+    when they were pushed than they are now, or curved downwards. A response that has changed its sign counts as none.
     """
     born = rows["born"][-1]
     launches = np.where(np.isfinite(born), born, launch_times(len(born)) / rows["eigenvalues"][0, 0])
@@ -327,10 +329,10 @@ def _recall(rows, grid, curvature, response, root):
         time, after = born[j], rows["tau"] >= born[j]
         fading = np.exp(-np.outer(np.maximum(grid - time, 0), curvature))
         first = b[min(np.searchsorted(grid, time), len(grid) - 1)]
-        fixed = np.einsum("ti,tbij,j,tb->t", b, response, first, fading, optimize=True)
-        known = (grid >= time) & (fixed > 0)
-        ratio = np.interp(grid, rows["tau"][after], rows["memory"][after, j]) / np.where(known, fixed, 1)
-        recall[:, :, j] = np.where(known, np.clip(ratio, 0, 1) - 1, 0)[:, None] * fading
+        springs = np.einsum("ti,tbij,j,tb->t", b, response, first, fading, optimize=True)
+        known = (grid >= time) & (springs > 0)
+        ratio = np.interp(grid, rows["tau"][after], rows["memory"][after, j]) / np.where(known, springs, 1)
+        recall[:, :, j] = np.where(known, np.clip(ratio, 0, _LONGEST) - 1, 0)[:, None] * fading
     return launches, recall
 
 
