@@ -213,7 +213,12 @@ def network():
 @pytest.fixture(scope="module")
 def small():
     net = network()
-    return net, *measured(net, 20.0, modes=2, blocks=3)
+    return net, *measured(net, 20.0, **flow_options(net, np.inf))
+
+
+def flow_options(net, cap):
+    """Of a `RiverFlow`: with an array for the cap one compiled program serves all."""
+    return {"modes": 2, "blocks": 3, "measure_every": 1, "cap": jnp.asarray(cap, net.initial().dtype)}
 
 
 def test_flow_is_gradient_flow(small):
@@ -236,8 +241,7 @@ def test_response_is_that_of_gradient_flow_to_a_push(small):
     j = 3
     born = float(rows["born"][-1, j])
     first, late = (int(np.flatnonzero(rows["tau"] >= time)[0]) for time in (born, 8 * born))
-    flow = RiverFlow(net, 2, blocks=3, measure_every=1)
-    state = run(flow, net.initial(), first + 1, rows_per_chunk=20).carry.state
+    state = run(RiverFlow(net, **flow_options(net, np.inf)), net.initial(), first + 1, rows_per_chunk=20).carry.state
     grown = float(rows["tau"][first + 1] - born)
     w, push = state.weights, state.launched[j]
     assert float(state.tau) == pytest.approx(born + grown)
@@ -267,7 +271,7 @@ def test_a_push_along_a_launch_is_answered_as_was_measured(small, cap):
     """A unit push along b at a launch lowers b·ln H later by the measured response to it, where that is not negative."""
     net, river, rows = small
     if np.isfinite(cap):
-        river, rows = measured(net, 20.0, modes=2, blocks=3, cap=jnp.asarray(cap, net.initial().dtype))
+        river, rows = measured(net, 20.0, **flow_options(net, cap))
         assert np.any(rows["held"] > 0)
     basis, mu = symmetric_basis(2), np.asarray(river.free.curvature, float)
     at = jax.jit(jax.vmap(river.free.at))
