@@ -268,7 +268,7 @@ def test_launch_is_made_of_the_pairs_that_the_springs_answer_to(small):
 
 @pytest.mark.parametrize("cap", [np.inf, 4.8])
 def test_a_push_along_a_launch_is_answered_as_was_measured(small, cap):
-    """A unit push along b at a launch lowers b·ln H later by the measured response to it, where that is not negative."""
+    """A unit push along b at a launch lowers b·ln H by the measured response to it, where that is not negative."""
     net, river, rows = small
     if np.isfinite(cap):
         river, rows = measured(net, 20.0, **flow_options(net, cap))
@@ -279,13 +279,13 @@ def test_a_push_along_a_launch_is_answered_as_was_measured(small, cap):
     checked = []
     for j, born in enumerate(rows["born"][-1, :6]):
         times = born + np.array([0.0, 0.1, 1.0, 5.0])
-        then, *later = (jax.tree.map(lambda a: np.asarray(a[i]), at(jnp.asarray(times, mu.dtype))) for i in range(4))
+        places = jax.tree.map(np.asarray, at(jnp.asarray(times, mu.dtype)))
         since = rows["tau"] >= born
-        for tau, here in zip(times[1:], later, strict=True):
-            measured_response = np.interp(tau, rows["tau"][since], rows["memory"][since, j])
-            springs = np.outer(np.exp(-mu * (tau - born)) + here.recall[:, j], along(then.root))
-            told = along(here.root) @ np.einsum("bij,bj->i", here.response, springs)
-            checked += [told / measured_response] if measured_response > 0 else []
+        for i, tau in list(enumerate(times))[1:]:
+            known = np.interp(tau, rows["tau"][since], rows["memory"][since, j])
+            springs = np.outer(np.exp(-mu * (tau - born)) + places.recall[i, :, j], along(places.root[0]))
+            told = along(places.root[i]) @ np.einsum("bij,bj->i", places.response[i], springs)
+            checked += [told / known] if known > 0 else []
     assert len(checked) > 10
     np.testing.assert_allclose(checked, 1, rtol=0.05)
 

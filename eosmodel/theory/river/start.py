@@ -64,8 +64,8 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     The run's oscillation up to there has pushed the springs as it would in the map. Its sharpness and its loss at the
     centre are then met: of the mean of ln λ_i, what the springs do not explain is a push of all modes alike, shared
     over the springs as 1/(μ_b + 1/τ), and of the loss it is that of a displacement which leaves the curvatures alone,
-    e_b ∝ μ_b tr W_b/(μ_b + 1/τ)². The single λ_i are not met: that needs the directions of the run's modes against those
-    of the river, which its rows do not tell, and met in the wrong directions they are worse than left alone.
+    e_b ∝ μ_b tr W_b/(μ_b + 1/τ)². The single λ_i are not met: that needs the directions of the run's modes against
+    those of the river, which its rows do not tell, and met in the wrong directions they are worse than left alone.
 
     Args:
         river: measured from the run's initial weights, with as many modes as the run has or fewer.
