@@ -281,7 +281,8 @@ def test_a_push_along_a_launch_is_answered_as_was_measured(small, cap):
         times = born + np.array([0.0, 0.1, 1.0, 5.0])
         places = jax.tree.map(np.asarray, at(jnp.asarray(times, mu.dtype)))
         since = rows["tau"] >= born
-        for i, tau in list(enumerate(times))[1:]:
+        for i in (1, 2, 3):
+            tau = times[i]
             known = np.interp(tau, rows["tau"][since], rows["memory"][since, j])
             springs = np.outer(np.exp(-mu * (tau - born)) + places.recall[i, :, j], along(places.root[0]))
             told = along(places.root[i]) @ np.einsum("bij,bj->i", places.response[i], springs)
