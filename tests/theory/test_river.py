@@ -298,6 +298,7 @@ def test_start_on_a_run_meets_it(small):
     start = at_step(river, rows, 25)
     assert float(start.flows.tau[0]) == pytest.approx(12.5)
     row = run(RiverMap(river, rule), start, 1).rows
+    np.testing.assert_allclose(np.prod(row["eigenvalues"][0]), np.prod(rows["eigenvalues"][25]), rtol=1e-5)
     np.testing.assert_allclose(row["eigenvalues"][0], rows["eigenvalues"][25], rtol=0.02)
     np.testing.assert_allclose(row["center_loss"][0], rows["center_loss"][25], rtol=1e-4)
 
@@ -331,7 +332,7 @@ def test_status_says_where_the_river_ends(small):
 )
 def test_a_prediction_is_that_of_the_nearest_flow_and_ends_with_it(place, lengths, ended):
     # A displacement s with W = 0.04 in a direction without curvature stays: ‖δ‖ = 0.2 from the first flow, whose λ = 4
-    # falls by e^{−0.04}. The centre is on the second, or `place` times as far from it.
+    # falls by (1 + 0.04/2)^{−2}. The centre is on the second, or `place` times as far from it.
     low, high = still_river(jnp.float64, 4.0).free, still_river(jnp.float64, 9.0).free
     low = eqx.tree_at(
         lambda f: (f.cap, f.places.response), low, (jnp.asarray(4.0), low.places.response.at[:, 0].set(0.04))
@@ -351,8 +352,39 @@ def test_a_prediction_is_that_of_the_nearest_flow_and_ends_with_it(place, length
     assert int(told.carry.status) == int(ended)
     assert int(told.carry.t) == rows
     np.testing.assert_allclose(told.rows["cap"][:rows], cap)
-    np.testing.assert_allclose(told.rows["sharpness"][:rows], first * np.exp(-nearest * 0.2))
+    np.testing.assert_allclose(told.rows["sharpness"][:rows], first * (1 + nearest * 0.2 / 2) ** -2)
     np.testing.assert_allclose(told.rows["displacement"][:rows], nearest, atol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_curvatures_answer_in_their_chart_and_push_by_what_the_loss_falls(small, sign):
+    """H^{−1/2} is linear in what lowers the curvatures, ln H in what raises them; and ⟨E, A⟩ = −d/dz ½xᵀH(zA)x."""
+    _, river, _ = small
+    flow, x = river.free, np.array([0.3, -0.2])
+    here = jax.tree.map(lambda a: np.asarray(a, float), flow.at(jnp.asarray(0.0, river.dtype)))
+    springs = sign * np.outer(0.5 + np.arange(here.response.shape[0]), np.einsum("nii->n", flow.basis))
+    answer = np.einsum("nij,bnm,bm->ij", flow.basis, here.response, springs)
+    springs, answer = (v / np.abs(np.linalg.eigvalsh(answer)).max() for v in (springs, answer))
+    assert np.all(sign * np.linalg.eigvalsh(answer) > 0.05)
+
+    def energy(z):
+        fallen = np.linalg.inv(np.eye(2) + z * answer / 2) if sign > 0 else expm(-z * answer / 2)
+        return here.root @ fallen @ fallen @ here.root
+
+    start = at_weights(river)
+    start = eqx.tree_at(
+        lambda s: (s.flows.springs, s.flows.amplitude),
+        start,
+        (jnp.asarray(springs[None], river.dtype), jnp.asarray(x[None], river.dtype)),
+    )
+    rule = tuner(eos.tuners.Constant(1e-2), river.dtype)
+    made = run(RiverMap(river, rule), start, 1, rows_per_chunk=1)
+    np.testing.assert_allclose(made.rows["eigenvalues"][0], np.linalg.eigvalsh(energy(1.0))[::-1], rtol=1e-5)
+    # The first spring has no curvature: a step adds ηE to it.
+    pushed = (np.asarray(made.carry.state.maps.springs[0, 0], float) - springs[0]) / 1e-2
+    falls = -x @ (energy(1 + 1e-5) - energy(1 - 1e-5)) @ x / 4e-5
+    pushed = np.einsum("n,nij->ij", pushed, flow.basis)
+    np.testing.assert_allclose(np.sum(pushed * answer), falls, rtol=1e-3)
 
 
 def test_batches_are_single_runs(small):

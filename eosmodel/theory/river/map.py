@@ -12,6 +12,7 @@ from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, step_report
 from eosmodel.rays import QuadraticRay, Secant
 from eosmodel.theory._steps import relaxation, valid
+from eosmodel.theory.river.chart import log_fall
 from eosmodel.theory.river.flow import LEAST_EIGENVALUE
 from eosmodel.theory.river.river import Flow, River
 from eosmodel.tuners.base import AbstractTuner, ask, init_state
@@ -32,16 +33,17 @@ _UNSURE, _UNSURE_SHARE = 0.05, 0.35
 
 
 class FlowMap(eqx.Module):
-    """A tuner on one flow: the loss and ln H expanded about it, to second and to first order.
+    """A tuner on one flow: the loss expanded about it to second order, the leading curvatures in a chart.
 
     The centre of a run is displaced from the flow by δ, which the oscillation x pushes along E_ij ∇(ln H)_ij and the
     bulk pulls back; what holds the flow at its cap pushes the flow itself already. Spring b is the part of δ at
-    curvature μ_b, E the energy of the oscillation in the metric of ln H, E_r that which would hold the flow at its cap,
-    and everything of two indices is symmetric and has p = k(k + 1)/2 coordinates, or of a `River.diagonal` k:
+    curvature μ_b, E what the oscillation pushes with, E_r that which would hold the flow at its cap, h the chart of
+    `theory.river.chart`, S(a) = −d ln h/da, and everything of two indices is symmetric and has p = k(k + 1)/2
+    coordinates, or of a `River.diagonal` k:
 
         s_b' = e^{−ημ_b} s_b + (E − E_r(τ)) (1 − e^{−ημ_b})/μ_b     P_j' = P_j + η h_j(τ) (E − E_r(τ))
         s̃_b  = s_b + Σ_j ρ_bj(τ) P_j                                (what the flow remembers beyond e^{−μt})
-        H    = R e^{−Σ_b W_b s̃_b} R,    R² = H_r(τ),                E = ½ y yᵀ,  y = e^{−Σ W_b s̃_b/2} R x
+        H    = R h(A) R,    R² = H_r(τ),    A = Σ_b W_b s̃_b,        E = ½ sym(S(A) y yᵀ),  y = h(A)^{1/2} R x
         x'   = (1 − ηH) x + (∫_τ^{τ+η} g_u − η g_u(τ)),             τ' = τ + η
         L̄    = L_r(τ) − Σ_b c_b·s̃_b + ½ Σ_b μ_b s̃_b·W_b s̃_b + Σ_b e_b,       L = L̄ + g_u·x + ½ xᵀHx
 
@@ -81,21 +83,24 @@ class FlowMap(eqx.Module):
         here = flow.at(tau)
         springs = state.springs + here.recall @ state.pushes
         answer = jnp.einsum("bij,bj->bi", here.response, springs)
-        lowered = -0.5 * jnp.sum(answer, axis=0)
-        if flow.is_diagonal:  # e^A without products of matrices
-            change = jnp.exp(lowered)[:, None]
+        pushed = jnp.sum(answer, axis=0)
+        if flow.is_diagonal:  # h(A) without products of matrices
+            fall, slope = log_fall(pushed)
+            change = jnp.exp(-fall / 2)[:, None]
             growth = change * here.root
             hessian = here.root @ (change * growth)
             y = growth @ x
-            energy = 0.5 * y**2
+            energy = 0.5 * slope * y**2
         else:
             basis = jnp.asarray(flow.basis, mu.dtype)
-            change = _exponential(jnp.einsum("n,nij->ij", lowered, basis))
+            values, axes = jnp.linalg.eigh(jnp.einsum("n,nij->ij", pushed, basis))
+            fall, slope = log_fall(values)
+            change = (axes * jnp.exp(-fall / 2)) @ axes.T
             growth = change @ here.root
             # Not growthᵀ growth, which is the same: of small matrices XLA multiplies a transpose several times slower.
             hessian = here.root @ (change @ growth)
             y = growth @ x
-            energy = 0.5 * jnp.einsum("i,nij,j->n", y, basis, y)
+            energy = 0.5 * jnp.einsum("i,nij,j->n", (axes * slope) @ (axes.T @ y), basis, y)
         sharpness = largest_eigenvalue(hessian)
         center = here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross)) + jnp.sum(state.remainder)
         value = center + here.pull @ x + 0.5 * y @ y
@@ -230,13 +235,3 @@ def largest_eigenvalue(matrix):
         if i % 2:  # until then its trace is above k⁻³
             power = power / jnp.trace(power)
     return jnp.sum(power * (matrix @ power)) / jnp.sum(power * power)
-
-
-def _exponential(matrix):
-    """e^A of a small matrix: the Taylor polynomial of A/4 of degree 4, squared twice."""
-    a = matrix / 4
-    square = a @ a
-    eye = jnp.eye(a.shape[0], dtype=a.dtype)
-    e = eye + a + square @ (eye / 2 + a / 6 + square / 24)
-    e = e @ e
-    return e @ e

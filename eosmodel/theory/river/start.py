@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from eosmodel.theory.river.chart import log_fall
 from eosmodel.theory.river.flow import LEAST_EIGENVALUE
 from eosmodel.theory.river.river import Flow, River
+
+# Newton's steps to a start's sharpness, of which it takes up to six.
+_NEWTON = 10
 
 
 class FlowStart(eqx.Module):
@@ -90,9 +94,13 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     along, hats = jax.tree.map(lambda a: np.asarray(a, float), _along(flow, _of(flow, times)))
     # Roots of the flow's eigenvalues, largest first, and its eigenvectors in the frame (columns).
     root, turns = (a[..., ::-1] for a in np.linalg.eigh(along.root))
-    for t, turn in enumerate(turns[:step]):
-        # The signs of eigenvectors are arbitrary, so products of different modes' amplitudes are unknown.
-        energy = 0.5 * np.einsum("nij,ia,a,ja->n", basis, turn, values[t] * amplitude[t] ** 2, turn)
+    turns = _in_one_sense(turns)
+    # A run's modes keep their sense from step to step as well, and the gradient at its start is the flow's.
+    amplitude = amplitude * np.where(amplitude[0] * (turns[0].T @ along.pull[0]) < 0, -1, 1)
+    for t in range(step):
+        y = turns[t] @ (np.sqrt(np.maximum(values[t], 0)) * amplitude[t])
+        axes, _, slope = _falls(_matrix(basis, along.response[t], springs + along.recall[t] @ pushes))
+        energy = 0.5 * np.einsum("i,nij,j->n", (axes * slope) @ (axes.T @ y), basis, y)
         rate = eta[t] * mu
         reach = eta[t] * np.where(rate > 1e-9, -np.expm1(-rate) / np.where(rate > 1e-9, rate, 1), 1)
         excess = energy - along.held[t]
@@ -106,19 +114,20 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     alike = np.einsum("nii->n", basis)
     share = 1 / (mu + 1 / max(tau, 1 / float(flow.rate)))
     positive = np.maximum(values[step], LEAST_EIGENVALUE * values[step, 0])
-    fallen = -np.sum(np.log(positive / roots**2))
-    explained = alike @ np.einsum("bij,bj->i", response, springs + recall @ pushes)
-    kernel = np.einsum("b,i,bij,j->", share, alike, response, alike)
-    if kernel > 0:
-        springs = springs + share[:, None] * alike * (fallen - explained) / kernel
+    profile = share[:, None] * alike
+    size = _size(
+        -np.sum(np.log(positive / roots**2)),
+        _matrix(basis, response, springs + recall @ pushes),
+        _matrix(basis, response, profile),
+    )
+    springs = springs + size * profile
     whole = springs + recall @ pushes
     displaced = np.sum(whole * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, whole) - cross))
     # A run's amplitude and its centre are measured from where the gradient along the mode vanishes, the map's from the
-    # flow. The signs of the run's eigenvectors are arbitrary: a slow mode is on the flow, an oscillating one has either
-    # sign. Modes that are as flat as the bulk are on the flow, whose eigenvectors there are arbitrary too.
+    # flow. Modes that are as flat as the bulk are on the flow: eigenvectors there are arbitrary.
     flat = values[step] < LEAST_EIGENVALUE * values[step, 0]
     lag = (turn.T @ pull) / positive
-    x = np.where(flat, 0, np.copysign(amplitude[step], lag) - lag)
+    x = np.where(flat, 0, amplitude[step] - lag)
     on_flow = loss[step] + 0.5 * np.sum(np.where(flat, values[step] * amplitude[step] ** 2, positive * lag**2))
     relaxing = _normalised(mu * np.einsum("bii->b", response) * share**2)
     return FlowStart(
@@ -128,6 +137,38 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
         _of(flow, pushes),
         _of(flow, (on_flow - displaced - float(here.loss)) * relaxing),
     )
+
+
+def _in_one_sense(turns):
+    """Eigenvectors (columns) by step, each in the sense of the one before."""
+    senses = np.where(np.sum(turns[1:] * turns[:-1], axis=1) < 0, -1, 1)
+    return np.concatenate([turns[:1], turns[1:] * np.cumprod(senses, axis=0)[:, None]])
+
+
+def _matrix(basis, response, springs):
+    """Σ_b W_b s_b as a matrix in the frame."""
+    return np.einsum("nij,n->ij", basis, np.sum(response @ springs[..., None], axis=0)[:, 0])
+
+
+def _falls(answer):
+    """Eigenvectors of A (columns), how far the curvature along each has fallen, and the slope of that."""
+    values, axes = np.linalg.eigh(answer)
+    return axes, *(np.asarray(a, float) for a in log_fall(jnp.asarray(values)))
+
+
+def _size(fall, answer, more):
+    """z at which A + z·more lowers the sum of ln λ_i by `fall`, by Newton's steps.
+
+    The sum is concave in z, so that they do not pass the root from the left. They end where it no longer rises."""
+    size, step = 0.0, 0.0
+    for _ in range(_NEWTON):
+        axes, falls, slope = _falls(answer + (size + step) * more)
+        rate = np.sum(slope * np.einsum("ia,ij,ja->a", axes, more, axes))
+        if rate <= 0:
+            break
+        size += step
+        step = (fall - np.sum(falls)) / rate
+    return size
 
 
 def _normalised(weights):
