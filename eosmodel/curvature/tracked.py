@@ -58,7 +58,8 @@ def finish(solution: Solution, start, scout: Scout | None, unit, rtol: float, ta
 
 
 def update_dense(matvec, pairs) -> tuple[Tracked, TrackInfo]:
-    """The pairs of a dense solve."""
+    """The pairs of a dense solve, each in the sense of the pair before."""
     modes, dim = pairs.vectors.shape
     found, info = dense_pairs(matvec, dim, modes, pairs.vectors.dtype)
-    return Tracked(found.values, found.vectors, None, None), info
+    sense = jnp.where(jnp.sum(found.vectors * pairs.vectors, axis=1) < 0, -1, 1)
+    return Tracked(found.values, found.vectors * sense[:, None], None, None), info

@@ -303,6 +303,44 @@ def test_start_on_a_run_meets_it(small):
     np.testing.assert_allclose(row["center_loss"][0], rows["center_loss"][25], rtol=1e-4)
 
 
+@pytest.mark.parametrize("sense", [(1, 1), (1, -1), (-1, -1)])
+def test_start_has_been_pushed_by_products_of_modes_in_whatever_sense_a_run_has_them(small, sense):
+    """A run that is the map's own, where nothing answers: the springs at a step of it are the map's there."""
+    _, river, _ = small
+    deaf = eqx.tree_at(
+        lambda r: (r.flows.places.response, r.flows.places.cross), river, replace_fn=lambda v: 0 * v
+    )
+    rule, steps = tuner(eos.tuners.Constant(0.3), river.dtype), 12
+    made = run(RiverMap(deaf, rule), at_weights(deaf), steps, rows_per_chunk=steps)
+    ended = made.carry.state.maps
+    along = jax.tree.map(np.asarray, jax.vmap(river.free.at)(0.3 * jnp.arange(steps + 1.0)))
+    values, turns = (v[..., ::-1] for v in np.linalg.eigh(along.root))
+    for t in range(1, steps + 1):
+        turns[t] *= np.sign(np.sum(turns[t] * turns[t - 1], axis=0))
+    # A run's amplitude is measured from where the gradient along the mode vanishes.
+    x = np.concatenate([made.rows["amplitude"], ended.amplitude])
+    amplitude = np.einsum("tij,ti->tj", turns, x) + np.einsum("tij,ti->tj", turns, along.pull) / values**2
+    rows = {
+        "stepsize": np.full(steps + 1, 0.3),
+        "eigenvalues": values**2,
+        "amplitude": amplitude * sense,
+        "center_loss": along.loss,
+    }
+    told = at_step(deaf, rows, steps).flows
+    products = ~np.equal(*np.triu_indices(2))
+    assert np.abs(ended.springs[..., products]).max() > 0.1 * np.abs(ended.springs).max()
+    np.testing.assert_allclose(told.springs, ended.springs, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(told.amplitude, ended.amplitude, rtol=1e-3, atol=1e-6)
+
+
+def test_start_at_the_first_step_is_the_one_at_the_weights(small):
+    # To within what the tracker's eigenvalues are off by; amplitudes of the run are 0.1 and more there.
+    net, river, _ = small
+    rows = run(Descent(net, tuner(eos.tuners.Constant(0.5), jnp.float32), 2, 1, 0), net.initial(), 1).rows
+    for told, known in zip(jax.tree.leaves(at_step(river, rows, 0)), jax.tree.leaves(at_weights(river)), strict=True):
+        np.testing.assert_allclose(told, known, atol=0.01)
+
+
 def test_loss_that_a_start_does_not_explain_relaxes(small):
     # A quadratic's loss ½μδ² along a direction of curvature μ, under gradient flow; nothing else depends on it.
     _, river, _ = small

@@ -65,11 +65,13 @@ def at_weights(river: River) -> RiverStart:
 def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None) -> RiverStart:
     """The start at step `step` of a run from the river's weights.
 
-    The run's oscillation up to there has pushed the springs as it would in the map. Its sharpness and its loss at the
-    centre are then met: of the mean of ln λ_i, what the springs do not explain is a push of all modes alike, shared
-    over the springs as 1/(μ_b + 1/τ), and of the loss it is that of a displacement which leaves the curvatures alone,
-    e_b ∝ μ_b tr W_b/(μ_b + 1/τ)². The single λ_i are not met: that needs the directions of the run's modes against
+    The run's oscillation up to there has pushed the springs as it would in the map. Products of different modes count
+    with the sense that the run's modes and the flow's have had since the start; where two modes have crossed, it is
+    arbitrary. Its sharpness and its loss at the centre are then met: of the mean of ln λ_i, what the springs do not
+    explain is a push of all modes alike, shared over the springs as 1/(μ_b + 1/τ), and of the loss it is that of a
+    displacement which leaves the curvatures alone, e_b ∝ μ_b tr W_b/(μ_b + 1/τ)². The single λ_i are not met: that needs the directions of the run's modes against
     those of the river, which its rows do not tell, and met in the wrong directions they are worse than left alone.
+    At step 0 it is the start at the weights.
 
     Args:
         river: measured from the run's initial weights, with as many modes as the run has or fewer.
@@ -95,10 +97,15 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     # Roots of the flow's eigenvalues, largest first, and its eigenvectors in the frame (columns).
     root, turns = (a[..., ::-1] for a in np.linalg.eigh(along.root))
     turns = _in_one_sense(turns)
-    # A run's modes keep their sense from step to step as well, and the gradient at its start is the flow's.
-    amplitude = amplitude * np.where(amplitude[0] * (turns[0].T @ along.pull[0]) < 0, -1, 1)
+    # A run's amplitude is measured from where the gradient along the mode vanishes, the map's from the flow. Its modes
+    # keep their sense from step to step as well, and its first gradient is the flow's. Modes that are as flat as the
+    # bulk are on the flow: eigenvectors there are arbitrary.
+    positive = np.maximum(values, LEAST_EIGENVALUE * values[:, :1])
+    lag = np.einsum("tij,ti->tj", turns, along.pull) / positive
+    flat = values < LEAST_EIGENVALUE * values[:, :1]
+    x = np.where(flat, 0, amplitude * np.where(amplitude[0] * lag[0] < 0, -1, 1) - lag)
     for t in range(step):
-        y = turns[t] @ (np.sqrt(np.maximum(values[t], 0)) * amplitude[t])
+        y = turns[t] @ (np.sqrt(positive[t]) * x[t])
         axes, _, slope = _falls(_matrix(basis, along.response[t], springs + along.recall[t] @ pushes))
         energy = 0.5 * np.einsum("i,nij,j->n", (axes * slope) @ (axes.T @ y), basis, y)
         rate = eta[t] * mu
@@ -109,30 +116,24 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
 
     tau = times[-1]
     here = jax.tree.map(lambda a: a[-1], along)
-    response, cross, recall, pull = here.response, here.cross, here.recall, here.pull
-    roots, turn = root[step], turns[step]
+    response, cross, recall = here.response, here.cross, here.recall
     alike = np.einsum("nii->n", basis)
     share = 1 / (mu + 1 / max(tau, 1 / float(flow.rate)))
-    positive = np.maximum(values[step], LEAST_EIGENVALUE * values[step, 0])
     profile = share[:, None] * alike
     size = _size(
-        -np.sum(np.log(positive / roots**2)),
+        -np.sum(np.log(positive[step] / root[step] ** 2)),
         _matrix(basis, response, springs + recall @ pushes),
         _matrix(basis, response, profile),
     )
     springs = springs + size * profile
     whole = springs + recall @ pushes
     displaced = np.sum(whole * (0.5 * mu[:, None] * np.einsum("bij,bj->bi", response, whole) - cross))
-    # A run's amplitude and its centre are measured from where the gradient along the mode vanishes, the map's from the
-    # flow. Modes that are as flat as the bulk are on the flow: eigenvectors there are arbitrary.
-    flat = values[step] < LEAST_EIGENVALUE * values[step, 0]
-    lag = (turn.T @ pull) / positive
-    x = np.where(flat, 0, amplitude[step] - lag)
-    on_flow = loss[step] + 0.5 * np.sum(np.where(flat, values[step] * amplitude[step] ** 2, positive * lag**2))
+    # A run's centre is measured from there too.
+    on_flow = loss[step] + 0.5 * np.sum(np.where(flat, values * amplitude**2, positive * lag**2)[step])
     relaxing = _normalised(mu * np.einsum("bii->b", response) * share**2)
     return FlowStart(
         _of(flow, tau),
-        _of(flow, turn @ x),
+        _of(flow, turns[step] @ x[step]),
         _of(flow, springs),
         _of(flow, pushes),
         _of(flow, (on_flow - displaced - float(here.loss)) * relaxing),
