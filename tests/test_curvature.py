@@ -76,6 +76,17 @@ def test_hvp_is_the_dense_hessian(network):
     np.testing.assert_allclose(matvec(v), hvp(network, w, v), rtol=1e-10, atol=1e-14)
 
 
+@each_tracker
+@pytest.mark.parametrize("dim", [20, 80])
+def test_vectors_keep_their_sense(dim, kind):
+    matrix = jnp.asarray(symmetric(np.linspace(-1, 5, dim), 1))
+    pairs, _ = solve(matrix, jnp.ones(dim), 3)
+    for signs in ([1.0, 1.0, 1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, -1.0]):
+        before = eqx.tree_at(lambda pairs: pairs.vectors, pairs, pairs.vectors * jnp.asarray(signs)[:, None])
+        after, _ = follow(matrix, before, kind(3))
+        np.testing.assert_allclose(jnp.sum(after.vectors * before.vectors, axis=1), 1, atol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("dim", [3, 20, 80])
 def test_cold_start_matches_dense(dim, dtype):

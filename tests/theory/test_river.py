@@ -307,9 +307,7 @@ def test_start_on_a_run_meets_it(small):
 def test_start_has_been_pushed_by_products_of_modes_in_whatever_sense_a_run_has_them(small, sense):
     """A run that is the map's own, where nothing answers: the springs at a step of it are the map's there."""
     _, river, _ = small
-    deaf = eqx.tree_at(
-        lambda r: (r.flows.places.response, r.flows.places.cross), river, replace_fn=lambda v: 0 * v
-    )
+    deaf = eqx.tree_at(lambda r: (r.flows.places.response, r.flows.places.cross), river, replace_fn=lambda v: 0 * v)
     rule, steps = tuner(eos.tuners.Constant(0.3), river.dtype), 12
     made = run(RiverMap(deaf, rule), at_weights(deaf), steps, rows_per_chunk=steps)
     ended = made.carry.state.maps

@@ -69,9 +69,9 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
     with the sense that the run's modes and the flow's have had since the start; where two modes have crossed, it is
     arbitrary. Its sharpness and its loss at the centre are then met: of the mean of ln λ_i, what the springs do not
     explain is a push of all modes alike, shared over the springs as 1/(μ_b + 1/τ), and of the loss it is that of a
-    displacement which leaves the curvatures alone, e_b ∝ μ_b tr W_b/(μ_b + 1/τ)². The single λ_i are not met: that needs the directions of the run's modes against
-    those of the river, which its rows do not tell, and met in the wrong directions they are worse than left alone.
-    At step 0 it is the start at the weights.
+    displacement which leaves the curvatures alone, e_b ∝ μ_b tr W_b/(μ_b + 1/τ)². The single λ_i are not met: that
+    needs the directions of the run's modes against those of the river, which its rows do not tell, and met in the wrong
+    directions they are worse than left alone. At step 0 it is the start at the weights.
 
     Args:
         river: measured from the run's initial weights, with as many modes as the run has or fewer.
