@@ -18,6 +18,7 @@ from eosmodel.simulation import run
 from eosmodel.theory import FastMap
 from eosmodel.theory.complementarity import symmetric_basis
 from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, flow_of, stacked
+from eosmodel.theory.river.chart import log_fall, matrix_fall
 from eosmodel.theory.river.map import largest_eigenvalue
 
 pytestmark = pytest.mark.usefixtures("lightly_compiled")
@@ -479,6 +480,19 @@ def test_largest_eigenvalue_is_that_of_lapack(size, apart, scale, seed, dtype):
     matrix = 10.0**scale * (axes * np.exp(-apart * np.arange(size))) @ axes.T
     found = float(largest_eigenvalue(jnp.asarray(matrix, dtype)))
     assert -6e-4 < found / 10.0**scale - 1 < 1e-5
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0, 3), st.floats(0, 12), st.integers(1, 8), st.integers(0, 99), st.sampled_from(DTYPES))
+def test_fall_of_a_matrix_is_that_of_its_eigenvalues(risen, fallen, size, seed, dtype):
+    rng = np.random.default_rng(seed)
+    axes, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    values = rng.uniform(-risen, fallen, size) * rng.uniform(0, 1, size)
+    change, slope = (np.asarray(m, float) for m in jax.jit(matrix_fall)(jnp.asarray((axes * values) @ axes.T, dtype)))
+    falls, slopes = (np.asarray(v, float) for v in log_fall(jnp.asarray(values)))
+    np.testing.assert_allclose(np.linalg.eigvalsh(change), np.sort(np.exp(-falls / 2)), rtol=1e-3)
+    np.testing.assert_allclose(np.linalg.eigvalsh(slope), np.sort(slopes), atol=5e-3)
+    np.testing.assert_allclose(change @ axes, axes * np.exp(-falls / 2), atol=5e-3)
 
 
 def test_reach_must_exceed_one(small):

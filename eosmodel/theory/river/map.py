@@ -12,7 +12,7 @@ from eosmodel._status import Status
 from eosmodel.dynamics import AbstractDynamics, divergence_bound, step_report
 from eosmodel.rays import QuadraticRay, Secant
 from eosmodel.theory._steps import relaxation, valid
-from eosmodel.theory.river.chart import log_fall
+from eosmodel.theory.river.chart import log_fall, matrix_fall
 from eosmodel.theory.river.flow import LEAST_EIGENVALUE
 from eosmodel.theory.river.river import Flow, River
 from eosmodel.tuners.base import AbstractTuner, ask, init_state
@@ -93,14 +93,12 @@ class FlowMap(eqx.Module):
             energy = 0.5 * slope * y**2
         else:
             basis = jnp.asarray(flow.basis, mu.dtype)
-            values, axes = jnp.linalg.eigh(jnp.einsum("n,nij->ij", pushed, basis))
-            fall, slope = log_fall(values)
-            change = (axes * jnp.exp(-fall / 2)) @ axes.T
+            change, slope = matrix_fall(jnp.einsum("n,nij->ij", pushed, basis))
             growth = change @ here.root
             # Not growthᵀ growth, which is the same: of small matrices XLA multiplies a transpose several times slower.
             hessian = here.root @ (change @ growth)
             y = growth @ x
-            energy = 0.5 * jnp.einsum("i,nij,j->n", (axes * slope) @ (axes.T @ y), basis, y)
+            energy = 0.5 * jnp.einsum("i,nij,j->n", slope @ y, basis, y)
         sharpness = largest_eigenvalue(hessian)
         center = here.loss + jnp.sum(springs * (0.5 * mu[:, None] * answer - here.cross)) + jnp.sum(state.remainder)
         value = center + here.pull @ x + 0.5 * y @ y
