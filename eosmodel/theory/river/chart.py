@@ -35,8 +35,8 @@ def matrix_fall(a: Float[Array, "modes modes"]) -> tuple[Float[Array, "modes mod
     eigendecomposition takes as long for one matrix and far longer for many, as LAPACK takes them one by one; and XLA
     has waited for ever for a batch of them inside a loop.
     """
-    size = a @ _sign(a)
-    down, up = (a + size) / 2, (a - size) / 2
+    absolute = a @ _sign(a)
+    down, up = (a + absolute) / 2, (a - absolute) / 2
     slope = _inverse(jnp.eye(a.shape[0], dtype=a.dtype) + down / 2)
     return slope @ _exponential(-up / 2), slope
 
