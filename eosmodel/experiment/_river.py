@@ -83,7 +83,8 @@ def measure_river(
             flow rises well above these, and from there to its largest λ as many as make steps of a factor 2 at most.
         progress: show a progress bar over the flow time; a string is its label.
         checkpoint: file to write as the flow goes on, and to go on from if it exists, also to a longer time; capped
-            flows have theirs beside it.
+            flows have theirs beside it. Where λ has risen further on the longer river, some caps are others and their
+            flows are measured anew: it is the river that one measurement to that time gives.
 
     Returns:
         A `River`, for `predict`.
@@ -137,7 +138,7 @@ def river_from(
     with tqdm(total=1.0, desc=label, disable=not progress, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
 
         def flow(index, cap, time):
-            path = None if checkpoint is None else _checkpoint(Path(checkpoint), index)
+            path = None if checkpoint is None else _checkpoint(Path(checkpoint), cap)
 
             def show(share):
                 bar.update(index + share - bar.n)
@@ -157,9 +158,12 @@ def river_from(
     return stacked([*held, free], source_of(objective, start, None))
 
 
-def _checkpoint(path: Path, index: int) -> Path:
-    """The checkpoint of a flow of a river: the river's own for the free one, 0, and others beside it."""
-    return path if index == 0 else path.with_name(f"{path.name}.flow{index}")
+def _checkpoint(path: Path, cap: float) -> Path:
+    """The checkpoint of a flow of a river: the river's own for the free one, and others beside it.
+
+    By the cap, as a longer river can have others: its caps are those that it would have been measured with at once.
+    """
+    return path if math.isinf(cap) else path.with_name(f"{path.name}.cap{cap:.9g}")
 
 
 def caps_below(first: float, largest: float) -> list[float]:

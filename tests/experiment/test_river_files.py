@@ -37,6 +37,15 @@ def test_river_goes_on_from_a_checkpoint_bit_for_bit(net, river, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_longer_river_whose_caps_are_others_is_that_of_one_measurement(net, tmp_path, monkeypatch):
+    monkeypatch.setattr("eosmodel.experiment._river.caps_below", lambda first, largest: [0.8 * first, 0.9 * largest])
+    path = tmp_path / "river.ckpt"
+    short = eos.measure_river(net, time=3.0, modes=2, progress=False, checkpoint=path)
+    long = eos.measure_river(net, time=20.0, modes=2, progress=False, checkpoint=path)
+    assert short.caps[0] == long.caps[0] and short.caps[1] < long.caps[1]
+    assert same(long, eos.measure_river(net, time=20.0, modes=2, progress=False))
+
+
 @pytest.mark.parametrize("kind", ["whole", "diagonal"])
 def test_river_comes_back_from_a_file(river, kind, tmp_path):
     river = river if kind == "whole" else river.diagonal()
