@@ -26,6 +26,7 @@ class Status(Coded):
     NOT_RUN = 4
     STALLED = 5
     REACHED = 6
+    RIVER_ENDED = 7
 
     @property
     def ok(self) -> bool:
@@ -51,6 +52,8 @@ _MESSAGES = {
     "before it are kept. Check the data and the tuner's parameters",
     Status.OUT_OF_RANGE: "the theory left its range of validity (oscillation too large, no positive curvature at "
     "the top, or a balance that was not solved); the rows before it are kept",
+    Status.RIVER_ENDED: "the prediction needs more flow time than the river has; the rows before it are kept. Measure "
+    "it for longer: time= of measure_river, --length of `eosmodel river`, length= of the theory",
     Status.STALLED: "the weights never moved: every step or every gradient was 0, or below their rounding. The start "
     "may be a minimum or a saddle, or the loss below the tuner's f*; or every search failed",
     Status.NOT_RUN: "the run did not start, because what it depends on did not finish",

@@ -197,7 +197,7 @@ class RiverProbe(AbstractProbe):
         eta, nan = row["stepsize"], jnp.full_like(row["loss"], jnp.nan)
         # The map keeps η²‖g‖² for secant rules; without a step the training rests.
         gradient_sq = new.maps.secant.ss[new.nearest] / jnp.where(eta == 0, 1, eta**2)
-        within = status != int(Status.OUT_OF_RANGE)
+        within = (status != int(Status.OUT_OF_RANGE)) & (status != int(Status.RIVER_ENDED))
         now = Observation(row["loss"], gradient_sq, eta, row["sharpness"], nan, nan, within)
         return ravel_pytree(new)[0].astype(z.dtype), now
 

@@ -1,6 +1,7 @@
 """What a river is asked: any tuner, from its start or from a step of a run; which tuner wins; which hyper-parameter."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -122,7 +123,8 @@ def rank(river: River, tuners: Sequence[str] | Mapping[str, AbstractTuner], step
 
     Returns:
         `Ranking`, which prints as a table. The theory says nothing of the final loss of a tuner whose prediction ends
-        early (status OUT_OF_RANGE, DIVERGED); it stands below the others with its status, out of the order.
+        early (status OUT_OF_RANGE, RIVER_ENDED, DIVERGED); it stands below the others with its status, out of the
+        order.
 
     Raises:
         ValueError: no tuner, or a specification that is not allowed.
@@ -175,7 +177,10 @@ def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
         values: one hyper-parameter by its name: (low, high, count) spaced evenly in the logarithm, or an array.
 
     Returns:
-        `Tuned`. Values whose predictions end early are not chosen.
+        `Tuned`. Values whose predictions end early are not chosen; its `status` says how each ended.
+
+    Warns:
+        UserWarning: a prediction ends with the river. A longer one may have chosen that value.
 
     Raises:
         ValueError: not one hyper-parameter, one that the rule does not have or does not allow, or a range in which no
@@ -205,6 +210,11 @@ def tune(river: River, tuner: Any, steps: int = 1000, **values: Any) -> Tuned:
     losses = whole.late_loss.values
     if not np.isfinite(losses).any():
         raise ValueError(f"tune: no value of {name} from {grid.min():g} to {grid.max():g} is predicted to the end")
+    short = int(np.sum(whole.status.values == int(Status.RIVER_ENDED)))
+    if short:
+        many = f"{short} of {grid.size} values of {name}"
+        end = f"more flow time than the river's {float(river.length):.4g}"
+        warnings.warn(f"tune: {many} need {end}: measure_river(time=…) for a longer one", stacklevel=2)
     best = float(grid[np.nanargmin(losses)])
     return Tuned(dataclasses.replace(rule, **{name: best}), best, whole)
 

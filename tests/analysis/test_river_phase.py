@@ -41,7 +41,7 @@ def test_where_the_theory_ends_the_diagram_says_so(diagram):
     river, made = diagram
     point = made.dataset.isel(max=2, c=1)
     said = eos.predict(river, eos.tuners.Polyak(c=0.2, max=point["max"].item()), STEPS)
-    assert eos.Status(int(said.status)) is eos.Status.OUT_OF_RANGE
+    assert eos.Status(int(said.status)) is eos.Status.RIVER_ENDED
     assert int(point.regime) == Regime.OUT_OF_RANGE
     assert np.isnan(float(point.final_loss))
 

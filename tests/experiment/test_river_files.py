@@ -42,7 +42,8 @@ def test_a_longer_river_whose_caps_are_others_is_that_of_one_measurement(net, tm
     path = tmp_path / "river.ckpt"
     short = eos.measure_river(net, time=3.0, modes=2, progress=False, checkpoint=path)
     long = eos.measure_river(net, time=20.0, modes=2, progress=False, checkpoint=path)
-    assert short.caps[0] == long.caps[0] and short.caps[1] < long.caps[1]
+    assert short.caps[0] == long.caps[0]
+    assert short.caps[1] < long.caps[1]
     assert same(long, eos.measure_river(net, time=20.0, modes=2, progress=False))
 
 
@@ -127,6 +128,9 @@ def test_a_hyper_parameter_is_chosen_by_its_predicted_loss(river):
     alone = eos.predict(river, "constant:0.02", 60)
     assert float(tuned.dataset.final_loss[0]) == pytest.approx(float(alone.loss[-25:].mean()), rel=1e-4)
     assert float(tuned.dataset.late_loss[0]) == pytest.approx(float(alone.loss[-15:].mean()), rel=1e-4)
+    with pytest.warns(UserWarning, match="1 of 2 values of step need more flow time"):
+        longer = eos.tune(river, "constant:1", 200, step=[0.05, 0.2])
+    assert longer.value == 0.05
     with pytest.raises(ValueError, match="step"):
         eos.tune(river, "constant:1", 60, c=(1, 2, 3))
     with pytest.raises(ValueError, match="to the end"):

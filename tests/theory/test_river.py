@@ -358,13 +358,14 @@ def test_status_says_where_the_river_ends(small):
     _, river, _ = small
     rule = tuner(eos.tuners.Constant(0.1), jnp.float32)
     short = run(RiverMap(river, rule), at_weights(river), 1000)
-    assert int(short.carry.status) == int(Status.OUT_OF_RANGE)
+    assert int(short.carry.status) == int(Status.RIVER_ENDED)
+    assert "longer" in Status.RIVER_ENDED.describe()
     assert int(short.carry.t) * 0.1 == pytest.approx(float(river.length), abs=0.11)
 
 
 @pytest.mark.parametrize(
     ("place", "lengths", "ended"),
-    [(0.0, (9.0, 0.25), Status.OUT_OF_RANGE), (0.0, (0.25, 9.0), Status.OK), (2.0, (9.0, 0.25), Status.OK)],
+    [(0.0, (9.0, 0.25), Status.RIVER_ENDED), (0.0, (0.25, 9.0), Status.OK), (2.0, (9.0, 0.25), Status.OK)],
     ids=["the nearest ends", "the farther ends", "the one that has become the farther ends"],
 )
 def test_a_prediction_is_that_of_the_nearest_flow_and_ends_with_it(place, lengths, ended):
@@ -385,7 +386,7 @@ def test_a_prediction_is_that_of_the_nearest_flow_and_ends_with_it(place, length
     told = run(RiverMap(both, tuner(eos.tuners.Constant(0.1), jnp.float64)), start, 6)
     nearest, cap, first = min((0.2, 4.0, 4.0), (0.2 * place, np.inf, 9.0))
     # With a length of 0.25 a flow has three steps of 0.1, from 0 to 0.2.
-    rows = 3 if ended == Status.OUT_OF_RANGE else 6
+    rows = 3 if ended == Status.RIVER_ENDED else 6
     assert int(told.carry.status) == int(ended)
     assert int(told.carry.t) == rows
     np.testing.assert_allclose(told.rows["cap"][:rows], cap)

@@ -17,7 +17,7 @@ class RiverTheory(AbstractTheory):
             from the initial weights leave the range of a linear response, and what they have displaced is then read
             off these rows (`theory.river.at_step`). With 0 no tuner is run at all.
         length: flow time of the river, in multiples of steps/λ at the start; steps at the edge, η = 2/λ, take 2 of a
-            constant λ. A prediction that needs more ends with status OUT_OF_RANGE.
+            constant λ. A prediction that needs more ends with status RIVER_ENDED.
 
     Raises:
         ValueError: modes < 1, landing < 0 or length ≤ 0.

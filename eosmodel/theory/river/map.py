@@ -130,8 +130,9 @@ class FlowMap(eqx.Module):
         displacement = jnp.sqrt(jnp.maximum(jnp.sum(springs * answer), 0))
         row |= {"sharpness": sharpness, "amplitude": x, "displacement": displacement, "apart": apart}
         row |= {"hessian": hessian, "pull": here.pull, "center": center}
-        lost = (tau > flow.length) | ~(sharpness * self.reach > here.sharpness) | ~(center > 0)
-        status = jnp.where((status == int(Status.OK)) & lost, int(Status.OUT_OF_RANGE), status)
+        lost = ~(sharpness * self.reach > here.sharpness) | ~(center > 0)
+        left = jnp.where(lost, int(Status.OUT_OF_RANGE), int(Status.RIVER_ENDED))
+        status = jnp.where((status == int(Status.OK)) & (lost | (tau > flow.length)), left, status)
         return new, row, valid(status, sharpness)
 
 
@@ -155,9 +156,9 @@ class RiverMap(AbstractDynamics):
         divergence: a loss above this multiple of the river's first one ends the run. Of runs ½λ‖w₀‖² counts as well,
             see `divergence_bound`; a river does not know the weights.
 
-    Status OUT_OF_RANGE: on the nearest flow λ is below that, the flow time beyond the flow's length, or the loss of the
-    centre not positive. A flow on which that happens while another is nearer has no further part. DIVERGED: on the
-    nearest one.
+    Status OUT_OF_RANGE: on the nearest flow λ is below that, or the loss of the centre not positive. RIVER_ENDED: the
+    flow time is beyond the length of the nearest flow. A flow on which that happens while another is nearer has no
+    further part. DIVERGED: on the nearest one.
 
     Raises:
         ValueError: reach ≤ 1.
