@@ -4,7 +4,8 @@ go on under another tuner.
     python tests/benchmarks/river_choices.py digits-tanh 11 --river runs/river-matrix/digits-tanh_11.river.nc
 
 - Choice: the constant step, the cap of SPS_max and CDAT's σ of least predicted loss over the last quarter, against a
-  grid search on the network: the ratio of the final losses.
+  grid search on the network: the ratio of the final losses, and of the losses over the last quarter, as the last
+  steps lie above or below by what the oscillation does just then.
 - Rank: Spearman's correlation over tuners of the true final loss with the predicted one at the centre, and with the
   predicted loss itself.
 - Forks: a run of Armijo goes on from a step under another tuner, on the network from its weights there, and on the
@@ -44,26 +45,31 @@ def grids(sharpness, count):
 
 
 def final(net, rule, start, steps):
-    """The final loss on the network; NaN of a run that diverges. The sharpness is not followed."""
+    """The loss on the network at the end and over the last quarter; NaN of a run that diverges. The sharpness is not
+    followed."""
     made = eos.simulate(net, rule, steps, start=start, modes=1, track_every=steps, measure_every=0, progress=False)
-    return measures.final_mean(made, "loss") if int(made.status) == int(Status.OK) else float("nan")
+    if int(made.status) != int(Status.OK):
+        return float("nan"), float("nan")
+    return measures.final_mean(made, "loss"), float(made.loss[-max(1, steps // 4) :].mean())
 
 
 def choices(net, river, start, steps, count):
     print(f"hyper-parameter of least loss after {steps} steps, of a grid of {count}")
     sharpness = float(leading(net, start, 1)[2].values[0])
     for name, (rule, parameter, values) in grids(sharpness, count).items():
-        found = [final(net, dataclasses.replace(rule, **{parameter: float(value)}), start, steps) for value in values]
+        ends = [final(net, dataclasses.replace(rule, **{parameter: float(value)}), start, steps) for value in values]
+        found, late = np.transpose(ends)
         best = int(np.nanargmin(found))
         tuned = eos.tune(river, rule, steps, **{parameter: values})
         # The value chosen is one of the grid, so that its run is there.
-        mine = found[int(np.argmin(np.abs(values - tuned.value)))]
+        at = int(np.argmin(np.abs(values - tuned.value)))
         said = tuned.dataset.final_loss.values
         known = np.isfinite(said) & np.isfinite(found)
-        errors = np.abs(np.log(said[known] / np.asarray(found)[known]))
+        errors = np.abs(np.log(said[known] / found[known]))
         print(
-            f"{name:10} chosen {tuned.value:.3g}: loss {mine:.4g}; best {values[best]:.3g}: {found[best]:.4g}; "
-            f"ratio {mine / found[best]:.3f}; predicted {known.sum()} of {count}, median error {np.median(errors):.3f}",
+            f"{name:10} chosen {tuned.value:.3g}: loss {found[at]:.4g}; best {values[best]:.3g}: {found[best]:.4g}; "
+            f"ratio {found[at] / found[best]:.3f}, over the last quarter {late[at] / np.nanmin(late):.3f}; "
+            f"predicted {known.sum()} of {count}, median error {np.median(errors):.3f}",
             flush=True,
         )
 
@@ -71,7 +77,7 @@ def choices(net, river, start, steps, count):
 def order(net, river, start, steps, specs):
     print(f"order of the losses after {steps} steps")
     ranking = eos.rank(river, specs, steps).dataset
-    true = {spec: final(net, eos.tuners.from_spec(spec), start, steps) for spec in specs if spec != "on-edge"}
+    true = {spec: final(net, eos.tuners.from_spec(spec), start, steps)[0] for spec in specs if spec != "on-edge"}
     if "on-edge" in specs:
         tracked = eos.simulate(net, "on-edge", steps, start=start, modes=1, measure_every=0, progress=False)
         true["on-edge"] = measures.final_mean(tracked, "loss")
@@ -114,13 +120,14 @@ def main():
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--river", type=Path, required=True, help="file of the river; measured where there is none")
+    parser.add_argument("--time", type=float, help="flow time of a river that is measured; by default for the steps")
     parser.add_argument("--only", choices=("choices", "rank", "forks"), nargs="+", default=("choices", "rank", "forks"))
     given = parser.parse_args()
     net = network(**WORKLOADS[given.workload], loss="mse", dtype="float32", seed=given.seed)
     start = net.initial(given.seed)
     if not given.river.exists():
         given.river.parent.mkdir(parents=True, exist_ok=True)
-        save_river(measure_river(net, steps=given.steps, start=start), given.river)
+        save_river(measure_river(net, given.time, steps=given.steps, start=start), given.river)
     river = load_river(given.river)
     inverse = 1 / float(leading(net, start, 1)[2].values[0])
     constants = [f"constant:{factor * inverse:.4g}" for factor in (0.25, 0.5, 1.0, 2.0)]
