@@ -221,10 +221,11 @@ def cell(folder, net, given, seed, name, modes, river):
     start, rule, truth = run_of(folder, net, given, seed, name)
     copy = experiment(folder / f"{seed}_{name}_copy.nc", net, rule, nearby(start, 2)[-1], given.steps, 1)
     apart = [measures.log_error(truth[key], copy[key]) for key in NAMES if key != "center_loss"]
-    truth = seen_with(truth, modes)
+    truth, isotropic = seen_with(truth, modes), river.isotropic()
     variants = {str(first): compared(truth, river, rule, first) for first in STARTS}
     variants |= {f"{first}, free flow alone": compared(truth, without_caps(river), rule, first) for first in STARTS}
     variants |= {f"{first}, diagonal": compared(truth, river.diagonal(), rule, first) for first in STARTS}
+    variants |= {f"{first}, isotropic": compared(truth, isotropic, rule, first) for first in STARTS}
     variants |= {f"{first}, fixed springs": compared(truth, without_memory(river), rule, first) for first in STARTS}
     variants["20, no springs"] = compared(truth, without_springs(river), rule, 20)
     numbers = {

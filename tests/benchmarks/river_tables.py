@@ -19,7 +19,7 @@ from eosmodel.theory.complementarity import symmetric_basis
 QUANTITIES = {"sharpness": "λ", "stepsize": "η", "center_loss": "L̄"}
 NEAR = 0.05
 """Distance of a run's copy up to which the run is predictable; as in `validate`."""
-VARIANTS = ("", ", diagonal", ", fixed springs", ", free flow alone")
+VARIANTS = ("", ", isotropic", ", diagonal", ", fixed springs", ", free flow alone")
 KINDS = (*(f"{first}{variant}" for variant in VARIANTS for first in (0, 20, 60)), "20, no springs")
 
 

@@ -17,7 +17,7 @@ from eosmodel.dynamics import Descent
 from eosmodel.simulation import run
 from eosmodel.theory import FastMap
 from eosmodel.theory.complementarity import symmetric_basis
-from eosmodel.theory.river import RiverFlow, RiverMap, RiverStart, at_step, at_weights, flow_of, stacked
+from eosmodel.theory.river import River, RiverFlow, RiverMap, RiverStart, at_step, at_weights, flow_of, stacked
 from eosmodel.theory.river.chart import log_fall, matrix_fall
 from eosmodel.theory.river.map import largest_eigenvalue
 
@@ -458,18 +458,40 @@ def test_diagonal_is_the_river_whose_products_of_two_modes_answer_to_nothing(sma
         np.testing.assert_allclose(said[1][name], said[0][name], rtol=1e-4, atol=1e-7)
 
 
-def test_diagonal_of_one_mode_or_of_itself_is_itself(small):
-    one, _ = measured(valley(), 5.0)
-    assert one.diagonal() is one
+def test_diagonal_of_itself_is_itself(small):
     river = small[1].diagonal()
     assert river.pairs == river.modes == 2
     assert river.diagonal() is river
 
 
-def test_diagonal_keeps_the_lowest_caps_and_the_free_flow(small):
+def test_isotropic_is_the_mean_over_all_rotations_of_the_modes(small):
+    _, river, _ = small
+    basis = symmetric_basis(2)
+    turns = []
+    # A response turns with up to four times the angle, so that eight angles give its mean exactly.
+    for angle in 2 * np.pi * np.arange(8) / 8:
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        turns.append(np.einsum("mij,ia,nab,jb->mn", basis, turn, basis, turn))
+    places, isotropic = river.flows.places, river.isotropic().flows.places
+    for name, mean in (
+        ("response", np.mean([turn @ np.asarray(places.response) @ turn.T for turn in turns], axis=0)),
+        ("cross", np.mean([np.asarray(places.cross) @ turn.T for turn in turns], axis=0)),
+    ):
+        assert np.max(np.abs(mean - getattr(places, name))) > 1e-2 * np.max(np.abs(mean))
+        np.testing.assert_allclose(getattr(isotropic, name), mean, rtol=1e-4, atol=1e-6 * np.max(np.abs(mean)))
+    again = river.isotropic().isotropic().flows.places
+    np.testing.assert_allclose(again.response, isotropic.response, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="diagonal"):
+        river.diagonal().isotropic()
+
+
+@pytest.mark.parametrize("reduced", [River.diagonal, River.isotropic])
+def test_a_reduced_river_keeps_the_lowest_caps_and_the_free_flow(small, reduced):
     flow = small[1].free
     river = stacked([eqx.tree_at(lambda f: f.cap, flow, jnp.asarray(cap)) for cap in (1.0, 2.0, 3.0, 4.0, jnp.inf)])
-    np.testing.assert_array_equal(river.diagonal().caps, [1, 2, np.inf])
+    np.testing.assert_array_equal(reduced(river).caps, [1, 2, np.inf])
+    one, _ = measured(valley(), 5.0)
+    assert reduced(one) is one
 
 
 @settings(max_examples=40, deadline=None)

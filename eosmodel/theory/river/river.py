@@ -15,7 +15,7 @@ from eosmodel.theory.river.flow import launch_times
 
 # Rows of the table, equidistant in ln(1 + λ(0) τ).
 _ROWS = 256
-# Caps that a diagonal river keeps.
+# Caps that a diagonal or an isotropic river keeps.
 _LOWEST = 2
 # A push is remembered at most by this factor longer than the springs say, which have next to nothing left then.
 _LONGEST = 10.0
@@ -182,15 +182,49 @@ class River(eqx.Module):
         """
         if self.flows.is_diagonal:
             return self
-        own, free = _squares(self.modes), self.caps.size - 1
-        kept = np.array([*range(min(free, _LOWEST)), free])
-        flows = jax.tree.map(lambda a: a[kept], self.flows)
+        own, flows = _squares(self.modes), self._on_lowest_caps()
         places = flows.places._replace(
             cross=flows.places.cross[..., own],
             response=flows.places.response[..., own[:, None], own],
             held=flows.places.held[..., own],
         )
         return River(eqx.tree_at(lambda flows: flows.places, flows, places), self.origin)
+
+    def isotropic(self) -> "River":
+        """The river with its responses averaged over all rotations of the modes: four numbers a spring and flow time.
+
+        On average over the frames that k modes can have, the response to a symmetric push X is
+
+            W_b[X] = α_b tr(X) I + γ_b X,        c_b·X = c_b tr(X),
+
+        so that for all p = k(k + 1)/2 pairs a spring has α_b, γ_b, c_b and G_b in place of p(p + 1)/2 + p + 1 numbers.
+        Products of different modes stay. Of the flows it keeps those that `diagonal` keeps. How near its predictions
+        are is in the documentation of the river.
+
+        Raises:
+            ValueError: of a diagonal river, which has no products left to average over.
+        """
+        if self.modes == 1:
+            return self
+        if self.flows.is_diagonal:
+            raise ValueError("River.isotropic: a diagonal river has lost the products of its modes; ask the whole one")
+        flows, modes, pairs = self._on_lowest_caps(), self.modes, self.pairs
+        alike = np.einsum("nii->n", symmetric_basis(modes))
+        response = np.asarray(flows.places.response, float)
+        # What averages keep: the trace of W_b, and its response to I, alike·W_b·alike.
+        whole, mean = np.einsum("...ii->...", response), response @ alike @ alike
+        gamma = (whole - mean / modes) / (pairs - 1)
+        alpha = (mean - modes * gamma) / modes**2
+        response = alpha[..., None, None] * np.outer(alike, alike) + gamma[..., None, None] * np.eye(pairs)
+        cross = (np.asarray(flows.places.cross, float) @ alike / modes)[..., None] * alike
+        places = flows.places._replace(cross=jnp.asarray(cross, self.dtype), response=jnp.asarray(response, self.dtype))
+        return River(eqx.tree_at(lambda flows: flows.places, flows, places), self.origin)
+
+    def _on_lowest_caps(self) -> Flow:
+        """The flows under the lowest caps, and the free one."""
+        free = self.caps.size - 1
+        kept = np.array([*range(min(free, _LOWEST)), free])
+        return jax.tree.map(lambda a: a[kept], self.flows)
 
 
 def _squares(modes):
