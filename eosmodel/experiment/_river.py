@@ -246,9 +246,8 @@ def river_dataset(river: River | Status) -> xr.Dataset:
     }
     for name, dims in _TABLE.items():
         data[name] = (("flow", *dims), np.asarray(getattr(flows, name)))
-    steps = np.linspace(0, np.log1p(np.asarray(flows.rate * flows.length, float)), flows.log_loss.shape[1], axis=1)
     data["status"] = ((), int(Status.OK))
-    tau = np.expm1(steps) / np.asarray(flows.rate, float)[:, None]
+    tau = np.stack([river.flow(i).times for i in range(river.caps.size)])
     dataset = xr.Dataset(data, {"tau": (("flow", "row"), tau), "cap": ("flow", np.asarray(flows.cap))})
     facts = river.origin.facts
     described = {name: facts[name] for name in ("objective", "dtype") if name in facts}

@@ -20,7 +20,8 @@ QUANTITIES = {"sharpness": "λ", "stepsize": "η", "center_loss": "L̄"}
 NEAR = 0.05
 """Distance of a run's copy up to which the run is predictable; as in `validate`."""
 VARIANTS = ("", ", isotropic", ", diagonal", ", fixed springs", ", free flow alone")
-KINDS = (*(f"{first}{variant}" for variant in VARIANTS for first in (0, 20, 60)), "20, no springs")
+STARTS = ("0", "20", "60")
+KINDS = (*(f"{first}{variant}" for variant in VARIANTS for first in STARTS), "20, no springs")
 
 
 def cells(folder, modes):
@@ -43,20 +44,21 @@ def error(variant, name):
     return variant[name] if variant and variant["whole"] and name in variant else np.inf
 
 
-def by_tuner(found, kind):
-    """Medians over seeds of the predictions that reach the end, and how many do; chaotic runs are marked."""
-    networks = list(dict.fromkeys(network for network, _, _ in found))
-    print(f"\n| from {kind} | " + " | ".join(networks) + " |\n|" + " --- |" * (len(networks) + 1))
-    for tuner in dict.fromkeys(tuner for _, _, tuner in found):
-        line = [tuner]
-        for network in networks:
-            of_seeds = [numbers for (net, _, rule), numbers in found.items() if (net, rule) == (network, tuner)]
-            whole = [n["variants"][kind] for n in of_seeds if n["variants"][kind] and n["variants"][kind]["whole"]]
-            chaotic = sum(not predictable(n) for n in of_seeds)
-            text = " / ".join(f"{np.median([v[name] for v in whole]):.3f}" for name in QUANTITIES) if whole else "–"
-            text += f" ({len(whole)} of {len(of_seeds)})" if len(whole) < len(of_seeds) else ""
-            line.append(text + (f" {chaotic}c" if chaotic else ""))
-        print("| " + " | ".join(line) + " |")
+def by_tuner(found, kinds=STARTS):
+    """By network, medians over seeds of the predictions that reach the end, and how many do; c counts chaotic runs."""
+    for network in dict.fromkeys(network for network, _, _ in found):
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(seed for net, seed, _ in found if net == network))
+        print(f"\n| {network} ({seeds}) | from $w_0$ | " + " | ".join(f"from {kind}" for kind in kinds[1:]) + " |")
+        print("|" + " --- |" * (len(kinds) + 1))
+        for tuner in dict.fromkeys(tuner for net, _, tuner in found if net == network):
+            runs = [numbers for (net, _, rule), numbers in found.items() if (net, rule) == (network, tuner)]
+            chaotic = sum(not predictable(numbers) for numbers in runs)
+            line = [tuner + (f", {chaotic}c" if chaotic else "")]
+            for kind in kinds:
+                whole = [n["variants"][kind] for n in runs if n["variants"][kind] and n["variants"][kind]["whole"]]
+                text = " / ".join(f"{np.median([v[name] for v in whole]):.3f}" for name in QUANTITIES) if whole else "–"
+                line.append(text + (f" ({len(whole)} of {len(runs)})" if len(whole) < len(runs) else ""))
+            print("| " + " | ".join(line) + " |")
 
 
 def bars(found, kinds=KINDS):
@@ -185,11 +187,10 @@ def main():
     parser.add_argument("--modes", type=int, default=8)
     given = parser.parse_args()
     found = cells(given.folder, given.modes)
-    for kind in KINDS[:3]:
-        by_tuner(found, kind)
+    by_tuner(found)
     bars(found)
     beside(found, given.folder)
-    for kind in KINDS[:3]:
+    for kind in STARTS:
         coverage(found, kind)
         chaotic(found, kind)
         orders(found, kind)

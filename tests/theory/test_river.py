@@ -485,13 +485,29 @@ def test_isotropic_is_the_mean_over_all_rotations_of_the_modes(small):
         river.diagonal().isotropic()
 
 
+def test_what_holds_a_flow_holds_it_against_the_averaged_response_too(small):
+    river, _ = measured(small[0], 20.0, **flow_options(small[0], 4.8))
+    isotropic = river.isotropic()
+    for one in (river, isotropic):
+        assert np.any(np.asarray(one.free.places.held) > 0)
+    profile = river.free.profile(river.free.times)
+    answers = [
+        np.einsum("tb,tbij,tj->ti", profile, *(np.asarray(each, float) for each in (place.response, place.held)))
+        for place in (river.free.places, isotropic.free.places)
+    ]
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-3, atol=1e-4 * np.max(np.abs(answers[0])))
+
+
 @pytest.mark.parametrize("reduced", [River.diagonal, River.isotropic])
-def test_a_reduced_river_keeps_the_lowest_caps_and_the_free_flow(small, reduced):
-    flow = small[1].free
-    river = stacked([eqx.tree_at(lambda f: f.cap, flow, jnp.asarray(cap)) for cap in (1.0, 2.0, 3.0, 4.0, jnp.inf)])
-    np.testing.assert_array_equal(reduced(river).caps, [1, 2, np.inf])
+def test_a_river_of_one_mode_has_nothing_to_reduce(reduced):
     one, _ = measured(valley(), 5.0)
     assert reduced(one) is one
+
+
+def test_diagonal_keeps_the_lowest_caps_and_the_free_flow(small):
+    flow = small[1].free
+    river = stacked([eqx.tree_at(lambda f: f.cap, flow, jnp.asarray(cap)) for cap in (1.0, 2.0, 3.0, 4.0, jnp.inf)])
+    np.testing.assert_array_equal(river.diagonal().caps, [1, 2, np.inf])
 
 
 @settings(max_examples=40, deadline=None)

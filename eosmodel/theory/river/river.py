@@ -15,7 +15,7 @@ from eosmodel.theory.river.flow import launch_times
 
 # Rows of the table, equidistant in ln(1 + λ(0) τ).
 _ROWS = 256
-# Caps that a diagonal or an isotropic river keeps.
+# Caps that a diagonal river keeps.
 _LOWEST = 2
 # A push is remembered at most by this factor longer than the springs say, which have next to nothing left then.
 _LONGEST = 10.0
@@ -118,6 +118,17 @@ class Flow(eqx.Module):
             "pull": _hermite_slope(climb, pull, row, share, width),
         }
 
+    @property
+    def times(self) -> np.ndarray:
+        """τ of the rows, shape (rows,)."""
+        rate = float(self.rate)
+        return np.expm1(np.linspace(0, np.log1p(rate * float(self.length)), self.log_loss.shape[0])) / rate
+
+    def profile(self, tau: Any) -> np.ndarray:
+        """Shares of a push that has lasted since the start over the springs, 1/(μ_b + 1/τ); shape (…, springs)."""
+        since = np.maximum(np.asarray(tau), 1 / float(self.rate))
+        return 1 / (np.asarray(self.curvature, float) + 1 / since[..., None])
+
     def hats(self, tau: Float[Array, ""]) -> Float[Array, " launches"]:
         """The shares of a push at τ that belong to each launch, linear in ln(1 + rate·τ); none long after the last."""
         at = jnp.log1p(self.rate * self.launches)
@@ -182,7 +193,9 @@ class River(eqx.Module):
         """
         if self.flows.is_diagonal:
             return self
-        own, flows = _squares(self.modes), self._on_lowest_caps()
+        own, free = _squares(self.modes), self.caps.size - 1
+        kept = np.array([*range(min(free, _LOWEST)), free])
+        flows = jax.tree.map(lambda a: a[kept], self.flows)
         places = flows.places._replace(
             cross=flows.places.cross[..., own],
             response=flows.places.response[..., own[:, None], own],
@@ -198,8 +211,8 @@ class River(eqx.Module):
             W_b[X] = α_b tr(X) I + γ_b X,        c_b·X = c_b tr(X),
 
         so that for all p = k(k + 1)/2 pairs a spring has α_b, γ_b, c_b and G_b in place of p(p + 1)/2 + p + 1 numbers.
-        Products of different modes stay. Of the flows it keeps those that `diagonal` keeps. How near its predictions
-        are is in the documentation of the river.
+        Products of different modes stay. What holds a flow at its cap is the E_r to which the curvatures answer as they
+        did, Σ_b W_b E_r/(μ_b + 1/τ). How near its predictions are is in the documentation of the river.
 
         Raises:
             ValueError: of a diagonal river, which has no products left to average over.
@@ -208,23 +221,29 @@ class River(eqx.Module):
             return self
         if self.flows.is_diagonal:
             raise ValueError("River.isotropic: a diagonal river has lost the products of its modes; ask the whole one")
-        flows, modes, pairs = self._on_lowest_caps(), self.modes, self.pairs
+        places, modes, pairs = self.flows.places, self.modes, self.pairs
         alike = np.einsum("nii->n", symmetric_basis(modes))
-        response = np.asarray(flows.places.response, float)
+
+        def tensor(alpha, gamma):
+            return alpha[..., None, None] * np.outer(alike, alike) + gamma[..., None, None] * np.eye(pairs)
+
+        response = np.asarray(places.response, float)
         # What averages keep: the trace of W_b, and its response to I, alike·W_b·alike.
         whole, mean = np.einsum("...ii->...", response), response @ alike @ alike
         gamma = (whole - mean / modes) / (pairs - 1)
         alpha = (mean - modes * gamma) / modes**2
-        response = alpha[..., None, None] * np.outer(alike, alike) + gamma[..., None, None] * np.eye(pairs)
-        cross = (np.asarray(flows.places.cross, float) @ alike / modes)[..., None] * alike
-        places = flows.places._replace(cross=jnp.asarray(cross, self.dtype), response=jnp.asarray(response, self.dtype))
-        return River(eqx.tree_at(lambda flows: flows.places, flows, places), self.origin)
-
-    def _on_lowest_caps(self) -> Flow:
-        """The flows under the lowest caps, and the free one."""
-        free = self.caps.size - 1
-        kept = np.array([*range(min(free, _LOWEST)), free])
-        return jax.tree.map(lambda a: a[kept], self.flows)
+        cross = (np.asarray(places.cross, float) @ alike / modes)[..., None] * alike
+        flows = [self.flow(i) for i in range(self.caps.size)]
+        share = np.stack([flow.profile(flow.times) for flow in flows])
+        answer = np.einsum("ftb,ftbij,ftj->fti", share, response, np.asarray(places.held, float), optimize=True)
+        alpha_all, gamma_all = (np.sum(share * each, axis=-1, keepdims=True) for each in (alpha, gamma))
+        mean = (answer @ alike / modes)[..., None] * alike
+        # Where nothing answers, nothing is held.
+        gamma_all = np.where(gamma_all > 0, gamma_all, np.inf)
+        held = (answer - mean) / gamma_all + mean / (gamma_all + modes * alpha_all)
+        averaged = {"cross": cross, "response": tensor(alpha, gamma), "held": held}
+        places = places._replace(**{name: jnp.asarray(value, self.dtype) for name, value in averaged.items()})
+        return River(eqx.tree_at(lambda flows: flows.places, self.flows, places), self.origin)
 
 
 def _squares(modes):

@@ -118,7 +118,7 @@ def _flow_at_step(flow: Flow, rows: Mapping[str, Any], step: int) -> FlowStart:
     here = jax.tree.map(lambda a: a[-1], along)
     response, cross, recall = here.response, here.cross, here.recall
     alike = np.einsum("nii->n", basis)
-    share = 1 / (mu + 1 / max(tau, 1 / float(flow.rate)))
+    share = flow.profile(tau)
     profile = share[:, None] * alike
     size = _size(
         -np.sum(np.log(positive[step] / root[step] ** 2)),
