@@ -221,28 +221,29 @@ class River(eqx.Module):
             return self
         if self.flows.is_diagonal:
             raise ValueError("River.isotropic: a diagonal river has lost the products of its modes; ask the whole one")
-        places, modes, pairs = self.flows.places, self.modes, self.pairs
+        places, modes = self.flows.places, self.modes
         alike = np.einsum("nii->n", symmetric_basis(modes))
 
-        def tensor(alpha, gamma):
-            return alpha[..., None, None] * np.outer(alike, alike) + gamma[..., None, None] * np.eye(pairs)
+        def part_alike(pushes):
+            return (pushes @ alike / modes)[..., None] * alike
 
-        response = np.asarray(places.response, float)
-        # What averages keep: the trace of W_b, and its response to I, alike·W_b·alike.
-        whole, mean = np.einsum("...ii->...", response), response @ alike @ alike
-        gamma = (whole - mean / modes) / (pairs - 1)
-        alpha = (mean - modes * gamma) / modes**2
-        cross = (np.asarray(places.cross, float) @ alike / modes)[..., None] * alike
+        response, cross, held = (np.asarray(a, float) for a in (places.response, places.cross, places.held))
+        # What averages keep: the trace of W_b, and its response to I.
+        trace, to_alike = np.einsum("...ii->...", response), response @ alike @ alike
+        gamma = (trace - to_alike / modes) / (self.pairs - 1)
+        alpha = (to_alike - modes * gamma) / modes**2
+        averaged = alpha[..., None, None] * np.outer(alike, alike) + gamma[..., None, None] * np.eye(self.pairs)
+
         flows = [self.flow(i) for i in range(self.caps.size)]
         share = np.stack([flow.profile(flow.times) for flow in flows])
-        answer = np.einsum("ftb,ftbij,ftj->fti", share, response, np.asarray(places.held, float), optimize=True)
-        alpha_all, gamma_all = (np.sum(share * each, axis=-1, keepdims=True) for each in (alpha, gamma))
-        mean = (answer @ alike / modes)[..., None] * alike
+        answer = np.einsum("ftb,ftbij,ftj->fti", share, response, held, optimize=True)
+        own, all_alike = (np.sum(share * each, axis=-1, keepdims=True) for each in (gamma, gamma + modes * alpha))
         # Where nothing answers, nothing is held.
-        gamma_all = np.where(gamma_all > 0, gamma_all, np.inf)
-        held = (answer - mean) / gamma_all + mean / (gamma_all + modes * alpha_all)
-        averaged = {"cross": cross, "response": tensor(alpha, gamma), "held": held}
-        places = places._replace(**{name: jnp.asarray(value, self.dtype) for name, value in averaged.items()})
+        own, all_alike = (np.where(each > 0, each, np.inf) for each in (own, all_alike))
+        held = (answer - part_alike(answer)) / own + part_alike(answer) / all_alike
+
+        values = {"cross": part_alike(cross), "response": averaged, "held": held}
+        places = places._replace(**{name: jnp.asarray(value, self.dtype) for name, value in values.items()})
         return River(eqx.tree_at(lambda flows: flows.places, self.flows, places), self.origin)
 
 
