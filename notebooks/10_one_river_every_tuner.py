@@ -164,17 +164,38 @@ for column, rule in zip(panels.T, rules, strict=True):
 panels[0, 0].set_ylabel("λ")
 panels[1, 0].set_ylabel("loss at the centre")
 plt.show()
+
+
+def errors(said, rule):
+    """Median |Δ ln| of λ, η and the loss at the centre, and how the prediction ended."""
+    run = runs.sel(tuner=rule)
+    numbers = [eos.measures.log_error(run[name], said[name]) for name in ("sharpness", "stepsize", "center_loss")]
+    return " ".join(f"{number:.3f}" for number in numbers), eos.Status(int(said.status)).label
+
+
 for rule in rules:
-    said, run = theory.sel(tuner=rule), runs.sel(tuner=rule)
-    errors = [eos.measures.log_error(run[name], said[name]) for name in ("sharpness", "stepsize", "center_loss")]
-    status = eos.Status(int(said.status)).label
-    numbers = " ".join(f"{error:.3f}" for error in errors)
-    print(f"{rule:14} median |Δ ln| of λ, η, loss: {numbers} over {int(said.steps)} steps ({status})")
+    numbers, status = errors(theory.sel(tuner=rule), rule)
+    print(f"{rule:14} median |Δ ln| of λ, η, loss: {numbers} over {int(theory.sel(tuner=rule).steps)} steps ({status})")
 
 # %% [markdown]
 # Grey is the network, blue the prediction, the band its uncertainty: what linear response leaves out grows with the
 # displacement of $\lambda$ from the nearest flow's. Polyak's step without a cap pushes it far within a few steps, and is chaotic
 # besides: this theory shows *why* it wins and does not follow how.
+#
+# ## How many numbers does that take?
+#
+# Most of a river's numbers are in one place: how the curvatures of all pairs of modes answer to an oscillation along all pairs.
+# Averaged over all rotations of the modes, two numbers are left of that for each spring: how far an oscillation
+# lowers all curvatures, $\alpha$, and how much further that along itself, $\gamma$.
+
+# %%
+few = river.isotropic()
+for rule in rules:
+    numbers, status = errors(eos.predict(few, rule, steps), rule)
+    print(f"{rule:14} median |Δ ln| of λ, η, loss: {numbers} ({status})")
+
+# %% [markdown]
+# So what decides how a network's sharpness answers to *any* rule is two functions of the curvature and of the flow time.
 #
 # ## Choose before you train
 #
