@@ -195,7 +195,7 @@ for rule in rules:
     print(f"{rule:14} median |Δ ln| of λ, η, loss: {numbers} ({status})")
 
 # %% [markdown]
-# So what decides how a network's sharpness answers to *any* rule is two functions of the curvature and of the flow time.
+# Two functions of the curvature and of the flow time tell most of how a network's sharpness answers to *any* rule.
 #
 # ## Choose before you train
 #
