@@ -225,7 +225,7 @@ def _ended(said: xr.Dataset) -> xr.Dataset:
     values = {
         "final_center_loss": measures.final_mean(said, "center_loss") if finished else np.nan,
         "final_loss": measures.final_mean(said, "loss") if finished else np.nan,
-        "late_loss": float(said.loss[-max(1, said.sizes["step"] // 4) :].mean()) if finished else np.nan,
+        "late_loss": measures.late_mean(said, "loss") if finished else np.nan,
         "final_sharpness": measures.final_mean(said, "sharpness"),
         "flow_time": float(said.stepsize.sum()),
         "status": int(said.status),

@@ -247,7 +247,7 @@ def river_dataset(river: River | Status) -> xr.Dataset:
     for name, dims in _TABLE.items():
         data[name] = (("flow", *dims), np.asarray(getattr(flows, name)))
     data["status"] = ((), int(Status.OK))
-    tau = np.stack([river.flow(i).times for i in range(river.caps.size)])
+    tau = np.stack([flow.times for flow in river.each()])
     dataset = xr.Dataset(data, {"tau": (("flow", "row"), tau), "cap": ("flow", np.asarray(flows.cap))})
     facts = river.origin.facts
     described = {name: facts[name] for name in ("objective", "dtype") if name in facts}

@@ -106,6 +106,11 @@ def final_mean(run: xr.Dataset, name: str) -> float:
     return float(values[known][-1]) if known.any() else float("nan")
 
 
+def late_mean(run: xr.Dataset, name: str) -> float:
+    """Mean over the last quarter of the rows, one at least."""
+    return float(run[name][-max(1, run.sizes["step"] // 4) :].mean())
+
+
 def final_loss(run: xr.Dataset) -> float:
     """`final_mean` of the loss; of a run that stopped where it was to, the last loss, which was low enough."""
     return last_known(run, "loss") if status_of(run) is Status.REACHED else final_mean(run, "loss")

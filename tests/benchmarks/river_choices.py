@@ -50,7 +50,7 @@ def final(net, rule, start, steps):
     made = eos.simulate(net, rule, steps, start=start, modes=1, track_every=steps, measure_every=0, progress=False)
     if int(made.status) != int(Status.OK):
         return float("nan"), float("nan")
-    return measures.final_mean(made, "loss"), float(made.loss[-max(1, steps // 4) :].mean())
+    return measures.final_mean(made, "loss"), measures.late_mean(made, "loss")
 
 
 def choices(net, river, start, steps, count):

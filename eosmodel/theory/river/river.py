@@ -160,6 +160,10 @@ class River(eqx.Module):
     def flow(self, index: int) -> Flow:
         return jax.tree.map(lambda a: a[index], self.flows)
 
+    def each(self) -> list[Flow]:
+        """The flows one by one, as `stacked` takes them."""
+        return [self.flow(i) for i in range(self.caps.size)]
+
     @property
     def length(self) -> Float[Array, ""]:
         """The flow time that the free flow reaches."""
@@ -234,8 +238,7 @@ class River(eqx.Module):
         alpha = (to_alike - modes * gamma) / modes**2
         averaged = alpha[..., None, None] * np.outer(alike, alike) + gamma[..., None, None] * np.eye(self.pairs)
 
-        flows = [self.flow(i) for i in range(self.caps.size)]
-        share = np.stack([flow.profile(flow.times) for flow in flows])
+        share = np.stack([flow.profile(flow.times) for flow in self.each()])
         answer = np.einsum("ftb,ftbij,ftj->fti", share, response, held, optimize=True)
         own, all_alike = (np.sum(share * each, axis=-1, keepdims=True) for each in (gamma, gamma + modes * alpha))
         # Where nothing answers, nothing is held.

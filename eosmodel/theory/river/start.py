@@ -79,7 +79,7 @@ def at_step(river: River, rows: Mapping[str, Any], step: int, tuner: Any = None)
         step: the index of the step to begin with.
         tuner: the rule's own state there; None for a fresh one.
     """
-    starts = [_flow_at_step(river.flow(i), rows, step) for i in range(river.caps.size)]
+    starts = [_flow_at_step(flow, rows, step) for flow in river.each()]
     return RiverStart(jax.tree.map(lambda *a: jnp.stack(a), *starts), tuner)
 
 
